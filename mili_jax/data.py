@@ -1,0 +1,378 @@
+"""Episodes and pair table -> deterministic batches. NumPy only.
+
+Every element of a batch is a pair (m, n) of different episodes of one task: the policy's steps
+come from episode m, what it is conditioned on from episode n (eq. 2 of Singh et al. 2020).
+Demonstrations pair up by their task, trials by the pair table; nothing here reads which tasks an
+episode achieved. A batch is a function of (seed, step) alone, so a training that resumes at a
+step needs no other iterator state.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """All frames of N episodes, one after another in flat arrays (F frames in all).
+
+    image uint8 [F,H,W,3]; pose, action float32 [F,7]; start, length int64 [N] (an episode's first
+    frame and number of steps); ids: episode ids; task int64 [N]: index into `tasks` of the
+    demonstrated task, -1 for trials; family int64 [N]: index into FAMILIES, -1 for trials.
+    """
+
+    image: np.ndarray
+    pose: np.ndarray
+    action: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    ids: tuple[str, ...]
+    task: np.ndarray
+    family: np.ndarray
+    tasks: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Groups:
+    """Demonstrations by family and task: families[i][j] holds the pool indices (two or more) of
+    the episodes of one task."""
+
+    families: tuple[tuple[np.ndarray, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class PairTable:
+    """Pairs of pool indices, int64 [R,2], and their cumulative sampling weights, float64 [R]
+    (increasing to 1)."""
+
+    episodes: np.ndarray
+    cumulative: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+
+class Batch(NamedTuple):
+    """B pairs (m, n) = (index 0, index 1); P policy steps are drawn from episode m.
+
+    The dimension letters are those of `mili_jax.types`.
+    """
+
+    demo_image: np.ndarray  # uint8 [B,2,M,H,W,3], M frames evenly over the whole episode
+    demo_pose: np.ndarray  # float32 [B,2,K,7], K poses evenly over the whole episode
+    image: np.ndarray  # uint8 [B,P,H,W,3]
+    pose: np.ndarray  # float32 [B,P,7]
+    action: np.ndarray  # float32 [B,P,7]
+    task: np.ndarray  # int32 [B], equal for equal tasks; a different negative for each trial pair
+    contrastive: np.ndarray  # bool [B], False for pairs of trials: their task is not known
+
+
+def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
+    """Decoded episodes in flat arrays.
+
+    Args:
+      episodes: all of one image size.
+      demonstrations: whether the commanded task of an episode is what it shows. For trials it is
+        not, and their task and family are -1.
+
+    Raises DataError for no episodes, unlike image sizes or an id that comes twice.
+    """
+    images: list[np.ndarray] = []
+    poses: list[np.ndarray] = []
+    actions: list[np.ndarray] = []
+    ids: list[str] = []
+    names: list[str | None] = []
+    for episode in episodes:
+        if images and episode.image.shape[1:] != images[0].shape[1:]:
+            raise DataError(
+                f"episode {episode.meta.episode_id!r} has images {episode.image.shape[1:]}, the "
+                f"others {images[0].shape[1:]}; read one dataset"
+            )
+        images.append(episode.image)
+        poses.append(episode.pose)
+        actions.append(episode.action)
+        ids.append(episode.meta.episode_id)
+        names.append(episode.meta.task if demonstrations else None)
+    if not images:
+        raise DataError("no episodes to train on: the split is empty, or none of it is useful")
+    length = np.array([len(pose) for pose in poses], np.int64)
+    tasks = tuple(sorted({name for name in names if name is not None}))
+    number = {name: index for index, name in enumerate(tasks)}
+    family = {name: FAMILIES.index(Task.parse(name).family) for name in tasks}
+    pool = Pool(
+        image=np.concatenate(images),
+        pose=np.concatenate(poses),
+        action=np.concatenate(actions),
+        start=np.cumsum(length) - length,
+        length=length,
+        ids=tuple(ids),
+        task=np.array([-1 if name is None else number[name] for name in names], np.int64),
+        family=np.array([-1 if name is None else family[name] for name in names], np.int64),
+        tasks=tasks,
+    )
+    _check_unique(pool)
+    return pool
+
+
+def concatenate(pools: Sequence[Pool]) -> Pool:
+    """One pool of several, in order; equal task ids become one task.
+
+    Raises DataError for unlike image sizes or an episode id that comes twice.
+    """
+    if not pools:
+        raise DataError("no pools to concatenate")
+    shapes = {pool.image.shape[1:] for pool in pools}
+    if len(shapes) > 1:
+        raise DataError(f"pools of unlike image sizes {sorted(shapes)}; read them at one size")
+    tasks = tuple(sorted(set().union(*(pool.tasks for pool in pools))))
+    number = {name: index for index, name in enumerate(tasks)}
+    task = []
+    for pool in pools:
+        # The extra last entry maps -1 to -1.
+        renumbered = np.array([*(number[name] for name in pool.tasks), -1], np.int64)
+        task.append(renumbered[pool.task])
+    length = np.concatenate([pool.length for pool in pools])
+    joined = Pool(
+        image=np.concatenate([pool.image for pool in pools]),
+        pose=np.concatenate([pool.pose for pool in pools]),
+        action=np.concatenate([pool.action for pool in pools]),
+        start=np.cumsum(length) - length,
+        length=length,
+        ids=tuple(name for pool in pools for name in pool.ids),
+        task=np.concatenate(task),
+        family=np.concatenate([pool.family for pool in pools]),
+        tasks=tasks,
+    )
+    _check_unique(joined)
+    return joined
+
+
+def group_by_task(pool: Pool) -> Groups:
+    """The pool's demonstrations by family and task; tasks of one episode only are left out.
+
+    Raises DataError if no task has two demonstrations.
+    """
+    families = []
+    for family in range(len(FAMILIES)):
+        tasks = np.unique(pool.task[pool.family == family])
+        members = (np.flatnonzero(pool.task == task) for task in tasks)
+        families.append(tuple(group for group in members if len(group) > 1))
+    kept = tuple(family for family in families if family)
+    if not kept:
+        raise DataError("no task has two demonstrations: one to imitate, one to be conditioned on")
+    return Groups(kept)
+
+
+def pair_table(
+    pool: Pool, a: Sequence[str], b: Sequence[str], weights: np.ndarray | None = None
+) -> PairTable:
+    """Pairs of episode ids as indices into the pool.
+
+    Args:
+      a, b: episode ids [R].
+      weights: sampling weights [R] >= 0, uniform by default.
+
+    Raises DataError for an id that the pool lacks, an episode paired with itself, or weights that
+    cannot be normalised.
+    """
+    index = {name: position for position, name in enumerate(pool.ids)}
+    lost = next((name for name in (*a, *b) if name not in index), None)
+    if lost is not None:
+        raise DataError(f"the pair table names episode {lost!r}, which is not in the pool")
+    if len(a) != len(b) or len(a) == 0:
+        raise DataError(f"the pair table has {len(a)} and {len(b)} ids; it needs rows of two")
+    episodes = np.array([[index[m], index[n]] for m, n in zip(a, b, strict=True)], np.int64)
+    if (episodes[:, 0] == episodes[:, 1]).any():
+        row = int(np.argmax(episodes[:, 0] == episodes[:, 1]))
+        raise DataError(f"the pair table pairs episode {a[row]!r} with itself")
+    weights = np.ones(len(a)) if weights is None else np.asarray(weights, np.float64)
+    total = weights.sum() if weights.shape == (len(a),) else np.nan
+    if not (np.isfinite(total) and total > 0 and (weights >= 0).all()):
+        raise DataError(f"pair weights must be {len(a)} numbers >= 0 with a positive sum")
+    return PairTable(episodes, np.cumsum(weights / total))
+
+
+def spread(length: np.ndarray | int, count: int) -> np.ndarray:
+    """`count` step indices evenly over the whole episode, first and last included.
+
+    Indices are rounded half up; an episode shorter than `count` repeats steps. One index alone is
+    the last step, which shows the outcome.
+
+    Args:
+      length: steps, an int or int [N].
+
+    Returns int64 [count] or [N,count]. Raises ConfigError if count < 1.
+    """
+    if count < 1:
+        raise ConfigError(f"cannot take {count} frames of an episode; take at least 1")
+    last = np.asarray(length, np.int64)[..., None] - 1
+    if count == 1:
+        return last
+    place = np.arange(count, dtype=np.int64)
+    return (2 * place * last + (count - 1)) // (2 * (count - 1))
+
+
+def demo_inputs(
+    pool: Pool, episodes: np.ndarray, frames: int, places: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the embedding is given of whole episodes.
+
+    Args:
+      episodes: pool indices, int [N] (or any shape [...]).
+      frames: M. places: K.
+
+    Returns images uint8 [N,M,H,W,3] and poses float32 [N,K,7].
+    """
+    start = pool.start[episodes][..., None]
+    length = pool.length[episodes]
+    return (
+        pool.image[start + spread(length, frames)],
+        pool.pose[start + spread(length, places)],
+    )
+
+
+def sample_batch(
+    pool: Pool,
+    groups: Groups | None,
+    pairs: PairTable | None,
+    seed: int,
+    step: int,
+    *,
+    size: int,
+    pair_fraction: float,
+    policy_steps: int,
+    frames: int,
+    places: int,
+) -> Batch:
+    """The batch of a training step: a pure function of its arguments.
+
+    The demonstration part draws families evenly (each gets the same number of pairs; which get
+    one more is drawn), then tasks of the family without replacement until all were drawn, then
+    two different episodes. The pair part draws rows of the table by their weights. Which of the
+    two is m is drawn. Policy steps are uniform over the episode, one from each of P equal
+    stretches of it.
+
+    Args:
+      groups: the demonstrations, needed unless pair_fraction is 1.
+      pairs: the pairs of trials, needed unless pair_fraction is 0.
+      size: B. policy_steps: P. frames: M. places: K.
+      pair_fraction: share of the batch that comes from `pairs`, rounded to whole pairs; they
+        stand at the end of the batch.
+
+    Raises ConfigError for sizes out of range or a part without its source.
+    """
+    if size < 1 or policy_steps < 1 or not 0 <= pair_fraction <= 1:
+        raise ConfigError(
+            f"size {size} and policy_steps {policy_steps} must be at least 1, pair_fraction "
+            f"{pair_fraction} from 0 to 1"
+        )
+    from_pairs = round(size * pair_fraction)
+    if from_pairs < size and groups is None:
+        raise ConfigError(f"pair_fraction {pair_fraction} asks for demonstrations; give groups")
+    if from_pairs > 0 and pairs is None:
+        raise ConfigError(f"pair_fraction {pair_fraction} asks for pairs; give a pair table")
+    rng = np.random.default_rng((seed, step))
+    chosen = np.empty((size, 2), np.int64)
+    if groups is not None:
+        chosen[: size - from_pairs] = _draw_demonstrations(rng, groups, size - from_pairs)
+    if pairs is not None:
+        rows = np.searchsorted(pairs.cumulative, rng.random(from_pairs), side="right")
+        # The last cumulative weight may be a rounding error below 1.
+        chosen[size - from_pairs :] = pairs.episodes[np.minimum(rows, len(pairs) - 1)]
+    chosen = rng.permuted(chosen, axis=1)
+    contrastive = np.arange(size) < size - from_pairs
+    task = np.where(contrastive, pool.task[chosen[:, 0]], -1 - np.arange(size))
+    demo_image, demo_pose = demo_inputs(pool, chosen, frames, places)
+    imitated = chosen[:, :1]
+    along = (np.arange(policy_steps) + rng.random((size, policy_steps))) / policy_steps
+    steps = pool.start[imitated] + np.minimum(
+        (along * pool.length[imitated]).astype(np.int64), pool.length[imitated] - 1
+    )
+    return Batch(
+        demo_image=demo_image,
+        demo_pose=demo_pose,
+        image=pool.image[steps],
+        pose=pool.pose[steps],
+        action=pool.action[steps],
+        task=task.astype(np.int32),
+        contrastive=contrastive,
+    )
+
+
+def prefetch(
+    make: Callable[[int], Batch], start: int, stop: int, ahead: int = 2
+) -> Iterator[tuple[int, Batch]]:
+    """(step, make(step)) for step = start .. stop-1, in order, made `ahead` in one other thread.
+
+    What `make` raises is raised here in its place. Closing the generator ends the thread.
+    """
+    ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=max(1, ahead))
+    stopped = threading.Event()
+
+    def put(item: Batch | Exception) -> None:
+        # A blocking put would never notice that nobody takes batches any more.
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return
+
+    def produce() -> None:
+        for step in range(start, stop):
+            if stopped.is_set():
+                return
+            try:
+                batch = make(step)
+            except Exception as error:
+                put(error)
+                return
+            put(batch)
+
+    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        for step in range(start, stop):
+            item = ready.get()
+            if isinstance(item, Exception):
+                raise item
+            yield step, item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _draw_demonstrations(rng: np.random.Generator, groups: Groups, count: int) -> np.ndarray:
+    """Pool indices int64 [count,2] of two different episodes of one task each."""
+    families = len(groups.families)
+    share = np.full(families, count // families)
+    share[rng.permutation(families)[: count % families]] += 1
+    drawn = np.empty((count, 2), np.int64)
+    row = 0
+    for tasks, wanted in zip(groups.families, share, strict=True):
+        rounds = [rng.permutation(len(tasks)) for _ in range(-(-wanted // len(tasks)))]
+        for task in np.concatenate([np.empty(0, np.int64), *rounds])[:wanted]:
+            episodes = tasks[task]
+            first = rng.integers(len(episodes))
+            second = (first + rng.integers(1, len(episodes))) % len(episodes)
+            drawn[row] = episodes[first], episodes[second]
+            row += 1
+    return drawn
+
+
+def _check_unique(pool: Pool) -> None:
+    if len(set(pool.ids)) == len(pool.ids):
+        return
+    twice = collections.Counter(pool.ids).most_common(1)[0][0]
+    raise DataError(f"episode id {twice!r} comes twice; give every split ids of its own")

@@ -1,0 +1,770 @@
+"""The networks (flax.linen): shared encoder, demonstration embeddings, action densities, policy.
+
+Everything here knows one piece of geometry, `Camera`: the camera looks straight down, so a pixel
+is a place on the table. The default policy uses that twice: the embedding looks at the demonstration
+where the gripper was (`PoseAnchored`), and the action density has one mixture component per cell of
+the feature map, anchored at the cell's place on the table (`AnchoredMixture`). The heads and the
+images-only embedding of Singh et al. (2020) are configurations of the same policy.
+
+Dimension letters are those of `mili_jax.types`; n is any number of images.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import i0e
+
+from mili_jax.types import ConfigError
+
+Array = jax.Array
+
+STRIDE = 4  # pixels per cell of the feature map
+UNIT = 0.05  # m; lengths enter and leave the networks in this unit so that they are of order one
+REACH = 0.08  # m; how far a component's mean may lie from its anchor, about two cells at 64 px
+XY_FLOOR, Z_FLOOR, FINGER_FLOOR = 0.008, 0.008, 0.1  # m, m, 1; smallest standard deviations
+TILT_SIGMA = 0.05  # rad; fixed standard deviation of roll and pitch, which hardly vary
+MAX_CONCENTRATION = 100.0  # of 2 * yaw; a standard deviation of 0.05 rad in yaw
+
+
+@dataclasses.dataclass(frozen=True)
+class Camera:
+    """A pin-hole camera above the table's centre, looking straight down at a square picture.
+
+    view: half-width in metres of the table square that fills the picture at table height.
+    height: metres from the table top to the pin-hole.
+    Column to the right is +x, row downward is -y. Raises ConfigError unless both are positive.
+    """
+
+    view: float = 0.27
+    height: float = 1.2
+
+    def __post_init__(self) -> None:
+        if not (self.view > 0 and self.height > 0):
+            raise ConfigError(
+                f"Camera: view and height must be positive metres, got {self.view}, {self.height}"
+            )
+
+    def on_table(self, xyz: Any) -> Any:
+        """Where a point is seen, as a place on the table: [..., >=3] metres -> [..., 2] metres."""
+        return xyz[..., :2] * (self.height / (self.height - xyz[..., 2:3]))
+
+    def project(self, xyz: Any) -> Any:
+        """Where a point is seen in the picture: [..., >=3] metres -> uv [..., 2], v up.
+
+        uv is (-1, -1) at the lower left corner of the picture and (1, 1) at the upper right one.
+        """
+        return self.on_table(xyz) / self.view
+
+    def cells(self, h: int, w: int) -> np.ndarray:
+        """The places on the table of the centres of h * w cells, row by row: [h*w, 2] metres."""
+        u = (np.arange(w) + 0.5) / w * 2 - 1
+        v = 1 - (np.arange(h) + 0.5) / h * 2
+        grid = np.stack(np.meshgrid(u, v), -1).reshape(h * w, 2)
+        return (grid * self.view).astype(np.float32)
+
+
+def yaw_features(yaw: Array) -> Array:
+    """sin and cos of 2 * yaw, [...] rad -> [..., 2]: the same for a gripper turned by pi."""
+    return jnp.stack([jnp.sin(2 * yaw), jnp.cos(2 * yaw)], -1)
+
+
+def wrap_yaw(yaw: Array) -> Array:
+    """Yaw modulo pi, into [-pi/2, pi/2)."""
+    return jnp.mod(yaw + jnp.pi / 2, jnp.pi) - jnp.pi / 2
+
+
+def rms_norm(x: Array) -> Array:
+    """x over its root mean square along the last axis; no parameters, the next layer has them."""
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + 1e-4)
+
+
+# ---- convolution ----------------------------------------------------------------------------
+
+
+def _convolve(x: Array, kernel: Array) -> Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _kernel_gradient(x: Array, g: Array) -> Array:
+    """Gradient of a 3x3 convolution's kernel as matrix products over chunks that fit the cache."""
+    n, h, w, c = x.shape
+    chunk = max(1, 8192 // (h * w))
+    x, g = (jnp.pad(a, ((0, -n % chunk), (0, 0), (0, 0), (0, 0))) for a in (x, g))
+
+    def add(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
+        padded = jnp.pad(part[0], ((0, 0), (1, 1), (1, 1), (0, 0)))
+        windows = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
+        return total + jnp.einsum("nhwc,nhwd->cd", jnp.concatenate(windows, -1), part[1]), None
+
+    parts = (x.reshape(-1, chunk, h, w, c), g.reshape(-1, chunk, h, w, g.shape[-1]))
+    total, _ = jax.lax.scan(add, jnp.zeros((9 * c, g.shape[-1]), x.dtype), parts)
+    return total.reshape(3, 3, c, g.shape[-1])
+
+
+@jax.custom_vjp
+def conv3x3(x: Array, kernel: Array) -> Array:
+    """3x3 convolution, stride 1, zero padding: [n,h,w,C], [3,3,C,D] -> [n,h,w,D].
+
+    On CPU the compiler's own gradient of the kernel is a convolution with a picture-sized window,
+    two to three times slower than the matrix products used here.
+    """
+    return _convolve(x, kernel)
+
+
+def _conv_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve(x, kernel), (x, kernel)
+
+
+def _conv_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    dx = _convolve(g, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    if jax.default_backend() == "cpu":
+        return dx, _kernel_gradient(x, g)
+    return dx, jax.vjp(lambda k: _convolve(x, k), kernel)[1](g)[0]
+
+
+conv3x3.defvjp(_conv_forward, _conv_backward)
+
+
+class Encoder(nn.Module):
+    """Picture -> feature map, one cell per 4x4 pixels: uint8 [n,H,W,3] -> float32 [n,H/4,W/4,C].
+
+    The stem sees 8x8 pixels per cell through one matrix product; then pre-normalised residual
+    blocks (3x3 convolution, ReLU, 1x1). Three blocks see 32x32 pixels around a cell.
+    Raises ConfigError if H or W is not a multiple of 4.
+    """
+
+    channels: int = 32
+    blocks: int = 3
+
+    @nn.compact
+    def __call__(self, image: Array) -> Array:
+        n, height, width, _ = image.shape
+        if height % STRIDE or width % STRIDE:
+            raise ConfigError(
+                f"Encoder: image of {height}x{width} pixels; each side must be a multiple of "
+                f"{STRIDE}"
+            )
+        h, w = height // STRIDE, width // STRIDE
+        half = STRIDE // 2
+        padded = jnp.pad(image, ((0, 0), (half, half), (half, half), (0, 0)), mode="edge")
+        blocks = padded.reshape(n, h + 1, STRIDE, w + 1, STRIDE, 3).swapaxes(2, 3)
+        blocks = blocks.reshape(n, h + 1, w + 1, STRIDE * STRIDE * 3)
+        windows = [blocks[:, i : i + h, j : j + w] for i in range(2) for j in range(2)]
+        patches = jnp.concatenate(windows, -1).astype(jnp.float32) * (4 / 255) - 2
+        x = nn.Dense(self.channels, name="stem")(patches)
+        init = nn.initializers.he_normal(in_axis=(0, 1, 2))
+        for k in range(self.blocks):
+            kernel = self.param(f"conv{k}", init, (3, 3, self.channels, self.channels))
+            bias = self.param(f"bias{k}", nn.initializers.zeros, (self.channels,))
+            hidden = nn.relu(conv3x3(rms_norm(x), kernel) + bias)
+            x = x + nn.Dense(self.channels, name=f"mix{k}")(hidden)
+        return x
+
+
+def bilinear_weights(uv: Array, h: int, w: int, offsets: bool) -> Array:
+    """Weights of every cell in bilinear samples at uv: [..., 2] -> [..., S, h*w].
+
+    S = 1, or 9 with `offsets`: the 3x3 neighbourhood one cell apart. A place outside the picture
+    takes the border's value. Sampling as a matrix product keeps gather and scatter, slow on CPU,
+    out of the gradient.
+    """
+    steps = jnp.arange(-1.0, 2.0) if offsets else jnp.zeros(1)
+
+    def tent(place: Array, size: int) -> Array:
+        place = jnp.clip(place[..., None] + steps, 0, size - 1)
+        return jnp.maximum(0, 1 - jnp.abs(place[..., None] - jnp.arange(size)))
+
+    column = tent((uv[..., 0] + 1) / 2 * w - 0.5, w)
+    row = tent((1 - uv[..., 1]) / 2 * h - 0.5, h)
+    weights = row[..., :, None, :, None] * column[..., None, :, None, :]
+    return weights.reshape(*uv.shape[:-1], steps.size**2, h * w)
+
+
+def spatial_softmax(logits: Array) -> Array:
+    """Expected place of each map's softmax: [n,h,w,D] -> uv [n,D,2] (v up)."""
+    n, h, w, d = logits.shape
+    attention = jax.nn.softmax(logits.reshape(n, h * w, d), axis=1)
+    return jnp.einsum("ngd,gc->ndc", attention, Camera(view=1.0).cells(h, w))
+
+
+# ---- demonstration embeddings: (maps [N,M,h,w,C], pose [N,K,7]) -> (z [N,Z], auxiliary [N]) -----
+
+
+class _Temporal(nn.Module):
+    """Two temporal convolutions of width 3, pooled over time: [N,T,D] -> unit vectors [N,Z]."""
+
+    size: int
+    width: int = 64
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for _ in range(2):
+            padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0)), mode="edge")
+            window = jnp.concatenate([padded[:, :-2], x, padded[:, 2:]], -1)
+            x = nn.relu(nn.Dense(self.width)(window))
+        pooled = jnp.concatenate([x.mean(1), x.max(1), x[:, 0], x[:, -1]], -1)
+        z = nn.Dense(self.size)(nn.relu(nn.Dense(2 * self.width)(rms_norm(pooled))))
+        return z * jax.lax.rsqrt(jnp.sum(jnp.square(z), -1, keepdims=True) + 1e-6)
+
+
+def _frames_at(frames: int, times: int) -> np.ndarray:
+    """The frame nearest to each of `times` places, both spread evenly over the demonstration."""
+    return np.round(np.linspace(0, frames - 1, times)).astype(int)
+
+
+def _track(pose: Array) -> Array:
+    """What the gripper did at each time, free of where on the table: [N,K,7] -> [N,K,9]."""
+    xyz = pose[..., :3]
+    motion = jnp.diff(xyz, axis=1, append=xyz[:, -1:])
+    to_end = xyz[..., :2] - xyz[:, -1:, :2]
+    lengths = jnp.concatenate([xyz[..., 2:3], motion, to_end], -1) / UNIT
+    return jnp.concatenate([lengths, yaw_features(pose[..., 5]), pose[..., 6:7] * 2 - 1], -1)
+
+
+class _Pooled(nn.Module):
+    """Features around the gripper's place at each time, in the first, current and last frame."""
+
+    camera: Camera
+    size: int
+    width: int = 64
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array) -> Array:
+        n, m, h, w, c = maps.shape
+        k = pose.shape[1]
+        weights = bilinear_weights(self.camera.project(pose), h, w, offsets=True)
+        flat = rms_norm(maps).reshape(n, m, h * w, c)
+        ends = jnp.einsum("nksg,nfgc->nkfsc", weights, flat[:, np.array([0, m - 1])])
+        samples = [ends[:, :, 0], ends[:, :, 1]]
+        if m > 2:
+            # Written out per time: a frame is only sampled where the gripper is in that frame.
+            now = jnp.einsum("nksg,nkgc->nksc", weights, flat[:, _frames_at(m, k)])
+            samples.insert(1, now)
+        per_frame = [
+            nn.Dense(self.width, name=f"frame{i}")(s.reshape(n, k, 9 * c))
+            for i, s in enumerate(samples)
+        ]
+        track = nn.Dense(self.width, name="track")(_track(pose))
+        x = nn.relu(jnp.concatenate([*per_frame, track], -1))
+        x = nn.relu(nn.Dense(self.width)(x))
+        return _Temporal(self.size, self.width)(x)
+
+
+class PoseAnchored(nn.Module):
+    """Embeds a demonstration by what lies where the gripper goes (poses are given).
+
+    With M = 2 frames these are the first and the last one; with more, the frame nearest in time to
+    each pose is pooled as well.
+    """
+
+    camera: Camera
+    size: int = 32
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array) -> tuple[Array, Array]:
+        return _Pooled(self.camera, self.size)(maps, pose), jnp.zeros(len(pose))
+
+
+class ImagesOnlyPredicted(nn.Module):
+    """As `PoseAnchored`, but the gripper's pose is read from the pictures, so that video is enough.
+
+    The auxiliary loss (squared error in units of 5 cm, of the finger and of the yaw's sine and
+    cosine) teaches the reading where poses are known; the embedding itself never sees the given
+    poses. The gradient of the embedding does not move the places it looks at.
+    """
+
+    camera: Camera
+    size: int = 32
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array) -> tuple[Array, Array]:
+        n, m, h, w, c = maps.shape
+        cells = rms_norm(maps).reshape(n, m, h * w, c)
+        hidden = nn.relu(nn.Dense(c, name="look")(cells))
+        attention = jax.nn.softmax(nn.Dense(1, name="where")(hidden)[..., 0] * 4, -1)
+        seen = jnp.einsum("nmg,gc->nmc", attention, self.camera.cells(h, w))
+        there = jnp.einsum("nmg,nmgc->nmc", attention, hidden)
+        read = nn.Dense(4, name="read")(nn.relu(nn.Dense(64, name="read_hidden")(there)))
+        z, finger = read[..., 0] * UNIT + 0.1, read[..., 1] * 0.5 + 0.5
+        yaw = 0.5 * jnp.arctan2(read[..., 2], read[..., 3] + 1e-6)
+
+        true = pose[:, _frames_at(pose.shape[1], m)]
+        error = jnp.sum(jnp.square((seen - self.camera.on_table(true)) / UNIT), -1)
+        error += jnp.square((z - true[..., 2]) / UNIT)
+        error += jnp.square(finger - true[..., 6])
+        error += jnp.sum(jnp.square(read[..., 2:] - yaw_features(true[..., 5])), -1)
+
+        xy = seen * (1 - z / self.camera.height)[..., None]
+        tilt = jnp.zeros_like(xy)
+        guess = jnp.concatenate([xy, z[..., None], tilt, yaw[..., None], finger[..., None]], -1)
+        guess = jax.lax.stop_gradient(guess)
+        return _Pooled(self.camera, self.size)(maps, guess), error.mean(-1)
+
+
+class ImagesOnly(nn.Module):
+    """The paper's embedding (section IV-A): per-frame features, then temporal convolution."""
+
+    camera: Camera
+    size: int = 32
+    maps: int = 32
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array) -> tuple[Array, Array]:
+        n, m, h, w, c = maps.shape
+        frames = rms_norm(maps).reshape(n * m, h, w, c)
+        places = spatial_softmax(nn.Dense(self.maps)(frames) * 4).reshape(n, m, -1)
+        mean = nn.relu(nn.Dense(c)(frames)).mean((1, 2)).reshape(n, m, c)
+        x = nn.relu(nn.Dense(64)(jnp.concatenate([places * 2, mean * 2], -1)))
+        return _Temporal(self.size)(x), jnp.zeros(n)
+
+
+# ---- action densities -----------------------------------------------------------------------
+
+
+class Density(Protocol):
+    """A distribution over the 7-D action for each of n observations."""
+
+    def log_prob(self, action: Array) -> Array:
+        """action [n,7] -> [n]: log density per m^3 rad^3, finger per unit; yaw modulo pi."""
+        ...
+
+    def mode(self) -> Array:
+        """A most likely action [n,7]; yaw in [-pi/2, pi/2), finger in [0, 1]."""
+        ...
+
+    def sample(self, key: Array, temperature: float = 1.0) -> Array:
+        """One action per observation [n,7]; temperature 0 < t < 1 keeps closer to the mode."""
+        ...
+
+
+def _log_normal(x: Array, mean: Array, sigma: Array | float) -> Array:
+    return -0.5 * jnp.square((x - mean) / sigma) - jnp.log(sigma) - 0.5 * math.log(2 * math.pi)
+
+
+def _log_yaw(yaw: Array, natural: Array) -> Array:
+    """Log density of the von Mises distribution on 2 * yaw, normalised over a period of pi.
+
+    natural [..., 2] is concentration times (sin, cos) of twice the mean yaw: in this form the log
+    density is smooth and concave in the network's output, with no singular direction at zero.
+    """
+    concentration = jnp.sqrt(jnp.sum(jnp.square(natural), -1) + 1e-12)
+    log_bessel = jnp.log(i0e(concentration)) + concentration
+    return jnp.sum(natural * yaw_features(yaw), -1) - log_bessel - math.log(math.pi)
+
+
+def _mean_yaw(natural: Array) -> Array:
+    return wrap_yaw(0.5 * jnp.arctan2(natural[..., 0], natural[..., 1]))
+
+
+def _sample_yaw(key: Array, natural: Array) -> Array:
+    """Samples yaw from 256 bins of the period, uniformly within a bin."""
+    bins = 256
+    edges = jnp.arange(bins) * (jnp.pi / bins) - jnp.pi / 2
+    pick, within = jax.random.split(key)
+    logits = jnp.sum(natural[..., None, :] * yaw_features(edges + jnp.pi / bins / 2), -1)
+    index = jax.random.categorical(pick, logits)
+    return edges[index] + jax.random.uniform(within, index.shape) * (jnp.pi / bins)
+
+
+@flax.struct.dataclass
+class Mixture:
+    """A mixture of J components; each is a product of an isotropic Gaussian in xy, Gaussians in z
+    and finger, and a von Mises distribution in 2 * yaw. Roll and pitch share one Gaussian.
+
+    logit [n,J] (normalised here), xy [n,J,2] m, z [n,J] m, yaw [n,J,2] (natural parameters, see
+    `_log_yaw`), finger [n,J], tilt [n,2] rad, and standard deviations xy_sigma, z_sigma,
+    finger_sigma [n,J].
+    """
+
+    logit: Array
+    xy: Array
+    z: Array
+    yaw: Array
+    finger: Array
+    tilt: Array
+    xy_sigma: Array
+    z_sigma: Array
+    finger_sigma: Array
+
+    def _log_place(self, x: Array, y: Array, z: Array, finger: Array) -> Array:
+        """Per component, log weight plus log density of everything but the angles."""
+        square = jnp.square(x - self.xy[..., 0]) + jnp.square(y - self.xy[..., 1])
+        log_xy = -0.5 * square / jnp.square(self.xy_sigma) - 2 * jnp.log(self.xy_sigma)
+        return (
+            jax.nn.log_softmax(self.logit, -1)
+            + log_xy
+            - math.log(2 * math.pi)
+            + _log_normal(z, self.z, self.z_sigma)
+            + _log_normal(finger, self.finger, self.finger_sigma)
+        )
+
+    def log_prob(self, action: Array) -> Array:
+        """See `Density.log_prob`."""
+        x, y, z, roll, pitch, yaw, finger = (action[:, None, i] for i in range(7))
+        joint = self._log_place(x, y, z, finger) + _log_yaw(yaw, self.yaw)
+        tilt = _log_normal(jnp.concatenate([roll, pitch], -1), self.tilt, TILT_SIGMA).sum(-1)
+        return jax.nn.logsumexp(joint, -1) + tilt
+
+    def _means(self, index: Array) -> Array:
+        def at(a: Array) -> Array:
+            picked = jnp.take_along_axis(a.reshape(*a.shape[:2], -1), index[:, None, None], 1)
+            return picked[:, 0]
+
+        return jnp.concatenate(
+            [
+                at(self.xy),
+                at(self.z),
+                self.tilt,
+                _mean_yaw(at(self.yaw))[:, None],
+                jnp.clip(at(self.finger), 0, 1),
+            ],
+            -1,
+        )
+
+    def mode(self) -> Array:
+        """See `Density.mode`.
+
+        Neighbouring cells propose the same place, so the heaviest component is not the mode: the
+        density of place, height and finger is evaluated at the means of the 16 heaviest components,
+        and the means of the best one are returned.
+        """
+        _, strongest = jax.lax.top_k(self.logit, min(16, self.logit.shape[-1]))
+        candidates = [
+            jnp.take_along_axis(a, strongest, 1)[..., None]
+            for a in (self.xy[..., 0], self.xy[..., 1], self.z, self.finger)
+        ]
+        spread = jax.tree.map(lambda a: a[:, None], self)
+        density = jax.nn.logsumexp(spread._log_place(*candidates), -1)
+        best = jnp.take_along_axis(strongest, density.argmax(-1)[:, None], 1)[:, 0]
+        return self._means(best)
+
+    def sample(self, key: Array, temperature: float = 1.0) -> Array:
+        """See `Density.sample`; log weights and inverse variances are divided by temperature."""
+        pick, noise, turn = jax.random.split(key, 3)
+        index = jax.random.categorical(pick, self.logit / temperature)
+        chosen = jax.tree.map(
+            lambda a: jnp.take_along_axis(a, index.reshape(-1, *[1] * (a.ndim - 1)), 1),
+            dataclasses.replace(self, tilt=self.logit),
+        )
+        means = self._means(index)
+        tilt_sigma = jnp.full((len(index), 2), TILT_SIGMA)
+        sigma = jnp.concatenate(
+            [chosen.xy_sigma, chosen.xy_sigma, chosen.z_sigma, tilt_sigma, chosen.finger_sigma], -1
+        ) * jnp.sqrt(temperature)
+        shaken = jnp.delete(means, 5, axis=1, assume_unique_indices=True)
+        shaken = shaken + sigma * jax.random.normal(noise, sigma.shape)
+        yaw = _sample_yaw(turn, chosen.yaw[:, 0] / temperature)
+        finger = jnp.clip(shaken[:, 5:], 0, 1)
+        return jnp.concatenate([shaken[:, :5], yaw[:, None], finger], -1)
+
+
+RAW = 10  # network outputs per mixture component
+
+
+def _mixture(raw: Array, xy: Array, tilt: Array) -> Mixture:
+    """Components from network outputs raw [n,J,RAW] and means xy [n,J,2]; raw = 0 is a sane start:
+    3 cm wide, 10 cm high, finger half open, yaw uniform. Columns 1 and 2 belong to the caller."""
+
+    def sigma(column: int, floor: float, start: float) -> Array:
+        return floor + (start - floor) / math.log(2) * nn.softplus(raw[..., column])
+
+    yaw = 5 * raw[..., 4:6]
+    norm = jnp.sqrt(jnp.sum(jnp.square(yaw), -1, keepdims=True) + 1e-6)
+    return Mixture(
+        logit=raw[..., 0],
+        xy=xy,
+        z=0.1 + UNIT * raw[..., 3],
+        yaw=yaw * jnp.minimum(1, MAX_CONCENTRATION / norm),
+        finger=0.5 + 0.5 * raw[..., 6],
+        tilt=tilt,
+        xy_sigma=sigma(7, XY_FLOOR, 0.03),
+        z_sigma=sigma(8, Z_FLOOR, 0.05),
+        finger_sigma=sigma(9, FINGER_FLOOR, 0.4),
+    )
+
+
+@flax.struct.dataclass
+class FixedGaussian:
+    """One Gaussian of fixed width per dimension, so that -log_prob is a squared error (yaw wrapped
+    to half a turn) plus a constant: mean [n,7], sigma [7]."""
+
+    mean: Array
+    sigma: Array
+
+    def log_prob(self, action: Array) -> Array:
+        """See `Density.log_prob`."""
+        difference = action - self.mean
+        difference = difference.at[:, 5].set(wrap_yaw(difference[:, 5]))
+        # The yaw's Gaussian is cut off at a quarter turn to either side.
+        inside = jax.scipy.special.erf(jnp.pi / 2 / (self.sigma[5] * math.sqrt(2)))
+        return _log_normal(difference, jnp.zeros(7), self.sigma).sum(-1) - jnp.log(inside)
+
+    def mode(self) -> Array:
+        """See `Density.mode`."""
+        yaw, finger = wrap_yaw(self.mean[:, 5:6]), jnp.clip(self.mean[:, 6:], 0, 1)
+        return jnp.concatenate([self.mean[:, :5], yaw, finger], -1)
+
+    def sample(self, key: Array, temperature: float = 1.0) -> Array:
+        """See `Density.sample`."""
+        noise = jax.random.normal(key, self.mean.shape) * self.sigma * jnp.sqrt(temperature)
+        return self.replace(mean=self.mean + noise).mode()  # type: ignore[attr-defined]
+
+
+@flax.struct.dataclass
+class Binned:
+    """Every dimension cut into equal bins, independent of the others: logit [n,7,bins] over
+    [low, high] [7]. Values outside fall into the outermost bin."""
+
+    logit: Array
+    low: Array
+    high: Array
+
+    @property
+    def _width(self) -> Array:
+        return (self.high - self.low) / self.logit.shape[-1]
+
+    def log_prob(self, action: Array) -> Array:
+        """See `Density.log_prob`: probability of the bin over its width."""
+        action = action.at[:, 5].set(wrap_yaw(action[:, 5]))
+        bins = self.logit.shape[-1]
+        index = jnp.clip((action - self.low) / self._width, 0, bins - 1).astype(jnp.int32)
+        log_p = jnp.take_along_axis(jax.nn.log_softmax(self.logit, -1), index[..., None], -1)
+        return jnp.sum(log_p[..., 0] - jnp.log(self._width), -1)
+
+    def mode(self) -> Array:
+        """See `Density.mode`: the centre of each dimension's likeliest bin."""
+        return self.low + (self.logit.argmax(-1) + 0.5) * self._width
+
+    def sample(self, key: Array, temperature: float = 1.0) -> Array:
+        """See `Density.sample`."""
+        pick, within = jax.random.split(key)
+        index = jax.random.categorical(pick, self.logit / temperature)
+        return self.low + (index + jax.random.uniform(within, index.shape)) * self._width
+
+
+# ---- policy heads: (maps [n,h,w,C], pose [n,7], z [n,Z]) -> Density --------------------------------
+
+
+def _pose_features(camera: Camera, pose: Array) -> Array:
+    place = jnp.concatenate([pose[..., :2], camera.on_table(pose)], -1) / camera.view
+    height = (pose[..., 2:3] - 0.1) / UNIT
+    return jnp.concatenate(
+        [place, height, pose[..., 3:5], yaw_features(pose[..., 5]), pose[..., 6:7] * 2 - 1], -1
+    )
+
+
+class AnchoredMixture(nn.Module):
+    """One mixture component per cell, anchored at the cell's place on the table (module docstring).
+
+    The demonstration asks `places` questions: each is a query compared with every cell, and its
+    soft-argmax is an attended place. A cell knows its similarities, its offset from the gripper and
+    from the attended places, and the demonstration; the gripper's own place and the attended places
+    are anchors of further components.
+    """
+
+    camera: Camera
+    places: int = 4
+    width: int = 64
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array, z: Array) -> Mixture:
+        n, h, w, c = maps.shape
+        anchors = jnp.asarray(self.camera.cells(h, w))
+        cells = rms_norm(maps).reshape(n, h * w, c)
+        z = z * math.sqrt(z.shape[-1])
+
+        query = nn.Dense(self.places * c, bias_init=nn.initializers.normal(0.3), name="query")(z)
+        query = rms_norm(query.reshape(n, self.places, c))
+        scale = self.param("sharpness", nn.initializers.constant(math.log(8)), (self.places,))
+        similarity = jnp.einsum("ngc,npc->ngp", cells, query) * (jnp.exp(scale) / c)
+        attention = jax.nn.softmax(similarity, 1)
+        place = jnp.einsum("ngp,gc->npc", attention, anchors)
+        seen = jnp.einsum("ngp,ngc->npc", attention, cells)
+
+        gripper_uv = self.camera.project(pose)
+        gripper = gripper_uv[:, None] * self.camera.view
+        weights = bilinear_weights(gripper_uv, h, w, offsets=False)
+        under = jnp.einsum("nsg,ngc->nsc", weights, cells)
+        points = jnp.concatenate([gripper, place], 1)
+        point_cells = jnp.concatenate([under, seen], 1)
+
+        context = [_pose_features(self.camera, pose), z, (place - gripper).reshape(n, -1) / UNIT]
+        context.append(point_cells.reshape(n, -1))
+        context = nn.relu(nn.Dense(2 * self.width)(jnp.concatenate(context, -1)))
+        context = nn.relu(nn.Dense(self.width)(context))
+
+        offset = anchors[:, None] - points[:, None]
+        near = jnp.exp(-jnp.sum(jnp.square(offset), -1) / (2 * 0.03**2))
+        bounded = (offset / (0.1 + jnp.abs(offset))).reshape(n, h * w, -1)
+        local = jnp.concatenate([similarity, near, 2 * bounded], -1)
+
+        gain = nn.Dense(self.width, name="gain")(context)[:, None]
+        shift = nn.Dense(self.width, name="shift")(context)[:, None]
+        x = nn.Dense(self.width, name="cell")(cells) * (1 + gain) + shift
+        x = x + nn.Dense(self.width, name="local")(local)
+        x = nn.relu(x + nn.Dense(self.width, name="position")(anchors / self.camera.view))
+        x = nn.relu(nn.Dense(self.width, name="cell_hidden")(x))
+        raw = nn.Dense(RAW, kernel_init=nn.initializers.normal(0.02), name="component")(x)
+
+        y = nn.Dense(self.width, name="point")(point_cells)
+        y = y + nn.Dense((1 + self.places) * self.width, name="which")(context).reshape(y.shape)
+        y = nn.Dense(RAW, kernel_init=nn.initializers.normal(0.02), name="extra")(nn.relu(y))
+
+        raw = jnp.concatenate([raw, y], 1)
+        own = jnp.concatenate([pose[:, None, :2], place], 1)
+        anchor = jnp.concatenate([jnp.broadcast_to(anchors, (n, *anchors.shape)), own], 1)
+        tilt = nn.Dense(2, kernel_init=nn.initializers.zeros, name="tilt")(context)
+        return _mixture(raw, anchor + REACH * jnp.tanh(raw[..., 1:3]), tilt)
+
+
+class _Summary(nn.Module):
+    """The paper's trunk: spatial softmax features, pose and demonstration into an MLP -> [n,128]."""
+
+    camera: Camera
+    maps: int = 32
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array, z: Array) -> Array:
+        places = spatial_softmax(nn.Dense(self.maps)(rms_norm(maps)) * 4)
+        z = z * math.sqrt(z.shape[-1])
+        places = places.reshape(len(pose), -1) * 2
+        x = jnp.concatenate([places, _pose_features(self.camera, pose), z], -1)
+        for _ in range(2):
+            x = nn.relu(nn.Dense(128)(x))
+        return x
+
+
+class SpatialSoftmaxMDN(nn.Module):
+    """The paper's head: spatial softmax, MLP, mixture density of a few components."""
+
+    camera: Camera
+    components: int = 8
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array, z: Array) -> Mixture:
+        x = _Summary(self.camera)(maps, pose, z)
+        raw = nn.Dense(self.components * RAW)(x).reshape(len(x), self.components, RAW)
+        tilt = nn.Dense(2, kernel_init=nn.initializers.zeros)(x)
+        return _mixture(raw, self.camera.view * raw[..., 1:3], tilt)
+
+
+class MSEHead(nn.Module):
+    """Spatial softmax, MLP, one Gaussian of fixed width: eq. 2 as a squared error."""
+
+    camera: Camera
+    sigma: tuple[float, ...] = (0.05, 0.05, 0.05, 0.05, 0.05, 0.25, 0.25)
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array, z: Array) -> FixedGaussian:
+        raw = nn.Dense(8)(_Summary(self.camera)(maps, pose, z))
+        yaw = 0.5 * jnp.arctan2(raw[:, 5], raw[:, 6] + 1.0)
+        mean = [raw[:, :2] * self.camera.view, 0.1 + UNIT * raw[:, 2:3], 0.05 * raw[:, 3:5]]
+        mean += [yaw[:, None], 0.5 + 0.5 * raw[:, 7:]]
+        return FixedGaussian(jnp.concatenate(mean, -1), jnp.asarray(self.sigma))
+
+
+class Discretised(nn.Module):
+    """Spatial softmax, MLP, cross-entropy over `bins` bins of each dimension."""
+
+    camera: Camera
+    bins: int = 32
+    ceiling: float = 0.35  # m; highest z with a bin of its own
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array, z: Array) -> Binned:
+        x = _Summary(self.camera)(maps, pose, z)
+        view, quarter = self.camera.view, math.pi / 2
+        low = jnp.array([-view, -view, 0, -0.5, -0.5, -quarter, 0])
+        high = jnp.array([view, view, self.ceiling, 0.5, 0.5, quarter, 1])
+        return Binned(nn.Dense(7 * self.bins)(x).reshape(len(x), 7, self.bins), low, high)
+
+
+# ---- the policy -----------------------------------------------------------------------------
+
+EMBEDDINGS: dict[str, Callable[..., nn.Module]] = {
+    "pose_anchored": PoseAnchored,
+    "images_only_predicted": ImagesOnlyPredicted,
+    "images_only": ImagesOnly,
+}
+HEADS: dict[str, Callable[..., nn.Module]] = {
+    "anchored_mixture": AnchoredMixture,
+    "spatial_softmax_mdn": SpatialSoftmaxMDN,
+    "mse": MSEHead,
+    "discretised": Discretised,
+}
+
+
+class Policy(nn.Module):
+    """Embedding f and policy g with one shared encoder (Singh et al. 2020, section IV-A, fig. 3).
+
+    embedding: a key of EMBEDDINGS; head: a key of HEADS; embedding_size: Z; channels, blocks: of
+    the encoder. A policy without demonstration (eq. 1) is the same policy given z = 0.
+    Raises ConfigError when applied with an unknown name.
+    """
+
+    camera: Camera = Camera()
+    embedding: str = "pose_anchored"
+    head: str = "anchored_mixture"
+    embedding_size: int = 32
+    channels: int = 32
+    blocks: int = 3
+
+    def setup(self) -> None:
+        for field, table in (("embedding", EMBEDDINGS), ("head", HEADS)):
+            if getattr(self, field) not in table:
+                raise ConfigError(
+                    f"Policy.{field}: {getattr(self, field)!r} is unknown; use one of "
+                    f"{sorted(table)}"
+                )
+        self.encoder = Encoder(self.channels, self.blocks)
+        self.embedder = EMBEDDINGS[self.embedding](self.camera, self.embedding_size)
+        self.actor = HEADS[self.head](self.camera)
+
+    def encode(self, image: Array) -> Array:
+        """uint8 [..., H,W,3] -> feature maps [..., h,w,C]."""
+        maps = self.encoder(image.reshape(-1, *image.shape[-3:]))
+        return maps.reshape(*image.shape[:-3], *maps.shape[1:])
+
+    def embed_maps(self, maps: Array, demo_pose: Array) -> tuple[Array, Array]:
+        """Encoded demonstrations [N,M,h,w,C], poses [N,K,7] -> (unit z [N,Z], auxiliary [N]).
+
+        The auxiliary loss is zero for embeddings that have none.
+        """
+        return self.embedder(maps, demo_pose)
+
+    def act_maps(self, maps: Array, pose: Array, z: Array) -> Density:
+        """Encoded observations [n,h,w,C], poses [n,7], embeddings [n,Z] -> density over actions."""
+        return self.actor(maps, pose, z)
+
+    def embed(self, demo_image: Array, demo_pose: Array) -> Array:
+        """f: uint8 [N,M,H,W,3], poses [N,K,7] -> unit vectors z [N,Z]."""
+        return self.embed_maps(self.encode(demo_image), demo_pose)[0]
+
+    def act(self, image: Array, pose: Array, z: Array) -> Density:
+        """g: uint8 [n,H,W,3], poses [n,7], z [n,Z] (zeros: no demonstration) -> density."""
+        return self.act_maps(self.encode(image), pose, z)
+
+    def __call__(self, demo_image: Array, demo_pose: Array, image: Array, pose: Array) -> Density:
+        """Acts on n observations, each after its own demonstration (N = n); initialises all."""
+        return self.act(image, pose, self.embed(demo_image, demo_pose))
+
+
+def init(policy: Policy, key: Array, image_size: int = 64) -> Any:
+    """Parameters of `policy`; none of them depends on the size of the pictures, M or K."""
+    image = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
+    pose = jnp.zeros((1, 7))
+    args = (image[:, None].repeat(2, 1), pose[:, None].repeat(2, 1), image, pose)
+    return functools.partial(policy.init)(key, *args)["params"]

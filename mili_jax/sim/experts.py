@@ -1,0 +1,148 @@
+"""Scripted experts: closed-loop teachers that see the simulator's state.
+
+Each control step gets one label: the desired pose the expert is heading for, not the next small
+motion (the controller bounds the speed). Labels follow from the present state, so an expert that
+was pushed off its way, or lost its object, goes on from where it is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mili_jax.sim.world import OPENING, World, half_turn
+from mili_jax.types import Task
+
+TRAVEL_Z = 0.17  # m, tool height when it carries or has finished
+HOVER_Z = 0.13  # m, tool height above a place before it goes down
+PUSH_Z = 0.018  # m, height of the finger tips while pushing
+PUSH_WIDTH = 1.1  # of the object's radius between the pads: two contacts keep it centred
+PUSH_OPENING = (0.2, 0.55)  # limits of that opening, of the full one
+BEHIND = 0.030  # m between the pads and the object before a push
+ALIGNED = 0.010  # m, horizontal error that is good enough to start going down
+ASTRAY = 0.025  # m, horizontal error at which a tool that is down goes up again
+TURNED = 0.12  # rad, the same for the yaw
+PAD_HALF_WIDTH = 0.010  # m
+
+
+class Expert:
+    """Acts for one task in one world; make a new one for every episode."""
+
+    def __init__(self, task: Task, world: World) -> None:
+        self.task = task
+        self.world = world
+        self._family = {
+            "press": self._press, "grasp": self._grasp, "push": self._push, "place": self._place
+        }[task.family]  # fmt: skip
+        self._phase = "take"
+        self._finger = 1.0  # the last measured opening
+        self._settled = False
+        self._done: np.ndarray | None = None
+
+    def act(self) -> np.ndarray:
+        """float32 [7], the desired pose the expert is heading for now."""
+        pose = self.world.pose().astype(np.float64)
+        self._settled = abs(pose[6] - self._finger) < 0.02
+        self._finger = float(pose[6])
+        return np.asarray(self._family(pose), np.float32)
+
+    def _descend(
+        self, pose: np.ndarray, xy: np.ndarray, z: float, yaw: float, finger: float
+    ) -> np.ndarray:
+        """Above the place first, then straight down on it."""
+        off = float(np.hypot(*(pose[:2] - xy)))
+        turned = abs(half_turn(yaw - pose[5]))
+        down = pose[2] < HOVER_Z - 0.03
+        if down and (off > ASTRAY or turned > 3 * TURNED):
+            return _label(pose[:2], HOVER_Z, pose[5], finger)
+        if not down and (off > ALIGNED or turned > TURNED):
+            return _label(xy, HOVER_Z, yaw, finger)
+        return _label(xy, z, yaw, finger)
+
+    def _press(self, pose: np.ndarray) -> np.ndarray:
+        name = self.task.objects[0]
+        xy, top = self.world.position(name)[:2], self.world.catalogue[name].height
+        return self._descend(pose, xy, top - 0.014, pose[5], 0.0)
+
+    def _take(self, pose: np.ndarray, name: str) -> np.ndarray | None:
+        """The label on the way to holding an object; None once it is held."""
+        at, rotation = self.world.placement(name)
+        spec = self.world.catalogue[name]
+        assert spec.grasp is not None, name
+        dx, dy, dz, turn = spec.grasp
+        xy = at[:2] + rotation[:2, :2] @ np.array([dx, dy])
+        z = max(float(at[2]), 0.0) + dz
+        heading = math.atan2(rotation[1, 0], rotation[0, 0])
+        yaw = pose[5] if spec.symmetric else half_turn(heading + turn)
+        if self.world.holding(name) and self._settled and pose[6] < 0.9:
+            return None
+        near = float(np.hypot(*(pose[:2] - xy))) < ASTRAY and pose[2] < z + 0.008
+        return self._descend(pose, xy, z, yaw, 0.0 if near else 1.0)
+
+    def _grasp(self, pose: np.ndarray) -> np.ndarray:
+        label = self._take(pose, self.task.objects[0])
+        return _label(pose[:2], TRAVEL_Z, pose[5], 0.0) if label is None else label
+
+    def _place(self, pose: np.ndarray) -> np.ndarray:
+        name, container = self.task.objects
+        spec, goal = self.world.catalogue[name], self.world.catalogue[container]
+        base, at = self.world.position(container), self.world.position(name)
+        opening = min(1.0, (spec.grasp_width + 0.022) / OPENING)
+        if self._phase == "take":
+            label = self._take(pose, name)
+            if label is not None:
+                return label
+            self._phase = "carry"
+        if self._phase == "carry":
+            if not self.world.holding(name):
+                self._phase = "take"
+                return _label(pose[:2], HOVER_Z, pose[5], 1.0)
+            xy = base[:2] + pose[:2] - at[:2]  # brings the object, not the tool, to the centre
+            off = float(np.hypot(*(pose[:2] - xy)))
+            hang = pose[2] - at[2]
+            z = max(goal.floor_height + hang + 0.006, goal.height + 0.004)
+            if off > ASTRAY and pose[2] < TRAVEL_Z - 0.03:
+                return _label(pose[:2], TRAVEL_Z, pose[5], 0.0)
+            if off > ALIGNED and pose[2] > TRAVEL_Z - 0.03:
+                return _label(xy, TRAVEL_Z, pose[5], 0.0)
+            if pose[2] > z + 0.008:
+                return _label(xy, z, pose[5], 0.0)
+            self._phase = "release"
+        if self._phase == "release":
+            if pose[6] < opening - 0.05:
+                return _label(pose[:2], pose[2], pose[5], opening)
+            self._phase = "retreat"
+        inside = float(np.hypot(*(at - base)[:2])) < goal.inner_radius
+        if pose[2] > HOVER_Z - 0.02 and not inside:
+            self._phase = "take"
+        return _label(pose[:2], HOVER_Z, pose[5], opening)
+
+    def _push(self, pose: np.ndarray) -> np.ndarray:
+        if self._done is not None:
+            return self._done
+        name, goal = self.task.objects
+        at, end = self.world.position(name)[:2], self.world.position(goal)[:2]
+        width = PUSH_WIDTH * self.world.catalogue[name].radius / OPENING
+        opening = min(max(width, PUSH_OPENING[0]), PUSH_OPENING[1])
+        way = (end - at) / max(float(np.hypot(*(end - at))), 1e-6)
+        yaw = half_turn(math.atan2(way[1], way[0]) + math.pi / 2)
+        back = self.world.extent(name, -way, PUSH_Z)
+        behind = back + PAD_HALF_WIDTH + BEHIND
+        along = float((pose[:2] - at) @ way)
+        aside = float(abs((pose[:2] - at) @ np.array([-way[1], way[0]])))
+        low = pose[2] < PUSH_Z + 0.012
+        ready = -behind - 0.02 < along < -0.5 * back and aside < 0.02
+        if low and ready and abs(half_turn(yaw - pose[5])) < 3 * TURNED:
+            front = self.world.extent(name, way, PUSH_Z) + self.world.extent(goal, -way, PUSH_Z)
+            # A little further than touching: friction stops the object short.
+            xy = end - way * (front + back + PAD_HALF_WIDTH - 0.010)
+            label = _label(xy, PUSH_Z, yaw, opening)
+            if self.world.gap(name, goal, 0.01) < 0.006:
+                self._done = _label(pose[:2], PUSH_Z, pose[5], opening)
+            return label
+        return self._descend(pose, at - way * behind, PUSH_Z, yaw, opening)
+
+
+def _label(xy: np.ndarray, z: float, yaw: float, finger: float) -> np.ndarray:
+    return np.array([xy[0], xy[1], z, 0.0, 0.0, half_turn(yaw), finger])

@@ -1,0 +1,237 @@
+"""Many episodes: scripted demonstrations and policy trials, in lockstep and in several processes.
+
+A job is a list of trials that one process runs with one batched policy call per control step. What
+a trial becomes depends on the trial alone, not on the process or on what ran before it: jobs are
+cut by index, and every episode rebuilds its world.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import numpy as np
+
+from mili_jax.sim import scenes, tasks
+from mili_jax.sim.env import RENDERER, KitchenEnv, Recorder, object_pool
+from mili_jax.sim.experts import Expert
+from mili_jax.types import Episode, EpisodeMeta, PolicyFn, SimulationError
+
+# Disturbances of the executed command while the label stays right, so that a policy sees how to
+# come back (DART, Laskey et al. 2017).
+NOISE_SHARE = 0.2  # of the steps
+NOISE_XY = 0.02  # m, standard deviation
+NOISE_Z = 0.01  # m
+NOISE_YAW = 0.25  # rad
+HOLD_STEPS = 2  # steps a demonstration goes on after it has succeeded and come to its last pose
+LOCKSTEP = 16  # environments per process
+PROCESS_RECYCLE = 40  # jobs after which a worker is replaced: PyBullet's memory grows
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One episode to run: a pure description, so that it can be run again and give the same."""
+
+    episode_id: str
+    task: str
+    scene: str
+    seed: int
+    round: int = 0
+    policy: str = "expert"
+    demonstration: str = ""
+    condition: str = "right"  # evaluation: "right", "wrong" or "none"
+
+
+# Given the trials of a job, the policy for all of them at once.
+Actor = Callable[[Sequence[Trial]], PolicyFn]
+Sink = Callable[[int, list[Episode]], None]
+
+
+def demonstrate(env: KitchenEnv, trial: Trial, noise: float = 1.0) -> Episode:
+    """One attempt of the scripted expert; `action` holds its labels, not the disturbed commands."""
+    observation, _ = env.reset(seed=trial.seed, options={"task": trial.task, "scene": trial.scene})
+    assert env.task is not None
+    rng = np.random.default_rng((trial.seed, 1))
+    expert = Expert(env.task, env.world)
+    recorder = Recorder()
+    held, done = 0, False
+    while not done and held <= HOLD_STEPS:
+        label = expert.act()
+        recorder.add(observation, label)
+        command = label.astype(np.float64)
+        if noise and rng.random() < NOISE_SHARE:
+            command[:2] += rng.normal(0, NOISE_XY * noise, 2)
+            command[2] += abs(rng.normal(0, NOISE_Z * noise))
+            command[5] += rng.normal(0, NOISE_YAW * noise)
+        observation, _, terminated, truncated, _ = env.step(command)
+        done = terminated or truncated
+        arrived = float(np.abs(observation["pose"][:3] - label[:3]).max()) < 0.015
+        held = (
+            held + 1 if env.success() and (arrived or env.task.family in ("press", "push")) else 0
+        )
+    return recorder.episode(_meta(trial, env))
+
+
+def run_job(envs: Sequence[KitchenEnv], trials: Sequence[Trial], actor: Actor) -> list[Episode]:
+    """Runs the trials in lockstep, as many at a time as there are environments.
+
+    The policy always sees len(envs) rows (finished ones keep their last observation), so that its
+    compiled shape, and with it every row's arithmetic, is the same in every call.
+    """
+    episodes: list[Episode] = []
+    for first in range(0, len(trials), len(envs)):
+        group = list(trials[first : first + len(envs)])
+        padded = group + [group[-1]] * (len(envs) - len(group))
+        policy = actor(padded)
+        recorders = [Recorder() for _ in group]
+        seen = [
+            env.reset(seed=t.seed, options={"task": t.task, "scene": t.scene})[0]
+            for env, t in zip(envs, group, strict=False)
+        ]
+        active = list(range(len(group)))
+        rows = seen + [seen[-1]] * (len(envs) - len(group))
+        image = np.stack([s["image"] for s in rows])
+        pose = np.stack([s["pose"] for s in rows])
+        while active:
+            action = policy(image, pose)
+            running = []
+            for i in active:
+                recorders[i].add(seen[i], action[i])
+                seen[i], _, terminated, truncated, _ = envs[i].step(action[i])
+                image[i], pose[i] = seen[i]["image"], seen[i]["pose"]
+                if not (terminated or truncated):
+                    running.append(i)
+            active = running
+        episodes += [
+            r.episode(_meta(t, env)) for r, t, env in zip(recorders, group, envs, strict=False)
+        ]
+    return episodes
+
+
+def _meta(trial: Trial, env: KitchenEnv) -> EpisodeMeta:
+    outcome = env.outcome()
+    return EpisodeMeta(
+        episode_id=trial.episode_id,
+        task=trial.task,
+        scene=trial.scene,
+        seed=trial.seed,
+        round=trial.round,
+        policy=trial.policy,
+        demonstration=trial.demonstration,
+        renderer=RENDERER,
+        useful=outcome["useful"],
+        success=outcome["success"],
+        achieved_tasks=outcome["achieved_tasks"],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A demonstration wanted: the expert tries with fresh arrangements until it succeeds."""
+
+    episode_id: str
+    task: str
+    split: str
+    seed: int
+    attempts: int = 10
+
+
+def demonstration(env: KitchenEnv, request: Request) -> tuple[Episode, int]:
+    """The first successful attempt and the number of attempts; distractors vary between seeds.
+
+    Raises SimulationError when no attempt succeeds.
+    """
+    task = tasks.find(request.task)
+    pool = object_pool(request.split)
+    for attempt in range(request.attempts):
+        rng = np.random.default_rng((request.seed, attempt))
+        scene = scenes.sample([task], pool, rng)
+        trial = Trial(request.episode_id, request.task, scene.to_json(), request.seed + attempt)
+        episode = demonstrate(env, trial)
+        if episode.meta.success:
+            return episode, attempt + 1
+    raise SimulationError(f"no demonstration of {request.task} in {request.attempts} attempts")
+
+
+class Teacher:
+    """Runs demonstration requests in one environment."""
+
+    def __init__(self, image_size: int) -> None:
+        self.env = KitchenEnv(image_size=image_size)
+
+    def __call__(self, requests: Sequence[Request]) -> list[Episode]:
+        return [demonstration(self.env, request)[0] for request in requests]
+
+
+class Player:
+    """Runs trials of one policy in several environments in lockstep."""
+
+    def __init__(
+        self, make_actor: Callable[[], Actor], image_size: int, envs: int = LOCKSTEP
+    ) -> None:
+        self.actor = make_actor()
+        self.envs = [KitchenEnv(image_size=image_size) for _ in range(envs)]
+
+    def __call__(self, trials: Sequence[Trial]) -> list[Episode]:
+        return run_job(self.envs, trials, self.actor)
+
+
+# What a worker process keeps: a runner made once by the factory, and where episodes go.
+Runner = Callable[[Sequence[Any]], list[Episode]]
+_runner: Runner | None = None
+_sink: Sink | None = None
+
+
+def _start(make_runner: Callable[[], Runner], sink: Sink) -> None:
+    global _runner, _sink
+    _runner, _sink = make_runner(), sink
+
+
+def _run(index: int, job: Sequence[Any]) -> tuple[int, list[EpisodeMeta], int]:
+    assert _runner is not None and _sink is not None
+    episodes = _runner(job)
+    _sink(index, episodes)
+    return index, [e.meta for e in episodes], sum(map(len, episodes))
+
+
+def run_jobs(
+    jobs: Sequence[tuple[int, Sequence[Any]]],
+    make_runner: Callable[[], Runner],
+    sink: Sink,
+    processes: int,
+) -> Iterator[tuple[int, list[EpisodeMeta], int]]:
+    """Runs (index, requests or trials) jobs; yields (index, episode facts, steps) as they finish.
+
+    `make_runner` and `sink` run in the worker processes and must be importable there; the sink
+    gets a job's episodes (and writes them) before the job counts as finished. `processes` = 0 runs
+    everything in this process. Raises SimulationError when a worker process dies.
+    """
+    if not jobs:
+        return
+    if processes == 0:
+        _start(make_runner, sink)
+        for index, job in jobs:
+            yield _run(index, job)
+        return
+    with concurrent.futures.ProcessPoolExecutor(
+        max_workers=min(processes, len(jobs)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(make_runner, sink),
+        max_tasks_per_child=PROCESS_RECYCLE,
+    ) as pool:
+        futures = [pool.submit(_run, index, job) for index, job in jobs]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise SimulationError(
+                "a rollout process died; what it had committed is safe, run the command again"
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()

@@ -1,0 +1,162 @@
+"""What counts as doing a task: thresholds with units, predicates, and the lists of tasks.
+
+A predicate looks at the state at the end of an episode and at what happened on the way
+(`History`), never at what was commanded, so the same code tells what a trial achieved.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mili_jax.sim import objects
+from mili_jax.sim.world import TABLE_HALF, World
+from mili_jax.types import DataError, SimulationError, Task
+
+PRESS_DEPTH = 0.008  # m the cap has gone down at any time
+LIFT_HEIGHT = 0.05  # m between the table and the object's base at the end, held by the gripper
+PUSH_GAP = 0.015  # m between the two objects at the end
+PUSH_DISTANCE = 0.05  # m the pushed object has moved horizontally
+PUSH_LIFT = 0.025  # m the pushed object may have left the table on the way
+UPRIGHT = 0.8  # cosine of the tilt that a pushed object may have
+STEADY = 0.005  # m per control step: a placed object that moves faster is not at rest
+
+_DATA = Path(__file__).resolve().parents[2] / "data"
+SPLITS = ("train", "validation", "test")
+
+
+@functools.cache
+def load_tasks(path: Path | None = None) -> dict[str, tuple[Task, ...]]:
+    """The versioned 520/40/40 tasks by split. Raises DataError naming a damaged file."""
+    path = path or _DATA / "tasks.json"
+    try:
+        raw = json.loads(path.read_text())
+        return {split: tuple(Task.parse(t) for t in raw[split]) for split in SPLITS}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a list of tasks per split ({error!r})") from error
+
+
+def find(task_id: str) -> Task:
+    """The task of that name. Raises SimulationError when it or its objects do not exist."""
+    task = Task.parse(task_id)
+    check(task)
+    return task
+
+
+def check(task: Task) -> None:
+    """Raises SimulationError unless the catalogue's objects can play the task's roles."""
+    catalogue = objects.load_catalogue()
+    for name in task.objects:
+        if name not in catalogue:
+            raise SimulationError(
+                f"task {task.id!r}: there is no object {name!r} in data/objects.json"
+            )
+    specs = [catalogue[name] for name in task.objects]
+    fits = {
+        "press": lambda: specs[0].button,
+        "grasp": lambda: specs[0].graspable,
+        "push": lambda: not specs[0].button and not specs[1].button,
+        "place": lambda: specs[0].graspable and specs[1].container,
+    }
+    if not fits[task.family]() or len(set(task.objects)) != len(task.objects):
+        raise SimulationError(f"task {task.id!r}: its objects cannot do that")
+
+
+def afforded(names: tuple[str, ...]) -> tuple[Task, ...]:
+    """Every task that a scene with these objects affords."""
+    catalogue = objects.load_catalogue()
+    specs = [catalogue[name] for name in names]
+    movable = [s for s in specs if not s.button]
+    found = [Task("press", (s.id,)) for s in specs if s.button]
+    found += [Task("grasp", (s.id,)) for s in movable if s.graspable]
+    for a, b in itertools.permutations(movable, 2):
+        found.append(Task("push", (a.id, b.id)))
+        if a.graspable and b.container:
+            found.append(Task("place", (a.id, b.id)))
+    return tuple(found)
+
+
+class History:
+    """What the predicates need to remember of an episode; `update` after every control step."""
+
+    def __init__(self, world: World) -> None:
+        self.start = {name: world.position(name) for name in world.bodies}
+        self.highest = dict.fromkeys(world.bodies, 0.0)  # m
+        self.pressed = dict.fromkeys(world.bodies, 0.0)  # m
+        self.last = dict(self.start)
+        self.speed = dict.fromkeys(world.bodies, 0.0)  # m per control step
+
+    def update(self, world: World) -> None:
+        for name, body in world.bodies.items():
+            if world.catalogue[name].button:
+                depth = objects.button_depth(world.client, body)
+                self.pressed[name] = max(self.pressed[name], depth)
+                continue
+            at = world.position(name)
+            self.highest[name] = max(self.highest[name], float(at[2]))
+            self.speed[name] = float(np.linalg.norm(at - self.last[name]))
+            self.last[name] = at
+
+    def moved(self, name: str) -> float:
+        """Horizontal distance (m) from where the object was at the start."""
+        return float(np.linalg.norm((self.last[name] - self.start[name])[:2]))
+
+
+def succeeded(task: Task, world: World, history: History) -> bool:
+    """Whether the state of the world and its history satisfy the task's predicate."""
+    return _PREDICATES[task.family](world, history, *task.objects)
+
+
+def achieved(world: World, history: History) -> tuple[Task, ...]:
+    """Every afforded task whose predicate holds. Oracle information."""
+    names = tuple(world.bodies)
+    still = {n for n in names if history.moved(n) < 0.01 and history.highest[n] < 0.01}
+    candidates = (t for t in afforded(names) if t.family == "press" or t.objects[0] not in still)
+    return tuple(t for t in candidates if succeeded(t, world, history))
+
+
+def fallen(world: World, history: History) -> bool:
+    """Whether an object was knocked off the table."""
+    return any(
+        at[2] < -0.02 or max(abs(at[0]), abs(at[1])) > TABLE_HALF + 0.02
+        for at in history.last.values()
+    )
+
+
+def useful(world: World, history: History) -> bool:
+    """The automatic filter F: some afforded task achieved and nothing knocked off the table."""
+    return not fallen(world, history) and bool(achieved(world, history))
+
+
+def _pressed(world: World, history: History, button: str) -> bool:
+    return history.pressed[button] >= PRESS_DEPTH
+
+
+def _grasped(world: World, history: History, name: str) -> bool:
+    return bool(history.last[name][2] >= LIFT_HEIGHT and world.holding(name))
+
+
+def _placed(world: World, history: History, name: str, container: str) -> bool:
+    if world.touching(name, world.gripper) or history.moved(name) < 0.01:
+        return False
+    offset = (history.last[name] - world.position(container))[:2]
+    inside = float(np.linalg.norm(offset)) <= world.catalogue[container].inner_radius
+    resting = world.touching(name, world.bodies[container])
+    resting = resting and not world.touching(name, world.table)
+    return inside and resting and history.speed[name] <= STEADY
+
+
+def _pushed(world: World, history: History, name: str, goal: str) -> bool:
+    if history.moved(name) < PUSH_DISTANCE or history.highest[name] > PUSH_LIFT:
+        return False
+    if history.moved(goal) > 0.5 * history.moved(name) or history.highest[goal] > PUSH_LIFT:
+        return False
+    _, rotation = world.placement(name)
+    return bool(rotation[2, 2] >= UPRIGHT and world.gap(name, goal, PUSH_GAP) <= PUSH_GAP)
+
+
+_PREDICATES = {"press": _pressed, "grasp": _grasped, "push": _pushed, "place": _placed}

@@ -1,0 +1,486 @@
+"""The only module that knows run folders: manifests, result rows, metrics, checkpoints.
+
+A run's folder:
+
+  manifest.json                 the config, versions, commit, platform, and the stages done
+  lock                          held while a run writes here
+  stages/<stage>.json           written last by a stage: its config, inputs, outputs with SHA-256
+  rows/<stage>.jsonl            a stage's result rows; results.jsonl is all of them together
+  metrics.jsonl, tensorboard/   training curves
+  checkpoints/<name>/<step>/    Orbax; <step>.json beside it is written last and makes it count
+
+Every file but the appended metrics is replaced atomically, so whatever is there is whole. A
+checkpoint restores silently wrong from most single flipped bits: its SHA-256 sums are verified
+before it is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tensorboardX
+from orbax.checkpoint import v1 as ocp
+
+from mili_jax.episodes import append_lines, atomic_write, read_lines, remove_abandoned, sha256
+from mili_jax.types import ConfigError, DataError
+
+KEPT_CHECKPOINTS = 2
+_NAME_RULE = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class Workdir:
+    """One run's folder.
+
+    Args:
+      path: the folder.
+      config: a (nested) mapping of plain values. With it the folder is made, or resumed if it was
+        made with the same config, and locked against a second run until `close`. Without it the
+        folder must exist, is not locked, and is only to be read.
+
+    Use it as a context manager, or call `close`.
+
+    Raises ConfigError if the folder belongs to another config or is in use, DataError if it is
+    missing or its manifest is damaged.
+    """
+
+    def __init__(self, path: Path | str, config: Mapping[str, Any] | None = None) -> None:
+        self.path = Path(path).absolute()
+        self._lock: Any = None
+        self._tensorboard: tensorboardX.SummaryWriter | None = None
+        manifest = self.path / "manifest.json"
+        if config is None:
+            if not manifest.exists():
+                raise DataError(f"{manifest} is missing: {self.path} is no workdir of a run")
+            self.config = self._read_manifest()["config"]
+            return
+        self.config = plain(config)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise DataError(f"workdir {self.path} could not be opened: {error}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "another process"
+            self._lock.close()
+            self._lock = None
+            raise ConfigError(
+                f"workdir {self.path} is in use by {holder}; wait for it or choose another workdir"
+            ) from None
+        try:
+            self._lock.truncate(0)
+            self._lock.write(f"process {os.getpid()} on {platform.node()}")
+            self._lock.flush()
+            remove_abandoned(self.path)
+            if manifest.exists():
+                _check_same(self._read_manifest()["config"], self.config, self.path)
+            elif any(name != "lock" for name in os.listdir(self.path)):
+                raise ConfigError(
+                    f"{self.path} is not empty and has no manifest.json; choose another workdir"
+                )
+            self._write_manifest()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Workdir:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Flushes TensorBoard and lets the next run in."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    # Stages
+
+    def is_done(self, stage: str, config: Mapping[str, Any]) -> bool:
+        """Whether the stage finished with this config and its inputs are still what it read.
+
+        Raises DataError, naming the file, if the manifest or an output of a stage that is done is
+        missing or damaged: skipping it would hand the damage on.
+        """
+        path = self._manifest(stage)
+        if not path.exists():
+            return False
+        manifest = self.read_manifest(stage)
+        if manifest["config"] != plain(config):
+            return False
+        for name, digest in manifest["inputs"].items():
+            if not (self.path / name).is_file() or sha256(self.path / name) != digest:
+                return False
+        for name, digest in manifest["outputs"].items():
+            output = self.path / name
+            if not output.is_file() or sha256(output) != digest:
+                state = "damaged" if output.is_file() else "missing"
+                raise DataError(
+                    f"{output}, made by the stage {stage!r}, is {state}; restore it, or delete "
+                    f"{path} to run the stage again"
+                )
+        return True
+
+    def finish(
+        self,
+        stage: str,
+        config: Mapping[str, Any],
+        *,
+        inputs: Sequence[Path] = (),
+        outputs: Sequence[Path] = (),
+        **facts: Any,
+    ) -> None:
+        """Declares a stage done. Its manifest is the last thing written for it.
+
+        Args:
+          stage: its name.
+          config: the subset of the config that it depends on.
+          inputs: files or folders it read: if they change, `is_done` says no.
+          outputs: files or folders it wrote and nothing changes or appends to any more: `is_done`
+            verifies them. For episodes give `dataset_info.json`: reading verifies the shards.
+          **facts: counts, seconds, whatever else is worth keeping.
+        """
+        manifest = {
+            "stage": stage,
+            "config": plain(config),
+            "commit": source_commit(),
+            "inputs": self._digests(inputs),
+            "outputs": self._digests(outputs),
+            **plain(facts, "facts"),
+        }
+        path = self._manifest(stage)
+        _make_directory(path.parent)
+        atomic_write(path, json.dumps(manifest, indent=1))
+        self._write_manifest()
+
+    def read_manifest(self, stage: str) -> dict[str, Any]:
+        """What `finish` recorded. Raises DataError if the stage is not done or it is damaged."""
+        return _read_json(self._manifest(stage), ("stage", "config", "inputs", "outputs"))
+
+    # Result rows and metrics
+
+    def write_rows(self, stage: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Replaces this stage's result rows, and `results.jsonl` by the rows of all stages."""
+        path = self.path / "rows" / f"{_checked(stage)}.jsonl"
+        _make_directory(path.parent)
+        lines = [json.dumps(plain(row, f"row {i} of {stage}")) for i, row in enumerate(rows)]
+        atomic_write(path, "".join(line + "\n" for line in lines))
+        together = b"".join(file.read_bytes() for file in sorted(path.parent.glob("*.jsonl")))
+        atomic_write(self.path / "results.jsonl", together)
+
+    def read_rows(self) -> list[dict[str, Any]]:
+        """The result rows of all stages. Raises DataError naming file and line."""
+        return [
+            row
+            for file in sorted((self.path / "rows").glob("*.jsonl"))
+            for _, row in read_lines(file)
+        ]
+
+    def write_metrics(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
+        """Appends scalars of one step to `metrics.jsonl` and to TensorBoard as <stage>/<name>.
+
+        Not-a-number and infinity are kept, as text: a diverged run should show it.
+        """
+        values = {name: float(value) for name, value in metrics.items()}
+        shown = {
+            name: value if math.isfinite(value) else str(value) for name, value in values.items()
+        }
+        row = {"stage": _checked(stage), "step": int(step), **shown}
+        append_lines(self.path / "metrics.jsonl", [row])
+        if self._tensorboard is None:
+            self._tensorboard = tensorboardX.SummaryWriter(str(self.path / "tensorboard"))
+        for name, value in values.items():
+            self._tensorboard.add_scalar(f"{stage}/{name}", value, int(step))
+
+    def read_metrics(self, stage: str) -> dict[int, dict[str, Any]]:
+        """The metrics of a stage by step; a step done again after a restart counts once."""
+        metrics: dict[int, dict[str, Any]] = {}
+        for _, row in read_lines(self.path / "metrics.jsonl"):
+            if row.pop("stage") == stage:
+                metrics[row.pop("step")] = row
+        return dict(sorted(metrics.items()))
+
+    # Checkpoints
+
+    def save_checkpoint(self, name: str, tree: Any, step: int) -> Path:
+        """Keeps a pytree of arrays and numbers; of each name the latest two steps stay.
+
+        In a run of several processes only one of them calls this, with values it holds in full.
+
+        Returns the checkpoint's manifest, <step>.json, whose content identifies it (for
+        `finish`). Raises DataError, naming the folder, if it cannot be written; the earlier
+        checkpoints stay.
+        """
+        folder = self.path / "checkpoints" / _checked(name)
+        _make_directory(folder)
+        target = folder / str(int(step))
+        manifest = folder / f"{int(step)}.json"
+        host = jax.tree.map(np.asarray, tree)
+        try:
+            # Without its manifest a folder does not count, so the manifest goes first.
+            manifest.unlink(missing_ok=True)
+            self._sweep_checkpoints(folder)
+            with _alone():
+                ocp.save(target, host, overwrite=True)
+            files = {}
+            for file in _files(target):
+                _sync(file)
+                files[file.relative_to(target).as_posix()] = sha256(file)
+        except (OSError, ValueError, RuntimeError) as error:
+            shutil.rmtree(target, ignore_errors=True)
+            raise DataError(
+                f"checkpoint {target} could not be written ({error}); free space or fix "
+                "permissions and run again"
+            ) from error
+        content = {"step": int(step), "leaves": _leaves(host), "files": files}
+        atomic_write(manifest, json.dumps(content, indent=1))
+        for old in self._steps(name)[:-KEPT_CHECKPOINTS]:
+            (folder / f"{old}.json").unlink()
+        self._sweep_checkpoints(folder)
+        return manifest
+
+    def latest_step(self, name: str) -> int | None:
+        """The step of the latest complete checkpoint of this name, None if there is none."""
+        steps = self._steps(name)
+        return steps[-1] if steps else None
+
+    def load_checkpoint(self, name: str, abstract_tree: Any, step: int | None = None) -> Any:
+        """Brings a checkpoint back, by default the latest.
+
+        Args:
+          abstract_tree: a pytree like the saved one. A leaf that is a `jax.Array` or a
+            `jax.ShapeDtypeStruct` comes back as a `jax.Array` (with its sharding, if it has one),
+            an `np.ndarray` as such, a Python number as such.
+
+        Raises DataError: no such checkpoint, a missing or damaged file (named), or leaves of
+        other names, shapes or types than `abstract_tree` has (the first is named).
+        """
+        folder = self.path / "checkpoints" / _checked(name)
+        if step is None:
+            step = self.latest_step(name)
+        if step is None or not (folder / f"{step}.json").exists():
+            what = "no complete checkpoint" if step is None else f"no complete checkpoint {step}"
+            raise DataError(f"{folder} holds {what}; run the stage that trains it")
+        target = folder / str(step)
+        manifest = _read_json(folder / f"{step}.json", ("step", "leaves", "files"))
+        for file, digest in manifest["files"].items():
+            path = target / file
+            if not path.is_file() or sha256(path) != digest:
+                state = "damaged" if path.is_file() else "missing"
+                raise DataError(
+                    f"{path} is {state}; restore it, or delete {folder / f'{step}.json'} to fall "
+                    "back on the checkpoint before it"
+                )
+        _check_leaves(manifest["leaves"], _leaves(abstract_tree), target)
+        host = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), _dtype(leaf)), abstract_tree)
+        try:
+            with _alone():
+                loaded = ocp.load(target, host)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"checkpoint {target} could not be read: {error}") from error
+        return jax.tree.map(_placed, abstract_tree, loaded)
+
+    def _steps(self, name: str) -> list[int]:
+        folder = self.path / "checkpoints" / _checked(name)
+        return sorted(
+            int(file.stem)
+            for file in folder.glob("*.json")
+            if file.stem.isdigit() and (folder / file.stem).is_dir()
+        )
+
+    def _sweep_checkpoints(self, folder: Path) -> None:
+        """Removes folders without a manifest: half-written, or no longer kept."""
+        for entry in folder.iterdir():
+            if entry.is_dir() and not (folder / f"{entry.name}.json").exists():
+                shutil.rmtree(entry, ignore_errors=True)
+
+    def _manifest(self, stage: str) -> Path:
+        return self.path / "stages" / f"{_checked(stage)}.json"
+
+    def _read_manifest(self) -> dict[str, Any]:
+        return _read_json(self.path / "manifest.json", ("config",))
+
+    def _write_manifest(self) -> None:
+        packages = ("mili-jax", "jax", "jaxlib", "flax", "numpy", "pybullet")
+        stages = sorted(file.stem for file in (self.path / "stages").glob("*.json"))
+        content = {
+            "config": self.config,
+            "versions": {"python": platform.python_version()}
+            | {package: _version(package) for package in packages},
+            "commit": source_commit(),
+            "platform": platform.platform(),
+            "stages": stages,
+        }
+        atomic_write(self.path / "manifest.json", json.dumps(content, indent=1))
+
+    def _digests(self, paths: Sequence[Path]) -> dict[str, str]:
+        digests = {}
+        for path in paths:
+            path = Path(path).absolute()
+            files = _files(path) if path.is_dir() else [path]
+            for file in files:
+                # Relative inside the workdir, so that the folder may be moved.
+                inside = file.is_relative_to(self.path)
+                digests[str(file.relative_to(self.path) if inside else file)] = sha256(file)
+        return digests
+
+
+def plain(value: Any, field: str = "config") -> Any:
+    """The value as JSON would bring it back: mappings, lists, text, numbers, booleans, None.
+
+    Anything with `items` counts as a mapping, so an `ml_collections.ConfigDict` does.
+    Raises ConfigError naming the field that is none of these, or is not finite.
+    """
+    if hasattr(value, "items"):
+        return {str(key): plain(item, f"{field}.{key}") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, f"{field}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (np.generic, np.ndarray, jax.Array)) and np.ndim(value) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{field} is {value}; it must be finite to be kept in a file")
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ConfigError(f"{field} is a {type(value).__name__}; use text, numbers, lists or mappings")
+
+
+def _check_same(stored: Any, asked: Any, path: Path, field: str = "config") -> None:
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        for key in sorted(stored.keys() | asked.keys()):
+            missing = "(absent)"
+            _check_same(stored.get(key, missing), asked.get(key, missing), path, f"{field}.{key}")
+    elif stored != asked:
+        raise ConfigError(
+            f"workdir {path} was made with {field} = {stored!r}, now it is {asked!r}; choose "
+            "another workdir or go back to that value"
+        )
+
+
+def _checked(name: str) -> str:
+    if not _NAME_RULE.fullmatch(name):
+        raise ConfigError(f"{name!r} cannot name a stage or checkpoint: use a-z, 0-9 and _")
+    return name
+
+
+def _read_json(path: Path, fields: Sequence[str]) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+        missing = [field for field in fields if field not in content]
+        if missing:
+            raise ValueError(f"no field {missing[0]!r}")
+        return content
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: the stage that writes it did not finish") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}); restore it or delete it") from error
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path} could not be made ({error.strerror})") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Orbax without barriers: the other processes of a distributed run do not take part."""
+    process = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process} if jax.process_count() > 1 else None
+    )
+    with ocp.Context(multiprocessing_options=options):
+        yield
+
+
+def _dtype(leaf: Any) -> np.dtype:
+    return np.dtype(leaf.dtype) if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+
+
+def _leaves(tree: Any) -> dict[str, list[Any]]:
+    """[shape, dtype] of every leaf by its path in the tree."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path): [list(np.shape(leaf)), str(_dtype(leaf))]
+        for path, leaf in leaves
+    }
+
+
+def _check_leaves(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
+    for leaf in sorted(stored.keys() | asked.keys()):
+        if stored.get(leaf) != asked.get(leaf):
+            raise DataError(
+                f"checkpoint {path} does not fit at {leaf}: it holds {stored.get(leaf)}, wanted "
+                f"is {asked.get(leaf)}; use the config it was trained with"
+            )
+
+
+def _placed(abstract: Any, value: np.ndarray) -> Any:
+    if isinstance(abstract, np.ndarray):
+        return value
+    if isinstance(abstract, (bool, int, float)):
+        return type(abstract)(value.item())
+    sharding = getattr(abstract, "sharding", None)
+    return jnp.asarray(value) if sharding is None else jax.device_put(value, sharding)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def source_commit() -> str | None:
+    """The source's git commit, with "+changes" if files differ from it; None if not a checkout."""
+    source = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(source), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
