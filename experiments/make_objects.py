@@ -2,11 +2,11 @@
 
     python -m experiments.make_objects
 
-Objects are at least 5.5 cm wide, so that two finger tips 5 cm apart can push them from any side, and
-what is to be grasped at most 6.6 cm. Every number is drawn from the ranges below with Python's own generator, whose stream does not
-change between versions, and rounded, so that the file is the same byte for byte everywhere. A
-candidate is drawn again until it differs enough in colour, size or shape from every object of its
-kind (`appearance_distance`), whichever split that one belongs to.
+Objects are at least 5.5 cm wide, so that two finger tips 5 cm apart can push them from any side,
+and what is to be grasped at most 6.6 cm. Every number is drawn from the ranges below with Python's
+own generator, whose stream does not change between versions, and rounded, so that the file is the
+same byte for byte everywhere. A candidate is drawn again until it differs enough in colour, size or
+shape from every object so far (`_distinct`), whichever split that one belongs to.
 """
 
 from __future__ import annotations
@@ -52,11 +52,17 @@ COUNTS: dict[str, tuple[int, int, int]] = {
     "button": (64, 10, 12),
 }
 
-# Least appearance distance between two objects of a kind.
-LEAST_DISTANCE = {"button": 0.35}
-LEAST_DISTANCE_DEFAULT = 0.5
+# Least distances of colours and sizes together, and of colours alone, between two objects of a
+# kind; the latter also between kinds that have much the same outline from above.
+LEAST_DISTANCE = 0.6
+LEAST_COLOUR_DISTANCE = 0.42
+LOOKALIKES = (
+    ("mug", "cup", "glass", "can", "jar", "bottle", "spice_shaker", "apple", "egg_cup"),
+    ("bowl", "plate", "pan", "pot", "serving_dish"),
+    ("tea_box", "sponge"),
+    ("tray", "basket", "cutting_board"),
+)
 
-# The first colour of a kind covers most of the object seen from above, the others less.
 PALETTE: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.10, 0.10),
     "orange": (0.95, 0.48, 0.05),
@@ -78,8 +84,8 @@ PALETTE: dict[str, tuple[float, float, float]] = {
     "white": (0.98, 0.98, 0.98),
 }
 WOOD = ("brown", "tan", "cream", "maroon", "orange", "green", "teal", "lime")
-FRUIT = ("red", "lime", "yellow")
-LEAF = ("green", "brown")
+FRUIT = ("red", "lime", "yellow", "orange")
+LEAF = ("green", "brown", "maroon", "teal", "cream")
 
 Range = tuple[float, float]
 Draw = Callable[[random.Random], dict[str, float]]
@@ -95,7 +101,7 @@ def _mug(rng: random.Random) -> dict[str, float]:
         "radius": _pick(rng, (0.0280, 0.033)),
         "height": _pick(rng, (0.060, 0.090)),
         "wall": 0.004,
-        "handle": _pick(rng, (0.017, 0.022)),
+        "handle": _pick(rng, (0.014, 0.017)),
     }
 
 
@@ -174,8 +180,8 @@ def _apple(rng: random.Random) -> dict[str, float]:
 
 def _tea_box(rng: random.Random) -> dict[str, float]:
     return {
-        "length": _pick(rng, (0.064, 0.082)),
-        "width": _pick(rng, (0.055, 0.062)),
+        "length": _pick(rng, (0.060, 0.072)),
+        "width": _pick(rng, (0.055, 0.060)),
         "height": _pick(rng, (0.045, 0.080)),
         "stripe": round(rng.uniform(0.28, 0.42), 2),
     }
@@ -183,8 +189,8 @@ def _tea_box(rng: random.Random) -> dict[str, float]:
 
 def _sponge(rng: random.Random) -> dict[str, float]:
     return {
-        "length": _pick(rng, (0.072, 0.082)),
-        "width": _pick(rng, (0.055, 0.062)),
+        "length": _pick(rng, (0.064, 0.072)),
+        "width": _pick(rng, (0.055, 0.058)),
         "height": _pick(rng, (0.028, 0.036)),
         "stripe": round(rng.uniform(0.40, 0.50), 2),
     }
@@ -201,9 +207,9 @@ def _tea_caddy(rng: random.Random) -> dict[str, float]:
 
 
 def _bowl(rng: random.Random) -> dict[str, float]:
-    radius = _pick(rng, (0.060, 0.080))
+    radius = _pick(rng, (0.066, 0.083))
     return {
-        "base_radius": round(radius * rng.uniform(0.66, 0.76), 4),
+        "base_radius": round(radius * rng.uniform(0.78, 0.84), 4),
         "radius": radius,
         "height": _pick(rng, (0.035, 0.048)),
         "wall": 0.006,
@@ -221,20 +227,20 @@ def _plate(rng: random.Random) -> dict[str, float]:
 
 
 def _pan(rng: random.Random) -> dict[str, float]:
-    radius = _pick(rng, (0.053, 0.056))
+    radius = _pick(rng, (0.058, 0.061))
     return {
-        "base_radius": round(radius * 0.92, 4),
+        "base_radius": round(radius * 0.95, 4),
         "radius": radius,
         "height": _pick(rng, (0.030, 0.036)),
         "wall": 0.006,
-        "handle": round(0.0835 - radius, 4),
+        "handle": round(0.0845 - radius, 4),
         "handle_width": _pick(rng, (0.016, 0.020)),
     }
 
 
 def _pot(rng: random.Random) -> dict[str, float]:
     return {
-        "radius": _pick(rng, (0.053, 0.066)),
+        "radius": _pick(rng, (0.058, 0.069)),
         "height": _pick(rng, (0.042, 0.050)),
         "wall": 0.006,
         "handle": _pick(rng, (0.012, 0.016)),
@@ -245,7 +251,9 @@ def _pot(rng: random.Random) -> dict[str, float]:
 def _tray(rng: random.Random) -> dict[str, float]:
     width = _pick(rng, (0.108, 0.118))
     return {
-        "length": round(min(rng.uniform(1.0, 1.2) * width, 2 * math.sqrt(0.0845**2 - width**2 / 4)), 4),
+        "length": round(
+            min(rng.uniform(1.0, 1.2) * width, 2 * math.sqrt(0.0845**2 - width**2 / 4)), 4
+        ),
         "width": width,
         "height": _pick(rng, (0.028, 0.032)),
         "wall": 0.008,
@@ -266,7 +274,9 @@ def _basket(rng: random.Random) -> dict[str, float]:
 def _cutting_board(rng: random.Random) -> dict[str, float]:
     width = _pick(rng, (0.092, 0.104))
     return {
-        "length": round(min(rng.uniform(1.2, 1.45) * width, 2 * math.sqrt(0.0845**2 - width**2 / 4)), 4),
+        "length": round(
+            min(rng.uniform(1.2, 1.45) * width, 2 * math.sqrt(0.0845**2 - width**2 / 4)), 4
+        ),
         "width": width,
         "height": _pick(rng, (0.028, 0.031)),
         "stripe": round(rng.uniform(0.14, 0.20), 2),
@@ -329,22 +339,39 @@ def colour_distance(a: Sequence[float], b: Sequence[float]) -> float:
     return math.dist(a, b)
 
 
+def colours_distance(a: dict[str, Any], b: dict[str, Any]) -> float:
+    """Sum of the RGB distances of two entries' first, second and third colours, less for later."""
+    pairs = zip((1.0, 0.7, 0.4), a["colours"].values(), b["colours"].values(), strict=False)
+    return sum(weight * colour_distance(first, second) for weight, first, second in pairs)
+
+
 def appearance_distance(a: dict[str, Any], b: dict[str, Any]) -> float:
     """How different two entries of one kind look: distances of colours, sizes and outlines added.
 
-    Colours count as RGB distance (the first in full, the others half), dimensions as their
-    difference in centimetres, and a different number of sides as 0.3.
+    Colours count by `colours_distance`, a centimetre of length or radius as 0.1, a different
+    number of sides as 0.1.
     """
-    total = 0.0
-    for weight, key in zip((1.0, 0.5, 0.5), a["colours"], strict=False):
-        total += weight * colour_distance(a["colours"][key], b["colours"][key])
+    total = colours_distance(a, b)
     for key, value in a["dimensions"].items():
         other = b["dimensions"][key]
         if key.endswith("_sides"):
-            total += 0.3 * (value != other)
+            total += 0.1 * (value != other)
         elif key in ("radius", "apothem", "length", "width", "cap_radius"):
-            total += abs(value - other) / 0.01 * 0.1
+            total += 10.0 * abs(value - other)
     return total
+
+
+def _distinct(entry: dict[str, Any], others: Sequence[dict[str, Any]]) -> bool:
+    """Whether an entry can be told from all others from above."""
+    group = next((g for g in LOOKALIKES if entry["kind"] in g), ())
+    for other in others:
+        same = other["kind"] == entry["kind"]
+        if same and appearance_distance(entry, other) < LEAST_DISTANCE:
+            return False
+        alike = same or other["kind"] in group
+        if alike and colours_distance(entry, other) < LEAST_COLOUR_DISTANCE:
+            return False
+    return True
 
 
 def _colour(rng: random.Random, names: Sequence[str]) -> list[float]:
@@ -381,17 +408,14 @@ def make_catalogue(seed: int = SEED) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     for kind, counts in COUNTS.items():
         rng = random.Random(f"{seed}:{kind}")
-        least = LEAST_DISTANCE.get(kind, LEAST_DISTANCE_DEFAULT)
-        same_kind: list[dict[str, Any]] = []
+        number = 0
         for split, count in zip(objects.SPLITS, counts, strict=True):
             for _ in range(count):
-                name = f"{kind}_{len(same_kind) + 1:02d}"
-                while True:
-                    entry = _entry(rng, kind, name, split)
-                    if all(appearance_distance(entry, e) >= least for e in same_kind):
-                        break
-                same_kind.append(entry)
-        entries += same_kind
+                number += 1
+                entry = _entry(rng, kind, f"{kind}_{number:02d}", split)
+                while not _distinct(entry, entries):
+                    entry = _entry(rng, kind, f"{kind}_{number:02d}", split)
+                entries.append(entry)
     return entries
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import html
 import math
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
 from PIL import Image
 
 from mili_jax.statistics import (
@@ -61,8 +61,12 @@ _METHODS = {  # in the order in which they are listed within a round
     "mili": "MILI",
     "oracle": "Oracle pairs",
 }
-_DEMO_NAMES = {"right": "right demonstration", "wrong": "wrong demonstration", "none": "none given"}
-_SPLITS = ("test", "validation", "train")  # what is reported first, if it is there
+_DEMO_NAMES = {
+    "right": "right demonstration",
+    "wrong": "wrong demonstration",
+    "none": "no demonstration",
+}
+_SPLITS: tuple[str, ...] = ("test", "validation", "train")  # the first present leads
 _OWN_NAMES = {"index.html", "figures", "videos"}
 _FPS = 7
 _BORDER = 4  # pixels of colour around a film
@@ -157,7 +161,7 @@ def write_report(
     out = Path(out)
     _require_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    staging = out.parent / f".{out.name}.tmp-{os.getpid()}"
+    staging = out.parent / f".{out.name}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
     (staging / "figures").mkdir(parents=True)
     try:
@@ -168,7 +172,7 @@ def write_report(
             _differences_section(rows, split, margin),
             _trials_section(collection),
             _pairing_section(staging, pairing_rows),
-            _latent_section(staging, embedding or {}),
+            _latent_section(staging, embedding or {}, neighbours or {}),
             _curves_section(staging, metrics),
             _videos_section(staging, videos),
             _provenance_section(config, manifest, rows),
@@ -186,11 +190,8 @@ def write_report(
 def _require_replaceable(out: Path) -> None:
     if not out.exists():
         return
-    foreign = (
-        sorted(entry.name for entry in out.iterdir() if entry.name not in _OWN_NAMES)
-        if out.is_dir()
-        else [out.name]
-    )
+    names = {entry.name for entry in out.iterdir()} if out.is_dir() else {out.name}
+    foreign = sorted(names - _OWN_NAMES if "index.html" in names else names)
     if foreign:
         raise ConfigError(
             f"{out} holds {foreign[0]!r}, which no report wrote, and would be replaced: "
@@ -199,7 +200,8 @@ def _require_replaceable(out: Path) -> None:
 
 
 def _take_place(staging: Path, out: Path) -> None:
-    old = staging.with_name(f".{out.name}.old-{os.getpid()}")
+    old = staging.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if out.exists():
         out.rename(old)
     staging.rename(out)
@@ -305,7 +307,14 @@ def _bar(
     )
     end = rate
     if math.isfinite(low):
-        axis.plot([low, high], [y, y], color=theme.text, linewidth=1.1, solid_capstyle="butt")
+        axis.plot(  # with a rim of paper, to be seen on a bar of any colour
+            [low, high],
+            [y, y],
+            color=theme.text,
+            linewidth=1.2,
+            solid_capstyle="butt",
+            path_effects=[Stroke(linewidth=3.2, foreground=theme.paper), Normal()],
+        )
         end = max(rate, high)
     strong = demo == "right"
     axis.text(
@@ -394,9 +403,9 @@ def latent_figure(
     theme = _DARK if dark else _LIGHT
     z, family, split, kind = _embedding_columns(embedding)
     places, shares = _principal_axes(z)
-    figure = _figure(theme, 4.6 if narrow else 8.6, 4.6 if narrow else 5.4)
+    figure = _figure(theme, *((4.6, 4.8) if narrow else (11.0, 5.8)))
     axis = figure.subplots()
-    splits = [s for s in ("train", "validation", "test") if s in split]
+    splits = [name for name in reversed(_SPLITS) if name in split]
     splits += sorted(set(split) - set(splits))
     markers = dict(zip(splits, ("o", "^", "D", "s", "P", "X") * len(splits), strict=False))
     families = [f for f in FAMILIES if f in family] + sorted(set(family) - set(FAMILIES))
@@ -411,7 +420,8 @@ def latent_figure(
                     ]
                 )
                 axis.scatter(
-                    *places[chosen].T,
+                    places[chosen, 0],
+                    places[chosen, 1],
                     s=7 if trial else 24,
                     alpha=0.35 if trial else 0.85,
                     marker=markers[part],
@@ -430,14 +440,9 @@ def latent_figure(
         for s in splits
     ]
     _legend(figure, theme, handles, [*families, *splits], narrow=narrow)
-    for label, share, put in zip(
-        ("first", "second"), shares, (axis.set_xlabel, axis.set_ylabel), strict=True
-    ):
-        put(
-            f"{label} principal axis ({100 * share:.0f}% of variance)",
-            color=theme.muted,
-            fontsize=8.5,
-        )
+    look: dict[str, Any] = {"color": theme.muted, "fontsize": 8.5}
+    axis.set_xlabel(f"first principal axis ({100 * shares[0]:.0f}% of variance)", **look)
+    axis.set_ylabel(f"second principal axis ({100 * shares[1]:.0f}% of variance)", **look)
     axis.set_aspect("equal", adjustable="datalim")
     axis.grid(color=theme.grid, linewidth=0.8)
     _quiet(axis, theme)
@@ -576,7 +581,7 @@ def _panels(theme: _Theme, count: int, *, narrow: bool) -> tuple[Figure, list[Ax
         return figure, list(figure.subplots(count, 1, squeeze=False)[:, 0])
     columns = min(count, 3)
     lines = math.ceil(count / columns)
-    figure = _figure(theme, 8.6 if count < 3 else 11.0, 0.5 + 2.9 * lines)
+    figure = _figure(theme, 11.0, 0.5 + 3.1 * lines)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for spare in axes[count:]:
         spare.remove()
@@ -598,11 +603,14 @@ def _quiet(axis: Axes, theme: _Theme, keep: Sequence[str] = ("left", "bottom")) 
 def _legend(
     figure: Figure, theme: _Theme, handles: Sequence[Any], labels: Sequence[str], *, narrow: bool
 ) -> None:
+    columns = 7
+    if narrow:
+        columns = 2 if max(len(label) for label in labels) > 12 else 3
     figure.legend(
         handles,
         labels,
         loc="outside upper left",
-        ncols=min(len(labels), 3 if narrow else 7) or 1,
+        ncols=min(len(labels), columns),
         frameon=False,
         fontsize=8.5,
         labelcolor=theme.text,
@@ -727,11 +735,11 @@ def _final(policies: Sequence[_Policy]) -> _Policy | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Comparison:
-    """One sentence of the differences section; `result` is None where `problem` says why not."""
+    """An entry of the differences section; `result` is None where the rows do not match."""
 
     name: str
     sentence: str
-    detail: str
+    verdict: str
     result: Difference | None
     margin: float | None = None
 
@@ -779,31 +787,37 @@ def _comparisons(rows: Sequence[Row], split: str, margin: float) -> list[_Compar
                         cells[mil]["right"],
                     )
                 )
-        for policy in dict.fromkeys((final, before)):
+        for policy in dict.fromkeys(p for p in (final, before) if p is not None):
             for demo in ("wrong", "none"):
-                if policy is not None and {"right", demo} <= set(cells[policy]):
+                if {"right", demo} <= set(cells[policy]):
                     found.append(
                         _difference(
                             f"{_name(policy, rows)}: right demonstration",
                             {"wrong": "a wrong demonstration", "none": "no demonstration"}[demo],
                             cells[policy]["right"],
                             cells[policy][demo],
+                            relative_gain=False,
                         )
                     )
     return found
 
 
 def _difference(
-    name_a: str, name_b: str, rows_a: Sequence[Row], rows_b: Sequence[Row]
+    name_a: str,
+    name_b: str,
+    rows_a: Sequence[Row],
+    rows_b: Sequence[Row],
+    *,
+    relative_gain: bool = True,
 ) -> _Comparison:
     name = f"{name_a}, against {name_b}"
     try:
         result = paired_difference(rows_a, rows_b)
     except ConfigError as error:
-        return _Comparison(name, f"Not compared: {error}.", "", None)
-    relative = (
-        f", {_signed(100 * result.relative, 0)}% relative" if math.isfinite(result.relative) else ""
-    )
+        return _Comparison(name, f"{error}.", "Not compared.", None)
+    relative = ""
+    if relative_gain and math.isfinite(result.relative):
+        relative = f", {_signed(100 * result.relative, 0)}% relative"
     if not math.isfinite(result.low):
         verdict = "Too few tasks per family for an interval: nothing can be concluded."
         interval = "no interval"
@@ -815,9 +829,9 @@ def _difference(
             verdict = f"The interval excludes 0: {'higher' if result.low > 0 else 'lower'}."
     sentence = (
         f"{_percent(result.a)} against {_percent(result.b)}: "
-        f"{_signed(100 * result.difference)} points ({interval}){relative}. {verdict}"
+        f"{_signed(100 * result.difference)} points ({interval}){relative}."
     )
-    return _Comparison(name, sentence, _basis(result), result)
+    return _Comparison(name, sentence, verdict, result)
 
 
 def _equivalence(
@@ -827,7 +841,7 @@ def _equivalence(
     try:
         test = equivalence(rows_a, rows_b, margin)
     except ConfigError as error:
-        return _Comparison(name, f"Not compared: {error}.", "", None)
+        return _Comparison(name, f"{error}.", "Not compared.", None)
     result = test.difference
     if not math.isfinite(result.low):
         verdict = "Too few tasks per family for an interval: nothing can be concluded."
@@ -842,24 +856,27 @@ def _equivalence(
     sentence = (
         f"{_percent(result.a)} against {_percent(result.b)}: "
         f"{_signed(100 * result.difference)} points ({interval}), margin \u00b1"
-        f"{100 * margin:.3g} points. {verdict}"
+        f"{100 * margin:.3g} points."
     )
-    return _Comparison(name, sentence, _basis(result), result, margin)
+    return _Comparison(name, sentence, verdict, result, margin)
 
 
 def _basis(result: Difference) -> str:
-    seeds = (
-        "one training seed, so the interval speaks of tasks and not of training runs"
-        if result.seeds == 1
-        else f"{result.seeds} training seeds"
-    )
-    basis = f"{result.tasks} tasks, {seeds}"
-    if result.a_only is not None:
-        basis += (
-            f"; of the arrangements that only one of the two solved, {result.a_only} went to the "
-            f"first and {result.b_only} to the second"
+    if result.seeds == 1:
+        return (
+            f"{result.tasks} tasks, one training seed: the intervals speak of other tasks, not of "
+            "other training runs"
         )
-    return basis
+    return f"{result.tasks} tasks, {result.seeds} training seeds"
+
+
+def _discordant(result: Difference) -> str:
+    if result.a_only is None:
+        return ""
+    return (
+        f"Arrangements that only one of the two solved: {result.a_only:,} the first, "
+        f"{result.b_only:,} the second"
+    )
 
 
 def _strip(rows: Sequence[Row], split: str, neighbours: Mapping[str, float]) -> str:
@@ -867,7 +884,7 @@ def _strip(rows: Sequence[Row], split: str, neighbours: Mapping[str, float]) -> 
     policies = _policies(rows, split)
     for config in sorted({policy.config for policy in policies}):
         members = [policy for policy in policies if policy.config == config]
-        final = _final(members)
+        before, final = _before(members), _final(members)
         for policy in members:
             cells = _conditions(rows, policy, split)
             demo = "right" if "right" in cells else next(iter(cells), None)
@@ -876,6 +893,8 @@ def _strip(rows: Sequence[Row], split: str, neighbours: Mapping[str, float]) -> 
             label = _name(policy, rows)
             if demo != "right":
                 label += f" ({_DEMO_NAMES[demo]})"
+            if policy == before and policy.method != "mili" and final != policy:
+                label = f"Before trials: {label[0].lower()}{label[1:]}"
             tiles.append(_rate_tile(label, headline(cells[demo]), hero=policy == final))
         if final is not None:
             cells = _conditions(rows, final, split)
@@ -926,12 +945,12 @@ def _range_glyph(rate: float, low: float, high: float) -> str:
     """A 0 to 100% track with the interval and the value; the numbers stand beside it."""
     band = ""
     if math.isfinite(low):
-        band = f'<rect class="band" x="{100 * low:.1f}" y="2" width="{100 * (high - low):.1f}"'
-        band += ' height="4" rx="2"/>'
+        band = f'<rect class="band" x="{100 * low:.1f}" y="1.5" width="{100 * (high - low):.1f}"'
+        band += ' height="5" rx="1"/>'
     return (
         '<dd class="glyph" aria-hidden="true"><svg viewBox="-3 0 106 8">'
         f'<rect class="track" x="0" y="3" width="100" height="2" rx="1"/>{band}'
-        f'<circle class="dot" cx="{100 * rate:.1f}" cy="4" r="3"/></svg></dd>'
+        f'<rect class="dot" x="{100 * rate - 1:.1f}" y="0" width="2" height="8" rx="1"/></svg></dd>'
     )
 
 
@@ -962,7 +981,7 @@ def _success_table(rows: Sequence[Row], split: str) -> str:
     head = "".join(f'<th scope="col">{_swatch(family)}{_e(family)}</th>' for family in families)
     body = []
     for policy in _policies(rows, split):
-        for demo, members in _conditions(rows, policy, split).items():
+        for index, (demo, members) in enumerate(_conditions(rows, policy, split).items()):
             table = {entry.family: entry for entry in family_table(members)}
             cells = []
             for family in families:
@@ -991,10 +1010,8 @@ def _success_table(rows: Sequence[Row], split: str) -> str:
                 known = [count for count in counts if count is not None]
                 share = _percent(sum(known) / total) if len(known) == len(counts) else "\u2013"
                 cells.append(f"<td>{_e(share)}</td>")
-            strong = (
-                ' class="first"' if demo == next(iter(_conditions(rows, policy, split))) else ""
-            )
-            name = _e(_name(policy, rows)) if strong else ""
+            strong = "" if index else ' class="first"'
+            name = "" if index else _e(_name(policy, rows))
             body.append(
                 f'<tr{strong}><th scope="row">{name}<small>{_e(_DEMO_NAMES[demo])}</small></th>'
                 f"{''.join(cells)}</tr>"
@@ -1019,19 +1036,26 @@ def _differences_section(rows: Sequence[Row], split: str, margin: float) -> str:
         if math.isfinite(value)
     ]
     reach = max([0.05, *ends]) * 1.08
+    results = [item.result for item in comparisons if item.result is not None]
+    bases = list(dict.fromkeys(_basis(result) for result in results))
     items = []
     for item in comparisons:
-        detail = f'<p class="sub">{_e(item.detail)}.</p>' if item.detail else ""
+        details = [_basis(item.result)] if item.result and len(bases) > 1 else []
+        details += [_discordant(item.result)] if item.result else []
+        detail = ". ".join(text for text in details if text)
+        detail = f'<p class="sub">{_e(detail)}.</p>' if detail else ""
         glyph = _difference_glyph(item.result, reach, item.margin) if item.result else ""
         items.append(
-            f'<li><div class="words"><h3>{_e(item.name)}</h3><p>{_e(item.sentence)}</p>{detail}'
+            f'<li><div class="words"><h3>{_e(item.name)}</h3><p>{_e(item.sentence)} '
+            f"<strong>{_e(item.verdict)}</strong></p>{detail}"
             f"</div>{glyph}</li>"
         )
     return _section(
         "differences",
         "Differences",
         '<p class="lead">Paired bootstrap over the same tasks, in percentage points of the mean '
-        f'of the families.</p><ul class="differences">{"".join(items)}</ul>',
+        f"of the families{_e('; ' + bases[0]) if len(bases) == 1 else ''}.</p>"
+        f'<ul class="differences">{"".join(items)}</ul>',
     )
 
 
@@ -1050,7 +1074,7 @@ def _difference_glyph(result: Difference, reach: float, margin: float | None) ->
         parts.append(
             f'<line class="whisker" x1="{at(result.low)}" x2="{at(result.high)}" y1="20" y2="20"/>'
         )
-    parts.append(f'<circle class="dot" cx="{at(result.difference)}" cy="20" r="5"/>')
+    parts.append(f'<circle class="dot" cx="{at(result.difference)}" cy="20" r="4"/>')
     parts.append('<text x="100" y="46" text-anchor="middle">0</text>')
     parts.append(f'<text x="196" y="46" text-anchor="end">{_signed(100 * reach, 0)}</text>')
     parts.append(f'<text x="4" y="46">{_signed(-100 * reach, 0)}</text>')
@@ -1096,6 +1120,7 @@ def _trials_section(collection: Sequence[Row]) -> str:
         '<tr><th scope="col"></th><th scope="col">trials</th><th scope="col">useful</th>'
         f'<th scope="col">share</th>{head}</tr>',
         "".join(lines),
+        kind="numbers short",
     )
     return _section("trials", "Trials", table + "".join(bars) + "".join(confusions))
 
@@ -1170,7 +1195,9 @@ def _pairing_section(staging: Path, pairing_rows: Sequence[Row]) -> str:
     return _section("pairing", "Pairing", figure + table)
 
 
-def _latent_section(staging: Path, embedding: Mapping[str, Any]) -> str:
+def _latent_section(
+    staging: Path, embedding: Mapping[str, Any], neighbours: Mapping[str, float]
+) -> str:
     if not embedding or not len(embedding["z"]):
         return ""
     figure = _picture(
@@ -1180,8 +1207,8 @@ def _latent_section(staging: Path, embedding: Mapping[str, Any]) -> str:
         alt="Scatter plot of embeddings on two principal axes, coloured by task family.",
         caption="Each mark is an episode"
         + (" (small and faint: a trial)" if "trial" in list(embedding.get("kind") or []) else "")
-        + ". Two axes show only part of the distances: the neighbour accuracies above are "
-        "computed in the full space.",
+        + ". Two axes show only part of the distances"
+        + (": the neighbour accuracies above use all of them." if neighbours else "."),
     )
     return _section("latent", "Latent space of tasks", figure)
 
@@ -1223,8 +1250,9 @@ def _videos_section(staging: Path, videos: Sequence[Mapping[str, Any]]) -> str:
             title = _e(video["title"])
             caption = f"<p>{_e(video['caption'])}</p>" if video.get("caption") else ""
             figures.append(
-                f'<figure class="film"><video controls loop muted playsinline preload="none" '
-                f'width="{width}" height="{height}" poster="videos/{stem}.png" '
+                f'<figure class="film"><video controls loop muted playsinline preload="metadata" '
+                # Room below the picture, so that a browser's controls do not cover the table.
+                f'style="aspect-ratio:{width}/{round(1.36 * height)}" poster="videos/{stem}.png" '
                 f'aria-label="{title}, {outcome}: demonstration left, attempt right">'
                 f'<source src="videos/{stem}.mp4" type="video/mp4"></video>'
                 f'<figcaption><span class="badge {outcome}">{outcome}</span> '
@@ -1326,9 +1354,10 @@ def _section(key: str, title: str, body: str) -> str:
 def _table(caption: str, head: str, body: str, kind: str = "numbers") -> str:
     thead = f"<thead>{head}</thead>" if head else ""
     return (
+        f'<div><p class="caption {kind}">{_e(caption)}</p>'
         f'<div class="scroll" role="region" tabindex="0" aria-label="{_e(caption)}">'
-        f'<table class="{kind}"><caption>{_e(caption)}</caption>{thead}'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<table class="{kind}" aria-label="{_e(caption)}">{thead}<tbody>{body}</tbody></table>'
+        "</div></div>"
     )
 
 
@@ -1427,7 +1456,7 @@ section{margin-top:40px;scroll-margin-top:16px}
 .card>.lead+*{margin-top:0}
 .strip{display:grid;grid-template-columns:repeat(auto-fill,minmax(176px,1fr));gap:12px;margin:0}
 .tile{padding:14px 16px 12px;display:flex;flex-direction:column}
-.tile dt{font-size:.85rem;line-height:1.35;color:var(--muted);min-height:2.7em}
+.tile dt{font-size:.85rem;line-height:1.35;color:var(--muted);min-height:2.7em;margin-bottom:4px}
 .tile dd{margin:0}
 .tile .value{font-size:1.75rem;font-weight:650;line-height:1.25;letter-spacing:-.02em;
 font-variant-numeric:tabular-nums}
@@ -1443,7 +1472,7 @@ figcaption{color:var(--muted);font-size:.85rem;margin-top:10px;max-width:85ch}
 .scroll{overflow-x:auto;border-radius:6px}
 .scroll:focus-visible{outline:2px solid var(--accent);outline-offset:4px}
 table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--muted);font-size:.85rem;padding-bottom:8px}
+.caption{color:var(--muted);font-size:.85rem;margin-bottom:6px;max-width:85ch}
 th,td{padding:7px 10px;vertical-align:top}
 th{font-weight:600;text-align:left}
 thead th{border-bottom:1px solid var(--line);color:var(--muted);font-size:.82rem;white-space:nowrap}
@@ -1451,6 +1480,7 @@ td small,th small{display:block;color:var(--muted);font-weight:400;font-size:.78
 white-space:nowrap}
 .numbers td,.numbers thead th:not(:first-child){text-align:right}
 .numbers th:first-child,.numbers td:first-child{padding-left:0}
+.numbers.short th{white-space:nowrap}
 .numbers .first>*{border-top:1px solid var(--line)}
 .numbers thead+tbody .first:first-child>*{border-top:0}
 .numbers .mean{background:var(--soft)}
@@ -1480,7 +1510,8 @@ align-items:center;padding:14px 0;border-top:1px solid var(--line)}
 .difference text{font-size:10px;fill:var(--muted)}
 .films{display:grid;grid-template-columns:repeat(auto-fill,minmax(290px,1fr));gap:20px;
 margin-top:10px}
-.film video{display:block;width:100%;height:auto;border-radius:6px;background:#000}
+.film video{display:block;width:100%;height:auto;object-fit:contain;object-position:top;
+border-radius:6px;background:#000}
 .film figcaption{color:var(--text);overflow-wrap:anywhere;margin-top:8px}
 .film figcaption p{color:var(--muted)}
 .badge{display:inline-block;font-size:.75rem;font-weight:600;padding:0 8px;border-radius:99px;
@@ -1490,8 +1521,8 @@ border:1px solid currentColor;margin-right:4px}
 .plain th{font-weight:400;color:var(--muted);padding-left:0;width:45%;overflow-wrap:anywhere}
 .plain td{overflow-wrap:anywhere}
 .plain tr+tr>*{border-top:1px solid var(--line)}
-.plain caption{color:var(--text);font-weight:600;font-size:.9rem}
-.plain caption::first-letter{text-transform:uppercase}
+.caption.plain{color:var(--text);font-weight:600;font-size:.9rem}
+.caption.plain::first-letter{text-transform:uppercase}
 summary{cursor:pointer;color:var(--accent);padding:4px 0}
 details[open]>summary{margin-bottom:12px}
 @media (max-width:640px){header,main{padding-left:14px;padding-right:14px}header{padding-top:28px}

@@ -35,9 +35,8 @@ BUTTON_CAP_MASS = 0.03  # kg
 
 _SECTIONS = 16  # sides of a body of revolution as drawn
 _FINGER_REACH = 0.04  # metres from the tool tip up to what must stay clear of an object's top
-_FLOOR = 0.006  # metres, thickness of the bottom of hollow objects
-_ROLLING_FRICTION = 0.0  # metres; flat bottoms need none
-_FRUIT_ROLLING_FRICTION = 0.01
+_FLOOR = 0.009  # metres, thickness of the bottom of hollow objects
+_CLEARANCE = 2e-4  # metres by which all boxes of a bottom but one are lifted, see `_foot`
 
 Colour = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -76,7 +75,7 @@ class ObjectSpec:
     colours: tuple[tuple[str, Colour], ...]
 
 
-# --- surfaces and collision primitives, in the object frame -----------------------------------
+# Surfaces and collision primitives, in the object frame.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +100,7 @@ class _Primitive:
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """What a kind's builder makes of its dimensions. `hull`: collide as the hull of the surface."""
+    """What a kind's builder makes of its dimensions."""
 
     surfaces: tuple[_Surface, ...]
     primitives: tuple[_Primitive, ...]
@@ -112,8 +111,7 @@ class _Shape:
     symmetric: bool = False
     inner_radius: float = 0.0
     floor_height: float = 0.0
-    hull: bool = False
-    rolling_friction: float = _ROLLING_FRICTION
+    rolling_friction: float = 0.0
     cap: _Shape | None = None
 
 
@@ -186,9 +184,7 @@ def _prism(
     ]
 
 
-def _block(
-    low: Triple, high: Triple, colour: str, top_colour: str | None = None
-) -> list[_Surface]:
+def _block(low: Triple, high: Triple, colour: str, top_colour: str | None = None) -> list[_Surface]:
     """An axis-aligned box between two corners."""
     corners = np.array(
         [(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])], float
@@ -213,6 +209,35 @@ def _box(low: Triple, high: Triple) -> _Primitive:
     return _Primitive(pybullet.GEOM_BOX, half, middle)  # type: ignore[arg-type]
 
 
+def _foot(sides: int, apothem: float, bottom: float, top: float) -> list[_Primitive]:
+    """A flat bottom: the regular polygon of 6 `sides`, or the star of two squares for 8.
+
+    Bullet finds all contacts of two boxes at once but those of a cylinder one a step, so that a
+    round thing put down on another would sink in. To rest on four contacts and not on four per
+    box, all boxes but the first are a hair shorter; they take the weight as soon as it tilts.
+    """
+    count = sides // 4 if sides % 4 == 0 else sides // 2
+    across = apothem if sides % 4 == 0 else apothem * math.tan(math.pi / sides)
+    boxes = []
+    for k in range(count):
+        low = bottom if k == 0 else bottom + _CLEARANCE
+        half_angle = math.pi * k / sides
+        boxes.append(
+            _Primitive(
+                pybullet.GEOM_BOX,
+                (apothem, across, (top - low) / 2),
+                (0.0, 0.0, (top + low) / 2),
+                (0.0, 0.0, math.sin(half_angle), math.cos(half_angle)),
+            )
+        )
+    return boxes
+
+
+def _standing(radius: float, top: float) -> list[_Primitive]:
+    """An upright cylinder of the given radius on a foot whose corners are on its outline."""
+    return [*_foot(8, radius / math.sqrt(2), 0, _FLOOR), _cylinder(radius, 0.004, top)]
+
+
 def _ring(
     base_radius: float,
     top_radius: float,
@@ -224,7 +249,8 @@ def _ring(
 ) -> list[_Primitive]:
     """A wall of `sides` boxes whose outer faces go from the base radius to the top radius.
 
-    It stands on the floor's edge, not on the table, so that a body rests on few contacts. For a round body the polygon gets the circle's area; else the radii are apothems.
+    It stands on the edge of the floor and not on the table, so that a body rests on few contacts.
+    For a round body the polygon gets the circle's area; else the radii are apothems.
     """
     step = math.pi / sides
     fit = math.sqrt(math.pi / (sides * math.tan(step))) if round_body else 1.0
@@ -264,7 +290,7 @@ def _tip_height(height: float, contact_top: float) -> float:
     return max(0.008, min(contact_top - 0.02, height / 2), height - _FINGER_REACH)
 
 
-# --- the kinds --------------------------------------------------------------------------------
+# The kinds.
 
 Dimensions = dict[str, float]
 
@@ -279,7 +305,8 @@ def _mug(d: Dimensions) -> _Shape:
     for z in (low, high - bar):
         surfaces += _block((start, -half, z), (end, half, z + bar), "body")
     surfaces += _block((end - bar, -half, low + bar), (end, half, high - bar), "body")
-    primitives = [_cylinder(radius, 0, _FLOOR), *_ring(radius, radius, _FLOOR, height, wall, 8)]
+    primitives = _foot(8, radius / math.sqrt(2), 0, _FLOOR)
+    primitives += _ring(radius, radius, _FLOOR, height, wall, 8)
     primitives.append(_box((radius, -half, low), (end, half, high)))
     return _Shape(
         tuple(surfaces),
@@ -297,7 +324,8 @@ def _cup(d: Dimensions) -> _Shape:
     profile += [(base - wall, _FLOOR), (0, _FLOOR)]
     surfaces = _revolve(profile, ["body", "body", "body", "inside", "inside"])
     foot = base + (radius - base) * _FLOOR / height
-    primitives = [_cylinder(base, 0, _FLOOR), *_ring(foot, radius, _FLOOR, height, wall, 8)]
+    primitives = _foot(8, base / math.sqrt(2), 0, _FLOOR)
+    primitives += _ring(foot, radius, _FLOOR, height, wall, 8)
     return _Shape(
         tuple(surfaces),
         tuple(primitives),
@@ -319,7 +347,7 @@ def _egg_cup(d: Dimensions) -> _Shape:
     profile += [(radius - wall, height), (radius - wall, floor), (0, floor)]
     surfaces = _revolve(profile, ["foot"] * 3 + ["body"] * 3 + ["inside"] * 2)
     primitives = [
-        _cylinder(base, 0, foot),
+        *_foot(8, base / math.sqrt(2), 0, foot),
         _cylinder(stem, foot, waist),
         _cylinder(radius, waist + 0.3 * (floor - waist), floor),
         *_ring(radius, radius, floor, height, wall, 8),
@@ -359,13 +387,13 @@ def _can(d: Dimensions) -> _Shape:
     radius, height, disc = d["radius"], d["height"], d["lid_radius"]
     profile = [(0, 0), (radius, 0), (radius, height), (disc, height), (0, height)]
     colours = ["body", "body", "body", "lid"]
-    return _solid(profile, colours, [_cylinder(radius, 0, height)], height)
+    return _solid(profile, colours, _standing(radius, height), height)
 
 
 def _jar(d: Dimensions) -> _Shape:
     radius, body, lid, height = d["radius"], d["body_height"], d["lid_radius"], d["height"]
     profile = [(0, 0), (radius, 0), (radius, body), (lid, body), (lid, height), (0, height)]
-    primitives = [_cylinder(radius, 0, body), _cylinder(lid, body, height)]
+    primitives = [*_standing(radius, body), _cylinder(lid, body, height)]
     return _solid(profile, ["body", "body", "body", "lid", "lid"], primitives, body)
 
 
@@ -373,7 +401,7 @@ def _bottle(d: Dimensions) -> _Shape:
     radius, body, neck, height = d["radius"], d["body_height"], d["neck_radius"], d["height"]
     shoulder = body + 0.4 * (height - body)
     profile = [(0, 0), (radius, 0), (radius, body), (neck, shoulder), (neck, height), (0, height)]
-    primitives = [_cylinder(radius, 0, body), _cylinder(neck, body, height)]
+    primitives = [*_standing(radius, body), _cylinder(neck, body, height)]
     return _solid(profile, ["body", "body", "body", "cap", "cap"], primitives, body)
 
 
@@ -382,7 +410,7 @@ def _spice_shaker(d: Dimensions) -> _Shape:
     profile = [(0, 0), (radius, 0), (radius, body), (radius, height - 0.006)]
     profile += [(0.6 * radius, height), (0, height)]
     colours = ["body", "body", "lid", "lid", "top"]
-    return _solid(profile, colours, [_cylinder(radius, 0, height)], height - 0.006)
+    return _solid(profile, colours, _standing(radius, height), height - 0.006)
 
 
 def _apple(d: Dimensions) -> _Shape:
@@ -392,14 +420,18 @@ def _apple(d: Dimensions) -> _Shape:
     surfaces = _revolve(profile, ["body"] * 6 + ["leaf"] * 2, sections=14)
     return _Shape(
         tuple(surfaces),
-        (),
+        (
+            *_foot(8, 0.62 * radius / math.sqrt(2), 0, 0.25 * height),
+            _cylinder(0.93 * radius, 0.22 * height, 0.78 * height),
+            _cylinder(radius, 0.4 * height, 0.6 * height),
+            _cylinder(0.6 * radius, 0.78 * height, height),
+        ),
         radius=radius,
         height=height,
         grasp=(0.0, 0.0, max(0.008, 0.5 * height - 0.012), 0.0),
         grasp_width=2 * radius,
         symmetric=True,
-        hull=True,
-        rolling_friction=_FRUIT_ROLLING_FRICTION,
+        rolling_friction=0.01,
     )
 
 
@@ -439,19 +471,7 @@ def _tea_caddy(d: Dimensions) -> _Shape:
     surfaces = _prism(_regular_polygon(6, apothem), 0, body, "body")
     profile = [(0, body), (lid, body), (lid, height), (0, height)]
     surfaces += _revolve(profile, ["lid"] * 3, sections=14)
-    # Three boxes between opposite sides make the hexagon exactly.
-    side = apothem / math.sqrt(3)
-    primitives = [_cylinder(lid, body, height)]
-    for k in range(3):
-        half_angle = math.pi * k / 6
-        primitives.append(
-            _Primitive(
-                pybullet.GEOM_BOX,
-                (apothem, side, body / 2),
-                (0.0, 0.0, body / 2),
-                (0.0, 0.0, math.sin(half_angle), math.cos(half_angle)),
-            )
-        )
+    primitives = [*_foot(6, apothem, 0, body), _cylinder(lid, body, height)]
     return _Shape(
         tuple(surfaces),
         tuple(primitives),
@@ -462,9 +482,7 @@ def _tea_caddy(d: Dimensions) -> _Shape:
     )
 
 
-def _round_container(
-    base: float, radius: float, height: float, wall: float, band: float
-) -> _Shape:
+def _round_container(base: float, radius: float, height: float, wall: float, band: float) -> _Shape:
     """A hollow body of revolution; the upper share `band` of its inside has the rim's colour."""
     inner_top, inner_base = radius - wall, base - wall
     change = (
@@ -476,7 +494,10 @@ def _round_container(
     foot = base + (radius - base) * _FLOOR / height
     return _Shape(
         tuple(_revolve(profile, ["body"] * 4 + ["inside"] * 2)),
-        (_cylinder(base, 0, _FLOOR), *_ring(foot, radius, _FLOOR, height, wall, 12)),
+        (
+            *_foot(6, base - wall / 2, 0, _FLOOR),
+            *_ring(foot, radius, _FLOOR, height, wall, 10),
+        ),
         radius=radius,
         height=height,
         symmetric=True,
@@ -530,27 +551,31 @@ def _pot(d: Dimensions) -> _Shape:
 
 
 def _walled(d: Dimensions, post: float) -> _Shape:
-    """A rectangular tray: floor, four walls and, for `post` > 0, square corner posts."""
+    """A rectangular tray: floor, four walls and, for `post` > 0, square blocks on the corners."""
     x, y, height, wall = d["length"] / 2, d["width"] / 2, d["height"], d["wall"]
+    top = height - 0.003 if post else height
     surfaces = _block((-x, -y, 0), (x, y, _FLOOR), "body", "inside")
     walls = [
-        ((-x, -y, _FLOOR), (x, -y + wall, height)),
-        ((-x, y - wall, _FLOOR), (x, y, height)),
-        ((-x, -y + wall, _FLOOR), (-x + wall, y - wall, height)),
-        ((x - wall, -y + wall, _FLOOR), (x, y - wall, height)),
+        ((-x, -y, _FLOOR), (x, -y + wall, top)),
+        ((-x, y - wall, _FLOOR), (x, y, top)),
+        ((-x, -y + wall, _FLOOR), (-x + wall, y - wall, top)),
+        ((x - wall, -y + wall, _FLOOR), (x, y - wall, top)),
     ]
-    for low, high in walls:
-        surfaces += _block(low, high, "body")
-    if post:
-        for sx in (-1, 1):
-            for sy in (-1, 1):
-                px, py = sorted((sx * x, sx * (x - post))), sorted((sy * y, sy * (y - post)))
-                surfaces += _block(
-                    (px[0], py[0], height), (px[1], py[1], height + 0.004), "post"
-                )
+    posts = [
+        ((px, py, top), (px + post, py + post, height))
+        for px in (-x, x - post)
+        for py in (-y, y - post)
+        if post
+    ]
+    for colour, blocks in (("body", walls), ("post", posts)):
+        for low, high in blocks:
+            surfaces += _block(low, high, colour)
     return _Shape(
         tuple(surfaces),
-        (_box((-x, -y, 0), (x, y, _FLOOR)), *(_box(low, high) for low, high in walls)),
+        (
+            _box((-x, -y, 0), (x, y, _FLOOR)),
+            *(_box(low, high) for low, high in (*walls, *posts)),
+        ),
         radius=math.hypot(x, y),
         height=height,
         inner_radius=min(x, y) - wall,
@@ -586,28 +611,17 @@ def _serving_dish(d: Dimensions) -> _Shape:
         j = (k + 1) % 6
         section = np.array([outer[k], outer[j], inner[j], inner[k]])
         surfaces += _prism(section, _FLOOR, height, "body")
-    # The floor: three boxes between opposite sides.
-    side = apothem / math.sqrt(3)
-    floor = [
-        _Primitive(
-            pybullet.GEOM_BOX,
-            (apothem, side, _FLOOR / 2),
-            (0.0, 0.0, _FLOOR / 2),
-            (0.0, 0.0, math.sin(math.pi * k / 6), math.cos(math.pi * k / 6)),
-        )
-        for k in range(3)
-    ]
     return _Shape(
         tuple(surfaces),
-        (*floor, *_ring(apothem, apothem, _FLOOR, height, wall, 6, round_body=False)),
+        (
+            *_foot(6, apothem, 0, _FLOOR),
+            *_ring(apothem, apothem, _FLOOR, height, wall, 6, round_body=False),
+        ),
         radius=apothem / math.cos(math.pi / 6),
         height=height,
         inner_radius=apothem - wall,
         floor_height=_FLOOR,
     )
-
-
-_BUTTON_SIDES = {0.0: 0, 4.0: 4, 6.0: 6}  # sides in the catalogue; 0 is round
 
 
 def _column(sides: int, radius: float, bottom: float, top: float, colour: str) -> _Shape:
@@ -619,16 +633,11 @@ def _column(sides: int, radius: float, bottom: float, top: float, colour: str) -
     else:
         apothem = radius * math.cos(math.pi / sides)
         surfaces = _prism(_regular_polygon(sides, apothem), bottom, top, colour)
-        half = (top - bottom) / 2
-        primitives = [
-            _Primitive(
-                pybullet.GEOM_BOX,
-                (apothem, apothem * math.tan(math.pi / sides), half),
-                (0.0, 0.0, bottom + half),
-                (0.0, 0.0, math.sin(math.pi * k / sides), math.cos(math.pi * k / sides)),
-            )
-            for k in range(1 if sides == 4 else sides // 2)
-        ]
+        primitives = (
+            [_box((-apothem, -apothem, bottom), (apothem, apothem, top))]
+            if sides == 4
+            else _foot(sides, apothem, bottom, top)
+        )
     return _Shape(tuple(surfaces), tuple(primitives), radius=radius, height=top)
 
 
@@ -698,14 +707,15 @@ KINDS: dict[str, Kind] = {
 }
 
 
-# --- the catalogue ----------------------------------------------------------------------------
+# The catalogue.
 
 
 def load_catalogue(path: Path | None = None) -> dict[str, ObjectSpec]:
     """Read the object catalogue: id -> spec, in the file's order.
 
-    A file that has not changed since the last call is not read again. Raises DataError, naming the file and, where there is one, the object and field, if the file
-    is missing, is not JSON, or an entry is incomplete, of the wrong type or out of range.
+    A file that has not changed since the last call is not read again. Raises DataError, naming the
+    file and, where there is one, the object and field, if the file is missing, is not JSON, or an
+    entry is incomplete, of the wrong type or out of range.
     """
     path = CATALOGUE_PATH if path is None else Path(path)
     try:
@@ -814,7 +824,7 @@ def _colour(rgb: Sequence[float]) -> Colour:
     return (float(rgb[0]), float(rgb[1]), float(rgb[2]))
 
 
-# --- bodies -----------------------------------------------------------------------------------
+# Bodies.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -851,9 +861,6 @@ def _drawn(surfaces: Sequence[_Surface], colours: dict[str, Colour]) -> list[dic
 
 
 def _collision(shape: _Shape) -> dict[str, Any]:
-    if shape.hull:
-        points = np.unique(np.concatenate([s.vertices for s in shape.surfaces]).round(6), axis=0)
-        return {"shapeType": pybullet.GEOM_MESH, "vertices": points.tolist()}
     return {
         "shapeTypes": [q.type for q in shape.primitives],
         "halfExtents": [list(q.half) for q in shape.primitives],
@@ -898,12 +905,6 @@ def _assets(spec: ObjectSpec) -> _Assets:
     return _assets_of(shape, spec.mass, dict(spec.colours))
 
 
-def _collision_shape(client: int, arguments: dict[str, Any]) -> int:
-    if "vertices" in arguments:
-        return pybullet.createCollisionShape(**arguments, physicsClientId=client)
-    return pybullet.createCollisionShapeArray(**arguments, physicsClientId=client)
-
-
 def spawn(client: int, spec: ObjectSpec, position: tuple[float, float], yaw: float) -> int:
     """Place an object at rest on the table (z = 0) and return its PyBullet body id.
 
@@ -924,7 +925,7 @@ def spawn(client: int, spec: ObjectSpec, position: tuple[float, float], yaw: flo
 
 def _create(client: int, spec: ObjectSpec, position: tuple[float, float], yaw: float) -> int:
     assets = _assets(spec)
-    collision = _collision_shape(client, assets.collision)
+    collision = pybullet.createCollisionShapeArray(**assets.collision, physicsClientId=client)
     drawn = [
         pybullet.createVisualShape(**arguments, physicsClientId=client)
         for arguments in assets.drawn
@@ -939,7 +940,7 @@ def _create(client: int, spec: ObjectSpec, position: tuple[float, float], yaw: f
             0,
             (
                 BUTTON_CAP_MASS,
-                _collision_shape(client, cap.collision),
+                pybullet.createCollisionShapeArray(**cap.collision, physicsClientId=client),
                 visual,
                 pybullet.JOINT_PRISMATIC,
                 cap.centre,
@@ -968,9 +969,7 @@ def _create(client: int, spec: ObjectSpec, position: tuple[float, float], yaw: f
     if body < 0:
         return body
     if spec.button:
-        pybullet.changeDynamics(
-            body, -1, lateralFriction=spec.friction, physicsClientId=client
-        )
+        pybullet.changeDynamics(body, -1, lateralFriction=spec.friction, physicsClientId=client)
         pybullet.changeDynamics(
             body,
             0,

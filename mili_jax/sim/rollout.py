@@ -43,7 +43,6 @@ class Trial:
     round: int = 0
     policy: str = "expert"
     demonstration: str = ""
-    condition: str = "right"  # evaluation: "right", "wrong" or "none"
 
 
 # Given the trials of a job, the policy for all of them at once.
@@ -51,8 +50,16 @@ Actor = Callable[[Sequence[Trial]], PolicyFn]
 Sink = Callable[[int, list[Episode]], None]
 
 
-def demonstrate(env: KitchenEnv, trial: Trial, noise: float = 1.0) -> Episode:
-    """One attempt of the scripted expert; `action` holds its labels, not the disturbed commands."""
+def demonstrate(
+    env: KitchenEnv,
+    trial: Trial,
+    noise: float = 1.0,
+    watch: Callable[[KitchenEnv], None] | None = None,
+) -> Episode:
+    """One attempt of the scripted expert; `action` holds its labels, not the disturbed commands.
+
+    `watch` is called with the environment after every step, to film it for instance.
+    """
     observation, _ = env.reset(seed=trial.seed, options={"task": trial.task, "scene": trial.scene})
     assert env.task is not None
     rng = np.random.default_rng((trial.seed, 1))
@@ -69,11 +76,26 @@ def demonstrate(env: KitchenEnv, trial: Trial, noise: float = 1.0) -> Episode:
             command[5] += rng.normal(0, NOISE_YAW * noise)
         observation, _, terminated, truncated, _ = env.step(command)
         done = terminated or truncated
+        if watch is not None:
+            watch(env)
         arrived = float(np.abs(observation["pose"][:3] - label[:3]).max()) < 0.015
         held = (
             held + 1 if env.success() and (arrived or env.task.family in ("press", "push")) else 0
         )
     return recorder.episode(_meta(trial, env))
+
+
+def replay(
+    env: KitchenEnv,
+    meta: EpisodeMeta,
+    action: np.ndarray,
+    watch: Callable[[KitchenEnv], None],
+) -> None:
+    """Runs a policy's stored actions float32 [T,7] again: the same scene and bits as before."""
+    env.reset(seed=meta.seed, options={"task": meta.task, "scene": meta.scene})
+    for row in action:
+        env.step(row)
+        watch(env)
 
 
 def run_job(envs: Sequence[KitchenEnv], trials: Sequence[Trial], actor: Actor) -> list[Episode]:
@@ -140,8 +162,10 @@ class Request:
     attempts: int = 10
 
 
-def demonstration(env: KitchenEnv, request: Request) -> tuple[Episode, int]:
-    """The first successful attempt and the number of attempts; distractors vary between seeds.
+def demonstration(env: KitchenEnv, request: Request, noise: float = 1.0) -> Episode:
+    """The first successful attempt; distractors vary between seeds.
+
+    Its seed is the request's plus the number of failures before it.
 
     Raises SimulationError when no attempt succeeds.
     """
@@ -151,20 +175,21 @@ def demonstration(env: KitchenEnv, request: Request) -> tuple[Episode, int]:
         rng = np.random.default_rng((request.seed, attempt))
         scene = scenes.sample([task], pool, rng)
         trial = Trial(request.episode_id, request.task, scene.to_json(), request.seed + attempt)
-        episode = demonstrate(env, trial)
+        episode = demonstrate(env, trial, noise)
         if episode.meta.success:
-            return episode, attempt + 1
+            return episode
     raise SimulationError(f"no demonstration of {request.task} in {request.attempts} attempts")
 
 
 class Teacher:
     """Runs demonstration requests in one environment."""
 
-    def __init__(self, image_size: int) -> None:
+    def __init__(self, image_size: int, noise: float = 1.0) -> None:
         self.env = KitchenEnv(image_size=image_size)
+        self.noise = noise
 
     def __call__(self, requests: Sequence[Request]) -> list[Episode]:
-        return [demonstration(self.env, request)[0] for request in requests]
+        return [demonstration(self.env, request, self.noise) for request in requests]
 
 
 class Player:

@@ -18,14 +18,21 @@ EDGE = 0.235  # m, footprints stay within +-EDGE, where the gripper reaches arou
 OBJECTS = (5, 7)  # how many objects a scene has, inclusive
 
 
-def sample(tasks: Sequence[Task], pool: Sequence[str], rng: np.random.Generator) -> Scene:
+def sample(
+    tasks: Sequence[Task],
+    pool: Sequence[str],
+    rng: np.random.Generator,
+    foil: Task | None = None,
+) -> Scene:
     """A random scene in which the given tasks are feasible, with distractors from `pool`.
 
+    The objects of `foil` are there too, though not necessarily in a place where it is easy.
     Raises SimulationError when even the fewest distractors leave no room.
     """
+    wanted = [*tasks, foil] if foil is not None else tasks
     for most in range(OBJECTS[1], 2, -1):
         try:
-            return arrange(choose_objects(tasks, pool, rng, most), rng, tasks)
+            return arrange(choose_objects(wanted, pool, rng, most), rng, tasks)
         except SimulationError as error:
             last = error
     raise last

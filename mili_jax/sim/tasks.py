@@ -107,7 +107,9 @@ class History:
 
 
 def succeeded(task: Task, world: World, history: History) -> bool:
-    """Whether the state of the world and its history satisfy the task's predicate."""
+    """Whether the world and its history satisfy the task; never where its objects are missing."""
+    if not set(task.objects) <= set(world.bodies):
+        return False
     return _PREDICATES[task.family](world, history, *task.objects)
 
 

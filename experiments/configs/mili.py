@@ -1,0 +1,97 @@
+"""MILI (Singh et al. 2020), Algorithm 1, on the project's own benchmark.
+
+    python -m experiments.mili --config=experiments/configs/mili.py:quick --workdir=runs/quick
+
+`quick` takes under 30 minutes on 2 cores, `test` under 3 minutes (it checks that the loop runs, not
+that it learns), `paper` is the scale of the paper: 100x100 pixels, 520 tasks, 60,000 trials.
+README.md has the results of `quick`, with their seeds and intervals.
+"""
+
+from ml_collections import ConfigDict
+
+NAMES = ("quick", "test", "paper")
+
+
+def get_config(name: str = "quick") -> ConfigDict:
+    """The configuration of that name. Raises ValueError for another name."""
+    if name not in NAMES:
+        raise ValueError(f"no configuration {name!r}; one of {NAMES}")
+    config = ConfigDict()
+    config.name = name
+    config.seed = 0  # of training and trials; test arrangements have their own
+
+    config.data = ConfigDict()
+    config.data.image_size = 64  # pixels; the paper has 100
+    config.data.tasks = 200  # demonstrated training tasks; the paper bootstraps from 200 of 520
+    config.data.demonstrations = 4  # per task
+    config.data.noise = 1.0  # disturbance of the expert, in units of rollout.NOISE_*
+
+    config.policy = ConfigDict()
+    config.policy.embedding = "pose_anchored"  # or images_only_predicted, images_only (the paper's)
+    config.policy.head = (
+        "anchored_mixture"  # or spatial_softmax_mdn (the paper's), mse, discretised
+    )
+    config.policy.embedding_size = 32
+    config.policy.channels = 32
+    config.policy.blocks = 3
+    config.policy.frames = 2  # encoded frames of a demonstration: 2 = first and last
+    config.policy.places = 12  # poses along a demonstration
+
+    config.train = ConfigDict()
+    config.train.steps = 2000
+    config.train.batch = 32  # pairs of episodes
+    config.train.policy_steps = 12  # time steps imitated per pair
+    config.train.learning_rate = 1e-3
+    config.train.contrastive = "supervised"  # or hinge (the paper's)
+    config.train.contrastive_weight = 1.0
+    config.train.demo_dropout = 0.05  # share of pairs imitated without a demonstration
+    config.train.checkpoint_every = 250  # steps
+
+    config.improve = ConfigDict()
+    config.improve.rounds = 1
+    config.improve.trials = 2000  # per round
+    config.improve.commanded_share = 0.5  # of the trials whose scene holds the demonstrated objects
+    config.improve.temperature = 0.0  # of the policy's samples; 0 takes the mode
+    config.improve.alpha = 0.9  # least cosine of a pair
+    config.improve.cap = 10  # most pairs per trial, nearest first
+    config.improve.mutual = False  # both must be among each other's nearest
+    config.improve.balance = True  # pairs drawn evenly over the families their trials resemble
+    config.improve.pair_fraction = 0.5  # share of a batch that comes from pairs
+    config.improve.steps = 600  # of retraining
+    config.improve.learning_rate = 5e-4
+    config.improve.warm_start = True
+    config.improve.control = True  # as many steps on demonstrations alone
+
+    config.evaluate = ConfigDict()
+    config.evaluate.split = "test"
+    config.evaluate.tasks = 40
+    config.evaluate.episodes = 10  # per task
+    config.evaluate.seed = 1000  # of the arrangements: the same for every method and seed
+    config.evaluate.conditions = ("right", "wrong", "none")
+    config.evaluate.videos = 2  # successes and failures shown per family
+
+    config.machine = ConfigDict()
+    config.machine.processes = 2
+    config.machine.shard = 32  # episodes
+
+    if name == "test":
+        config.data.tasks = 16
+        config.train.steps = 60
+        config.train.batch = 8
+        config.train.policy_steps = 4
+        config.train.checkpoint_every = 30
+        config.improve.trials = 48
+        config.improve.steps = 20
+        config.improve.alpha = 0.0
+        config.evaluate.tasks = 8
+        config.evaluate.episodes = 2
+        config.evaluate.videos = 1
+        config.machine.shard = 16
+    elif name == "paper":
+        config.data.image_size = 100
+        config.train.steps = 40_000
+        config.train.batch = 64
+        config.improve.trials = 60_000
+        config.improve.steps = 20_000
+        config.train.checkpoint_every = 1000
+    return config.lock()

@@ -1,0 +1,783 @@
+"""Algorithm 1 as stages that talk through files: demonstrations, pre-training, trials, filter,
+pairing, retraining, evaluation, report.
+
+The only module that sees both halves, the simulator and the learner. A stage reads what earlier
+stages committed, writes its own, and its manifest last; one whose manifest is there is skipped. So
+a run that was killed goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from mili_jax import data, filters, learner, nets, pairing, report, statistics
+from mili_jax.episodes import Dataset
+from mili_jax.sim import rollout, scenes, tasks
+from mili_jax.sim.env import KitchenEnv, object_pool
+from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
+from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta, Task
+from mili_jax.workdir import Workdir, source_commit
+
+ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
+METRICS_EVERY = 20  # steps
+SEED_STRIDE = 1_000_000  # between the seeds of splits and rounds: disjoint by construction
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Run:
+    """A configuration in its folder."""
+
+    config: ConfigDict
+    workdir: Workdir
+    dataset: Dataset
+
+    @property
+    def policy(self) -> nets.Policy:
+        c = self.config.policy
+        return nets.Policy(
+            camera=nets.Camera(VIEW_HALF, CAMERA_HEIGHT),
+            embedding=c.embedding,
+            head=c.head,
+            embedding_size=c.embedding_size,
+            channels=c.channels,
+            blocks=c.blocks,
+        )
+
+
+def open_run(config: ConfigDict, path: Path) -> Run:
+    """Makes or resumes the run's folder. Raises ConfigError or DataError, naming what and where."""
+    check(config)
+    workdir = Workdir(path, config.to_dict())
+    try:
+        return Run(config, workdir, Dataset(workdir.path / "dataset", config.data.image_size))
+    except BaseException:
+        workdir.close()
+        raise
+
+
+def run(config: ConfigDict, path: Path) -> Path:
+    """The whole of Algorithm 1 and its report; returns the path of the report's page."""
+    this = open_run(config, path)
+    with this.workdir:
+        for split in tasks.SPLITS:
+            demonstrate(this, split)
+        pretrain(this)
+        evaluate(this, "pretrain", "meta_imitation", 0)
+        before = "pretrain"
+        for number in range(1, config.improve.rounds + 1):
+            collect(this, number, before)
+            label(this, number)
+            pair(this, number, before)
+            retrain(this, number, before)
+            evaluate(this, f"mili_{number}", "mili", number)
+            if config.improve.control:
+                retrain(this, number, before, control=True)
+                evaluate(this, f"control_{number}", "meta_imitation", number)
+            before = f"mili_{number}"
+        return write_report(this, before)
+
+
+_POSITIVE: Callable[[Any], bool] = lambda v: v > 0  # noqa: E731
+_SHARE: Callable[[Any], bool] = lambda v: 0 <= v <= 1  # noqa: E731
+_COUNT: Callable[[Any], bool] = lambda v: v >= 0  # noqa: E731
+# Every field, its type and what holds for it.
+_SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
+    "data": {
+        "image_size": (int, lambda v: 32 <= v <= 512 and v % 4 == 0, "a multiple of 4, 32..512"),
+        "tasks": (int, lambda v: 1 <= v <= 520, "1..520"),
+        "demonstrations": (int, lambda v: v >= 2, "at least 2"),
+        "noise": (float, _COUNT, "at least 0"),
+    },
+    "policy": {
+        "embedding": (str, lambda v: v in nets.EMBEDDINGS, f"one of {sorted(nets.EMBEDDINGS)}"),
+        "head": (str, lambda v: v in nets.HEADS, f"one of {sorted(nets.HEADS)}"),
+        "embedding_size": (int, _POSITIVE, "positive"),
+        "channels": (int, _POSITIVE, "positive"),
+        "blocks": (int, _COUNT, "at least 0"),
+        "frames": (int, lambda v: v >= 2, "at least 2"),
+        "places": (int, lambda v: v >= 2, "at least 2"),
+    },
+    "train": {
+        "steps": (int, _POSITIVE, "positive"),
+        "batch": (int, lambda v: v >= 2, "at least 2"),
+        "policy_steps": (int, _POSITIVE, "positive"),
+        "learning_rate": (float, _POSITIVE, "positive"),
+        "contrastive": (str, lambda v: v in learner.CONTRASTIVE, "hinge or supervised"),
+        "contrastive_weight": (float, _COUNT, "at least 0"),
+        "demo_dropout": (float, _SHARE, "0..1"),
+        "checkpoint_every": (int, _POSITIVE, "positive"),
+    },
+    "improve": {
+        "rounds": (int, _COUNT, "at least 0"),
+        "trials": (int, _POSITIVE, "positive"),
+        "commanded_share": (float, _SHARE, "0..1"),
+        "temperature": (float, _COUNT, "at least 0"),
+        "alpha": (float, lambda v: -1 <= v <= 1, "a cosine, -1..1"),
+        "cap": (int, _POSITIVE, "positive"),
+        "mutual": (bool, lambda v: True, ""),
+        "balance": (bool, lambda v: True, ""),
+        "pair_fraction": (float, _SHARE, "0..1"),
+        "steps": (int, _POSITIVE, "positive"),
+        "learning_rate": (float, _POSITIVE, "positive"),
+        "warm_start": (bool, lambda v: True, ""),
+        "control": (bool, lambda v: True, ""),
+    },
+    "evaluate": {
+        "split": (str, lambda v: v in ("validation", "test"), "validation or test"),
+        "tasks": (int, lambda v: 2 <= v <= 40, "2..40"),
+        "episodes": (int, _POSITIVE, "positive"),
+        "seed": (int, _COUNT, "at least 0"),
+        "conditions": (
+            tuple,
+            lambda v: v and set(v) <= {"right", "wrong", "none"} and v[0] == "right",
+            "right first, then any of wrong, none",
+        ),
+        "videos": (int, _COUNT, "at least 0"),
+    },
+    "machine": {
+        "processes": (int, _COUNT, "at least 0"),
+        "shard": (int, _POSITIVE, "positive"),
+    },
+}
+
+
+def check(config: ConfigDict) -> None:
+    """Raises ConfigError naming the first field that is unknown, missing, mistyped or wrong."""
+    known = {"name", "seed", *_SCHEMA}
+    if set(config) != known:
+        raise ConfigError(
+            f"config: unknown {sorted(set(config) - known)}, missing {sorted(known - set(config))}"
+        )
+    for section, fields in _SCHEMA.items():
+        given = config[section]
+        for field in sorted(set(given) | set(fields)):
+            name = f"config.{section}.{field}"
+            if field not in fields:
+                raise ConfigError(f"{name} is unknown; {section} has {sorted(fields)}")
+            if field not in given:
+                raise ConfigError(f"{name} is missing")
+            kind, holds, wanted = fields[field]
+            value = given[field]
+            typed = isinstance(value, (int, float) if kind is float else kind)
+            if not typed or (isinstance(value, bool) and kind is not bool) or not holds(value):
+                raise ConfigError(f"{name} = {value!r} must be {kind.__name__}, {wanted}")
+
+
+# Demonstrations
+
+
+def demonstrate(run: Run, split: str) -> None:
+    """Stage: the scripted expert demonstrates every task of a split; only successes are kept."""
+    config, name = run.config, f"demos_{split}"
+    if run.workdir.is_done(name, _subset(run, "data")):
+        return
+    began = time.time()
+    requests = demonstration_requests(config, split)
+    facts = _roll(
+        run,
+        name,
+        requests,
+        functools.partial(rollout.Teacher, config.data.image_size, config.data.noise),
+        f"demonstrations, {split}",
+    )
+    metas = list(run.dataset.read_metadata(name))
+    attempts = sum(1 + m.seed - r.seed for m, r in zip(metas, requests, strict=True))
+    _finish(run, name, _subset(run, "data"), began, attempts=attempts, **facts)
+
+
+def demonstration_requests(config: ConfigDict, split: str) -> list[rollout.Request]:
+    """What is asked of the expert: the same for every seed of training."""
+    listed = tasks.load_tasks()[split]
+    count = config.data.tasks if split == "train" else config.evaluate.tasks
+    base = tasks.SPLITS.index(split) * SEED_STRIDE
+    return [
+        rollout.Request(f"{split}-{i:03d}-{k}", task.id, split, base + 100 * (20 * i + k))
+        for i, task in enumerate(listed[:count])
+        for k in range(config.data.demonstrations)
+    ]
+
+
+def _roll(
+    run: Run, split: str, items: Sequence[Any], make_runner: Callable[[], Any], title: str
+) -> dict[str, int]:
+    """Runs requests or trials as shards of a split, those that are missing, and commits it."""
+    size = run.config.machine.shard
+    jobs = [(i, items[at : at + size]) for i, at in enumerate(range(0, len(items), size))]
+    missing = [job for job in jobs if not run.dataset.has_shard(split, job[0])]
+    sink = functools.partial(
+        _write_shard, run.dataset.path.parents[1], run.dataset.image_size, split
+    )
+    done = len(items) - sum(len(job) for _, job in missing)
+    steps = 0
+    with (
+        _one_thread_each(),
+        tqdm(total=len(items), initial=done, desc=title, unit="episode", mininterval=1) as bar,
+    ):
+        for _, metas, count in rollout.run_jobs(
+            missing, make_runner, sink, run.config.machine.processes
+        ):
+            steps += count
+            bar.update(len(metas))
+    run.dataset.commit(split, len(jobs))
+    return {"episodes": len(items)}
+
+
+def _write_shard(root: Path, size: int, split: str, shard: int, episodes: list[Episode]) -> None:
+    Dataset(root, size).write_shard(split, shard, episodes)
+
+
+class _one_thread_each:  # noqa: N801
+    """While it lasts, new processes run XLA on one thread: there is a process per core."""
+
+    FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+    def __enter__(self) -> None:
+        self._before = os.environ.get("XLA_FLAGS")
+        os.environ["XLA_FLAGS"] = f"{self._before or ''} {self.FLAGS}".strip()
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is None:
+            del os.environ["XLA_FLAGS"]
+        else:
+            os.environ["XLA_FLAGS"] = self._before
+
+
+def _subset(run: Run, *sections: str) -> dict[str, Any]:
+    """The parts of the config that a stage depends on."""
+    whole = run.config.to_dict()
+    return {"seed": whole["seed"], **{name: whole[name] for name in sections}}
+
+
+def _finish(run: Run, name: str, subset: Mapping[str, Any], began: float, **facts: Any) -> None:
+    outputs = [Path(p) for p in facts.pop("outputs", ())]
+    run.workdir.finish(
+        name, subset, outputs=outputs, seconds=round(time.time() - began, 1), **facts
+    )
+
+
+# Training
+
+_LEARNING = ("data", "policy", "train")
+_LOOP = (*_LEARNING, "improve")
+
+
+def pretrain(run: Run) -> None:
+    """Stage (line 5): one-shot imitation and the latent space, eq. 3 on the demonstrations."""
+    if run.workdir.is_done("pretrain", _subset(run, *_LEARNING)):
+        return
+    pool = data.build_pool(run.dataset.read("demos_train"), demonstrations=True)
+    c = run.config.train
+    hyper = _hyper(run.config, c.steps, c.learning_rate)
+    _train(run, "pretrain", hyper, pool, None, 0.0, None, _LEARNING)
+
+
+def retrain(run: Run, number: int, before: str, control: bool = False) -> None:
+    """Stage (line 24): training on demonstrations and the pairs of all rounds so far.
+
+    The control trains as many steps from the same start on demonstrations alone.
+    """
+    name = f"{'control' if control else 'mili'}_{number}"
+    if run.workdir.is_done(name, _subset(run, *_LOOP)):
+        return
+    c = run.config.improve
+    pool = data.build_pool(run.dataset.read("demos_train"), demonstrations=True)
+    table, fraction = None, 0.0
+    if not control:
+        pool, table = _with_trials(run, pool, number)
+        fraction = c.pair_fraction
+        if table is None:
+            LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
+            fraction = 0.0
+    params = load_params(run, before) if c.warm_start else None
+    hyper = _hyper(run.config, c.steps, c.learning_rate)
+    _train(run, name, hyper, pool, table, fraction, params, _LOOP)
+
+
+def _with_trials(run: Run, pool: data.Pool, number: int) -> tuple[data.Pool, data.PairTable | None]:
+    """Demonstrations and the useful trials of rounds 1..number, with their pair tables."""
+    pools, a, b, weights = [pool], [], [], []
+    for past in range(1, number + 1):
+        pairs = run.dataset.read_pairs(f"round_{past}")
+        used = {*pairs.a, *pairs.b}
+        if used:
+            kept = (e for e in run.dataset.read(f"round_{past}") if e.meta.episode_id in used)
+            pools.append(data.build_pool(kept, demonstrations=False))
+            a += pairs.a
+            b += pairs.b
+            weights.append(_weights(run, past, pairs.a))
+    joined = data.concatenate(pools)
+    return joined, data.pair_table(joined, a, b, np.concatenate(weights)) if a else None
+
+
+def _weights(run: Run, number: int, ids: Sequence[str]) -> np.ndarray:
+    """Sampling weights of pairs: even over the families that their first trials resemble.
+
+    What a trial resembles is the family of the nearest demonstration in the latent space; nobody
+    labels it.
+    """
+    if not run.config.improve.balance:
+        return np.ones(len(ids))
+    resembles = run.workdir.read_manifest(f"pair_{number}")["resembles"]
+    families = [resembles[name] for name in ids]
+    counts = Counter(families)
+    return np.array([1.0 / counts[family] for family in families])
+
+
+def _hyper(config: ConfigDict, steps: int, learning_rate: float) -> learner.Hyper:
+    c = config.train
+    return learner.Hyper(
+        steps=steps,
+        learning_rate=learning_rate,
+        warmup=min(100, steps // 5),
+        contrastive=c.contrastive,
+        contrastive_weight=c.contrastive_weight,
+        demo_dropout=c.demo_dropout,
+    )
+
+
+def _train(
+    run: Run,
+    name: str,
+    hyper: learner.Hyper,
+    pool: data.Pool,
+    table: data.PairTable | None,
+    pair_fraction: float,
+    params: Any,
+    sections: Sequence[str],
+) -> None:
+    """Trains to the end, from the latest checkpoint of this name if there is one."""
+    config, began = run.config, time.time()
+    policy = run.policy
+    state = learner.init_state(policy, hyper, config.seed, params)
+    start = run.workdir.latest_step(name) or 0
+    if start:
+        state = run.workdir.load_checkpoint(name, state, start)
+    groups = data.group_by_task(pool)
+    batch = functools.partial(
+        data.sample_batch,
+        pool,
+        groups,
+        table,
+        config.seed,
+        size=config.train.batch,
+        pair_fraction=pair_fraction,
+        policy_steps=config.train.policy_steps,
+        frames=config.policy.frames,
+        places=config.policy.places,
+    )
+    step_fn = learner.make_train_step(policy, hyper)
+    recent: list[Any] = []
+    shown: dict[str, float] = {}
+    saved = None
+    with tqdm(total=hyper.steps, initial=start, desc=name, unit="step", mininterval=1) as bar:
+        for step, drawn in data.prefetch(lambda i: batch(step=i), start, hyper.steps):
+            state, metrics = step_fn(state, drawn, config.seed)
+            recent.append(metrics)
+            done = step + 1
+            if done % METRICS_EVERY == 0 or done == hyper.steps:
+                gathered = jax.device_get(recent)
+                shown = {k: float(np.mean([m[k] for m in gathered])) for k in gathered[0]}
+                run.workdir.write_metrics(name, done, shown)
+                bar.set_postfix({k: f"{shown[k]:.2f}" for k in ("nll", "loss") if k in shown})
+                recent = []
+                if not np.isfinite(shown["loss"]):
+                    raise DataError(
+                        f"{name}: the loss is {shown['loss']} at step {done}; lower "
+                        "config.train.learning_rate"
+                    )
+            if done % config.train.checkpoint_every == 0 or done == hyper.steps:
+                saved = run.workdir.save_checkpoint(name, state, done)
+            bar.update()
+    _finish(
+        run,
+        name,
+        _subset(run, *sections),
+        began,
+        steps=hyper.steps,
+        pairs=0 if table is None else len(table),
+        demonstrations=int((pool.task >= 0).sum()),
+        trials=int((pool.task < 0).sum()),
+        **{f"last_{k}": v for k, v in shown.items()},
+        outputs=[saved] if saved else [],
+    )
+
+
+def load_params(run: Run, name: str) -> Any:
+    """The averaged parameters that a training stage ended with. Raises DataError without them."""
+    hyper = _hyper(run.config, 1, 1.0)
+    state = learner.init_state(run.policy, hyper, 0)
+    return run.workdir.load_checkpoint(name, state).average
+
+
+# Acting
+
+
+@dataclasses.dataclass(frozen=True)
+class MakeActor:
+    """Makes, in a worker process, the policy for a job's trials.
+
+    embeddings: demonstration id -> z float32 [Z]; a trial without demonstration gets zeros.
+    """
+
+    policy: nets.Policy
+    params: Any
+    embeddings: Mapping[str, np.ndarray]
+    temperature: float = 0.0
+
+    def __call__(self) -> rollout.Actor:
+        act = learner.make_act(self.policy)
+        sample = learner.make_sample(self.policy, self.temperature)
+        zeros = np.zeros(self.policy.embedding_size, np.float32)
+
+        def actor(trials: Sequence[rollout.Trial]) -> Callable[..., np.ndarray]:
+            z = np.stack(
+                [self.embeddings[t.demonstration] if t.demonstration else zeros for t in trials]
+            )
+            if not self.temperature:
+                return lambda image, pose: np.asarray(act(self.params, image, pose, z))
+            keys = (jax.random.fold_in(jax.random.key(trials[0].seed), i) for i in range(10**6))
+            return lambda image, pose: np.asarray(sample(self.params, image, pose, z, next(keys)))
+
+        return actor
+
+
+def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, list[EpisodeMeta]]:
+    """Embeds every episode of the splits: z float32 [N,Z] and the episodes' facts."""
+    function = learner.make_embed(run.policy)
+    c = run.config.policy
+    parts, metas = [], []
+    for split in splits:
+        episodes = list(run.dataset.read(split))
+        pool = data.build_pool(episodes, demonstrations=False)
+        inputs = data.demo_inputs(pool, np.arange(len(pool)), c.frames, c.places)
+        parts.append(learner.embed_all(function, params, *inputs))
+        metas += [e.meta for e in episodes]
+    return np.concatenate(parts), metas
+
+
+# Improvement
+
+
+def collect(run: Run, number: int, before: str) -> None:
+    """Stage (lines 9-12): trials of the latest policy, each after a random demonstration."""
+    name = f"round_{number}"
+    if run.workdir.is_done(name, _subset(run, *_LOOP)):
+        return
+    began = time.time()
+    params = load_params(run, before)
+    z, metas = embed(run, params, ["demos_train"])
+    table = {m.episode_id: row for m, row in zip(metas, z, strict=True)}
+    maker = MakeActor(run.policy, params, table, run.config.improve.temperature)
+    player = functools.partial(rollout.Player, maker, run.config.data.image_size)
+    trials = list(trial_plan(run.config, number, before, metas))
+    facts = _roll(run, name, trials, player, f"trials, round {number}")
+    _finish(run, name, _subset(run, *_LOOP), began, checkpoint=before, **facts)
+
+
+def trial_plan(
+    config: ConfigDict, number: int, policy: str, demos: Sequence[EpisodeMeta]
+) -> Iterator[rollout.Trial]:
+    """The trials of a round, a function of the seed: new scenes with any training object in them.
+
+    In `commanded_share` of the trials the demonstrated objects are there; elsewhere the robot does
+    what it makes of the demonstration in a scene that may hold objects nobody has demonstrated.
+    """
+    pool = object_pool("train")
+    for i in range(config.improve.trials):
+        rng = np.random.default_rng((config.seed, number, i))
+        demo = demos[int(rng.integers(len(demos)))]
+        there = rng.random() < config.improve.commanded_share
+        commanded = [Task.parse(demo.task)] if there else []
+        yield rollout.Trial(
+            episode_id=f"round{number}-{i:06d}",
+            task=demo.task,
+            scene=scenes.sample(commanded, pool, rng).to_json(),
+            seed=(10 + number) * SEED_STRIDE + i,
+            round=number,
+            policy=policy,
+            demonstration=demo.episode_id,
+        )
+
+
+def label(run: Run, number: int) -> None:
+    """Stage (line 13): the filter F answers yes or no for every trial."""
+    name = f"filter_{number}"
+    if run.workdir.is_done(name, _subset(run, *_LOOP)):
+        return
+    began, split = time.time(), f"round_{number}"
+    labels = filters.simulator(run.dataset.read_metadata(split))
+    run.dataset.write_labels(split, labels)
+    useful = sum(answer.useful for answer in labels)
+    _finish(run, name, _subset(run, *_LOOP), began, trials=len(labels), useful=useful)
+
+
+def pair(run: Run, number: int, before: str) -> None:
+    """Stage (lines 17-22): useful trials that lie close in the latent space become pairs."""
+    name = f"pair_{number}"
+    if run.workdir.is_done(name, _subset(run, *_LOOP)):
+        return
+    began, c = time.time(), run.config.improve
+    split = f"round_{number}"
+    params = load_params(run, before)
+    z, metas = embed(run, params, [split])
+    labels = run.dataset.read_labels(split)
+    useful = [i for i, m in enumerate(metas) if labels[m.episode_id].useful]
+    z, metas = z[useful], [metas[i] for i in useful]
+    ids = [m.episode_id for m in metas]
+    pairs, similarity = pairing.cosine_pairs(z, c.alpha, cap=c.cap, mutual=c.mutual)
+    a, b = ([ids[i] for i in pairs[:, side]] for side in (0, 1))
+    table = run.dataset.write_pairs(split, a, b, similarity, c.alpha)
+    demo_z, demos = embed(run, params, ["demos_train"])
+    nearest = (z @ demo_z.T).argmax(1) if len(z) else np.zeros(0, int)
+    resembles = {
+        name: Task.parse(demos[j].task).family for name, j in zip(ids, nearest, strict=True)
+    }
+    _report_pairs(run, number, z, metas, (pairs, similarity))
+    _finish(
+        run,
+        name,
+        _subset(run, *_LOOP),
+        began,
+        useful=len(useful),
+        pairs=len(pairs),
+        resembles=resembles,
+        outputs=[table],
+    )
+
+
+def _report_pairs(
+    run: Run,
+    number: int,
+    z: np.ndarray,
+    metas: Sequence[EpisodeMeta],
+    chosen: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Writes precision and recall of pairs against the oracle over alpha: metrics, never data."""
+    config = run.config
+    achieved = [set(m.achieved_tasks) for m in metas]
+    used = pairing.pair_quality(chosen[0], achieved)
+    rows = [{"alpha": config.improve.alpha, "chosen": True, "pairs": len(chosen[0]), **used}]
+    if len(z):
+        rows += [{"chosen": False, **row} for row in pairing.alpha_curve(z, achieved, ALPHAS)]
+    common = {"config": config.name, "round": number, "seed": config.seed}
+    run.workdir.write_rows(f"pair_{number}", [{**common, **row} for row in rows])
+
+
+# Evaluation
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrangement:
+    """One evaluation episode: the same for every method, seed of training and condition."""
+
+    task: Task
+    index: int  # of the episode within its task
+    scene: Scene
+    right: str  # id of a demonstration of the task
+    wrong: str  # id of a demonstration of another task that the scene affords
+    seed: int
+
+
+def arrangements(config: ConfigDict) -> list[Arrangement]:
+    """The evaluation episodes: scenes that hold the objects of the task and of a foil task."""
+    split, count = config.evaluate.split, config.evaluate.tasks
+    listed = tasks.load_tasks()[split][:count]
+    pool = object_pool(split)
+    found = []
+    for i, task in enumerate(listed):
+        for k in range(config.evaluate.episodes):
+            rng = np.random.default_rng((config.evaluate.seed, tasks.SPLITS.index(split), i, k))
+            demos = rng.integers(config.data.demonstrations, size=2)
+            j = int(rng.choice([x for x in range(count) if x != i]))
+            found.append(
+                Arrangement(
+                    task=task,
+                    index=k,
+                    scene=scenes.sample([task], pool, rng, foil=listed[j]),
+                    right=f"{split}-{i:03d}-{demos[0]}",
+                    wrong=f"{split}-{j:03d}-{demos[1]}",
+                    seed=(100 + tasks.SPLITS.index(split)) * SEED_STRIDE + 1000 * i + k,
+                )
+            )
+    return found
+
+
+def evaluate(run: Run, name: str, method: str, number: int) -> None:
+    """Stage: one-shot success on held-out objects, with the right, a wrong and no demonstration."""
+    stage = f"evaluate_{name}"
+    subset = _subset(run, *_LOOP, "evaluate")
+    if run.workdir.is_done(stage, subset):
+        return
+    began, config = time.time(), run.config
+    params = load_params(run, name)
+    plan = arrangements(config)
+    held = [f"demos_{s}" for s in ("validation", "test")]
+    z, metas = embed(run, params, held)
+    neighbours = {
+        "task": statistics.nearest_neighbour(z, [m.task for m in metas]),
+        "family": statistics.nearest_neighbour(z, [Task.parse(m.task).family for m in metas]),
+    }
+    table = {m.episode_id: row for m, row in zip(metas, z, strict=True)}
+    maker = MakeActor(run.policy, params, table)
+    player = functools.partial(rollout.Player, maker, config.data.image_size)
+    conditions = config.evaluate.conditions if method != "bc" else ("none",)
+    trials = [
+        rollout.Trial(
+            episode_id=f"{name}-{condition}-{a.task.id}-{a.index}",
+            task=a.task.id,
+            scene=a.scene.to_json(),
+            seed=a.seed,
+            round=number,
+            policy=name,
+            demonstration={"right": a.right, "wrong": a.wrong, "none": ""}[condition],
+        )
+        for condition in conditions
+        for a in plan
+    ]
+    facts = _roll(run, f"evaluation_{name}", trials, player, f"evaluation of {name}")
+    outcomes = list(run.dataset.read_metadata(f"evaluation_{name}"))
+    rows = []
+    for c, condition in enumerate(conditions):
+        part = outcomes[c * len(plan) : (c + 1) * len(plan)]
+        for task in dict.fromkeys(a.task for a in plan):
+            mine = [m for m in part if m.task == task.id]
+            rows.append(
+                {
+                    "config": config.name,
+                    "commit": source_commit(),
+                    "method": method,
+                    "round": number,
+                    "seed": config.seed,
+                    "split": config.evaluate.split,
+                    "family": task.family,
+                    "task": task.id,
+                    "demo": condition,
+                    "n": len(mine),
+                    "successes": sum(m.success for m in mine),
+                    "any_task": sum(bool(m.achieved_tasks) for m in mine),
+                    "outcomes": [int(m.success) for m in mine],
+                }
+            )
+    run.workdir.write_rows(stage, rows)
+    _finish(run, stage, subset, began, neighbours=neighbours, **facts)
+
+
+# Report
+
+
+def write_report(run: Run, last: str) -> Path:
+    """Stage: `report/index.html` from what the other stages left; made anew every time."""
+    config, workdir = run.config, run.workdir
+    names = ["pretrain"]
+    collection = []
+    for number in range(1, config.improve.rounds + 1):
+        names += [f"mili_{number}"] + ([f"control_{number}"] if config.improve.control else [])
+        collection.append(_collected(run, number))
+    metrics = [
+        {"stage": name, "step": step, **values}
+        for name in names
+        for step, values in workdir.read_metrics(name).items()
+    ]
+    params = load_params(run, last)
+    splits = ["demos_train", "demos_validation", "demos_test"]
+    z, metas = embed(run, params, splits)
+    kinds = [Task.parse(m.task).family for m in metas]
+    rows = workdir.read_rows()
+    return report.write_report(
+        workdir.path / "report",
+        title="One-shot imitation that improves from its own trials",
+        config=config.to_dict(),
+        manifest=workdir.manifest(),
+        rows=[row for row in rows if "task" in row],
+        pairing_rows=[row for row in rows if "alpha" in row],
+        metrics=metrics,
+        embedding={
+            "z": z,
+            "family": kinds,
+            "task": [m.task for m in metas],
+            "split": [m.episode_id.split("-")[0] for m in metas],
+        },
+        neighbours=workdir.read_manifest(f"evaluate_{last}")["neighbours"],
+        collection=collection,
+        videos=_films(run, last),
+    )
+
+
+def _collected(run: Run, number: int) -> dict[str, Any]:
+    """What the trials of a round did, for people: this reads the oracle."""
+    metas = list(run.dataset.read_metadata(f"round_{number}"))
+    labels = run.dataset.read_labels(f"round_{number}")
+    achieved: Counter[str] = Counter()
+    confusion = {family: Counter[str]() for family in FAMILIES}
+    for m in metas:
+        done = {Task.parse(t).family for t in m.achieved_tasks} if m.useful else set()
+        achieved.update(done)
+        confusion[Task.parse(m.task).family].update(done or {"none"})
+    return {
+        "round": number,
+        "trials": len(metas),
+        "useful": sum(answer.useful for answer in labels.values()),
+        "achieved": dict(achieved),
+        "confusion": {family: dict(row) for family, row in confusion.items()},
+    }
+
+
+def _films(run: Run, name: str) -> list[dict[str, Any]]:
+    """Successes and failures of each family, played again in front of an oblique camera."""
+    config = run.config
+    count = len(arrangements(config))
+    episodes = list(run.dataset.read(f"evaluation_{name}"))[:count]
+    chosen = []
+    for family in FAMILIES:
+        for success in (True, False):
+            fits = [
+                e
+                for e in episodes
+                if Task.parse(e.meta.task).family == family and e.meta.success == success
+            ]
+            chosen += fits[:: max(1, len(fits) // max(1, config.evaluate.videos))][
+                : config.evaluate.videos
+            ]
+    demos = {m.episode_id: m for m in run.dataset.read_metadata(f"demos_{config.evaluate.split}")}
+    films = []
+    env = KitchenEnv(image_size=config.data.image_size)
+    try:
+        for episode in tqdm(chosen, desc="videos", unit="episode", mininterval=1):
+            m, shown = episode.meta, demos[episode.meta.demonstration]
+            frames: list[np.ndarray] = []
+            rollout.replay(env, m, episode.action, lambda e: frames.append(e.render()))  # noqa: B023
+            lesson: list[np.ndarray] = []
+            trial = rollout.Trial(shown.episode_id, shown.task, shown.scene, shown.seed)
+            rollout.demonstrate(
+                env,
+                trial,
+                config.data.noise,
+                lambda e: lesson.append(e.render()),  # noqa: B023
+            )
+            films.append(
+                {
+                    "title": m.task.replace(":", " "),
+                    "family": Task.parse(m.task).family,
+                    "success": m.success,
+                    "demo": np.stack(lesson),
+                    "attempt": np.stack(frames),
+                    "caption": "achieved: " + (", ".join(m.achieved_tasks) or "nothing"),
+                }
+            )
+    finally:
+        env.close()
+    return films
