@@ -16,7 +16,6 @@ before it is read.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import importlib.metadata
 import json
@@ -27,7 +26,7 @@ import re
 import shutil
 import subprocess
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorboardX
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from mili_jax.episodes import append_lines, atomic_write, read_lines, remove_abandoned, sha256
@@ -53,7 +53,9 @@ class Workdir:
         made with the same config, and locked against a second run until `close`. Without it the
         folder must exist, is not locked, and is only to be read.
 
-    Use it as a context manager, or call `close`.
+    Use it as a context manager, or call `close`. In a distributed run every process opens the
+    folder, on a file system that all share, and makes the same calls; process 0 alone locks and
+    writes, except that saving a checkpoint takes all of them.
 
     Raises ConfigError if the folder belongs to another config or is in use, DataError if it is
     missing or its manifest is damaged.
@@ -63,6 +65,8 @@ class Workdir:
         self.path = Path(path).absolute()
         self._lock: Any = None
         self._tensorboard: tensorboardX.SummaryWriter | None = None
+        # Asking for the process index of a run that is not distributed would start the device.
+        self._leads = not jax.distributed.is_initialized() or jax.process_index() == 0
         manifest = self.path / "manifest.json"
         if config is None:
             if not manifest.exists():
@@ -70,6 +74,8 @@ class Workdir:
             self.config = self._read_manifest()["config"]
             return
         self.config = plain(config)
+        if not self._leads:
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / "lock").open("a+")
@@ -167,6 +173,8 @@ class Workdir:
             verifies them. For episodes give `dataset_info.json`: reading verifies the shards.
           **facts: counts, seconds, whatever else is worth keeping.
         """
+        if not self._leads:
+            return
         manifest = {
             "stage": stage,
             "config": plain(config),
@@ -188,6 +196,8 @@ class Workdir:
 
     def write_rows(self, stage: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Replaces this stage's result rows, and `results.jsonl` by the rows of all stages."""
+        if not self._leads:
+            return
         path = self.path / "rows" / f"{_checked(stage)}.jsonl"
         _make_directory(path.parent)
         lines = [json.dumps(plain(row, f"row {i} of {stage}")) for i, row in enumerate(rows)]
@@ -208,6 +218,8 @@ class Workdir:
 
         Not-a-number and infinity are kept, as text: a diverged run should show it.
         """
+        if not self._leads:
+            return
         values = {name: float(value) for name, value in metrics.items()}
         shown = {
             name: value if math.isfinite(value) else str(value) for name, value in values.items()
@@ -232,38 +244,43 @@ class Workdir:
     def save_checkpoint(self, name: str, tree: Any, step: int) -> Path:
         """Keeps a pytree of arrays and numbers; of each name the latest two steps stay.
 
-        In a run of several processes only one of them calls this, with values it holds in full.
+        In a distributed run all processes call this, with leaves that each holds in full.
 
         Returns the checkpoint's manifest, <step>.json, whose content identifies it (for
         `finish`). Raises DataError, naming the folder, if it cannot be written; the earlier
         checkpoints stay.
         """
         folder = self.path / "checkpoints" / _checked(name)
-        _make_directory(folder)
         target = folder / str(int(step))
         manifest = folder / f"{int(step)}.json"
         host = jax.tree.map(np.asarray, tree)
         try:
-            # Without its manifest a folder does not count, so the manifest goes first.
-            manifest.unlink(missing_ok=True)
-            self._sweep_checkpoints(folder)
-            with _alone():
-                ocp.save(target, host, overwrite=True)
-            files = {}
-            for file in _files(target):
-                _sync(file)
-                files[file.relative_to(target).as_posix()] = sha256(file)
+            if self._leads:
+                folder.mkdir(parents=True, exist_ok=True)
+                # Without its manifest a folder does not count, so the manifest goes first.
+                manifest.unlink(missing_ok=True)
+                _sweep_checkpoints(folder)
+            ocp.save(target, host, overwrite=True)
+            if self._leads:
+                files = {}
+                for file in _files(target):
+                    _sync(file)
+                    files[file.relative_to(target).as_posix()] = sha256(file)
         except (OSError, ValueError, RuntimeError) as error:
-            shutil.rmtree(target, ignore_errors=True)
+            if self._leads:
+                shutil.rmtree(target, ignore_errors=True)
             raise DataError(
                 f"checkpoint {target} could not be written ({error}); free space or fix "
                 "permissions and run again"
             ) from error
-        content = {"step": int(step), "leaves": _leaves(host), "files": files}
-        atomic_write(manifest, json.dumps(content, indent=1))
-        for old in self._steps(name)[:-KEPT_CHECKPOINTS]:
-            (folder / f"{old}.json").unlink()
-        self._sweep_checkpoints(folder)
+        if self._leads:
+            content = {"step": int(step), "leaves": _leaves(host), "files": files}
+            atomic_write(manifest, json.dumps(content, indent=1))
+            for old in self._steps(name)[:-KEPT_CHECKPOINTS]:
+                (folder / f"{old}.json").unlink()
+            _sweep_checkpoints(folder)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"checkpoint {name} {step}")
         return manifest
 
     def latest_step(self, name: str) -> int | None:
@@ -301,8 +318,7 @@ class Workdir:
         _check_leaves(manifest["leaves"], _leaves(abstract_tree), target)
         host = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), _dtype(leaf)), abstract_tree)
         try:
-            with _alone():
-                loaded = ocp.load(target, host)
+            loaded = _load_alone(target, host)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"checkpoint {target} could not be read: {error}") from error
         return jax.tree.map(_placed, abstract_tree, loaded)
@@ -314,12 +330,6 @@ class Workdir:
             for file in folder.glob("*.json")
             if file.stem.isdigit() and (folder / file.stem).is_dir()
         )
-
-    def _sweep_checkpoints(self, folder: Path) -> None:
-        """Removes folders without a manifest: half-written, or no longer kept."""
-        for entry in folder.iterdir():
-            if entry.is_dir() and not (folder / f"{entry.name}.json").exists():
-                shutil.rmtree(entry, ignore_errors=True)
 
     def _manifest(self, stage: str) -> Path:
         return self.path / "stages" / f"{_checked(stage)}.json"
@@ -370,7 +380,9 @@ def plain(value: Any, field: str = "config") -> Any:
         raise ConfigError(f"{field} is {value}; it must be finite to be kept in a file")
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise ConfigError(f"{field} is a {type(value).__name__}; use text, numbers, lists or mappings")
+    raise ConfigError(
+        f"{field} is of type {type(value).__name__}; use text, numbers, lists or mappings"
+    )
 
 
 def _check_same(stored: Any, asked: Any, path: Path, field: str = "config") -> None:
@@ -423,15 +435,21 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Orbax without barriers: the other processes of a distributed run do not take part."""
-    process = jax.process_index()
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=process, active_processes={process} if jax.process_count() > 1 else None
-    )
-    with ocp.Context(multiprocessing_options=options):
-        yield
+def _sweep_checkpoints(folder: Path) -> None:
+    """Removes folders without a manifest: half-written, or no longer kept."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not (folder / f"{entry.name}.json").exists():
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _load_alone(path: Path, abstract: Any) -> Any:
+    """Reads without a barrier, so that one process of a distributed run may do it by itself."""
+    context = ocp.Context()
+    if jax.process_count() > 1:
+        context.multiprocessing.primary_host = jax.process_index()
+        context.multiprocessing.active_processes = {jax.process_index()}
+    with context:
+        return ocp.load(path, abstract)
 
 
 def _dtype(leaf: Any) -> np.dtype:
@@ -481,6 +499,9 @@ def source_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # else it is someone else's checkout
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -83,12 +83,15 @@ class KitchenEnv(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         super().reset(seed=seed)
+        self.history = None  # nothing to step while the world is not rebuilt
         options = options or {}
         if "task" in options:
             self.task = tasks.find(options["task"])
         elif self._fixed is None:
             choices = tasks.load_tasks()[self.split]
             self.task = choices[int(self.np_random.integers(len(choices)))]
+        else:
+            self.task = self._fixed
         assert self.task is not None
         scene = options.get("scene")
         if scene is None:
@@ -140,7 +143,7 @@ class KitchenEnv(gymnasium.Env):
         self.world.close()
 
     def _observe(self) -> dict[str, np.ndarray]:
-        return {"image": self.world.image(self.image_size), "pose": self._poses[-1]}
+        return {"image": self.world.image(self.image_size), "pose": self._poses[-1].copy()}
 
     def _at_rest(self) -> bool:
         if len(self._poses) <= REST_STEPS:
@@ -162,7 +165,7 @@ class Recorder:
     def add(self, observation: dict[str, np.ndarray], action: np.ndarray) -> None:
         self.image.append(observation["image"])
         self.pose.append(observation["pose"])
-        self.action.append(np.asarray(action, np.float32))
+        self.action.append(np.array(action, np.float32))  # the caller may reuse its array
 
     def episode(self, meta: EpisodeMeta) -> Episode:
         return Episode(np.stack(self.image), np.stack(self.pose), np.stack(self.action), meta)

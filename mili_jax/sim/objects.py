@@ -123,6 +123,8 @@ def _revolve(
     `colours` names the colour of each of the profile's segments. Radii are enlarged so that the
     polygon has the area of the circle, which makes volume and inertia those of the round body.
     """
+    if min(r for r, _ in profile) < 0:
+        raise ValueError("a wall is thicker than the body")
     angles = 2 * np.pi * np.arange(sections) / sections
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     swell = math.sqrt(2 * math.pi / (sections * math.sin(2 * math.pi / sections)))
@@ -792,7 +794,12 @@ def _parse_entry(entry: Any, index: int) -> ObjectSpec:
     friction = _number(name, "friction", entry["friction"], 0.05, 2.0)
     dimensions = tuple((key, float(entry["dimensions"][key])) for key in kind.dimensions)
     colours = tuple((key, _colour(entry["colours"][key])) for key in kind.colours)
-    shape = kind.build(dict(dimensions))
+    try:
+        shape = kind.build(dict(dimensions))
+    except (ValueError, ZeroDivisionError) as error:
+        raise DataError(
+            f"{name}: its dimensions do not make a {entry['kind']} ({error})"
+        ) from error
     return ObjectSpec(
         id=entry["id"],
         kind=entry["kind"],
@@ -886,8 +893,16 @@ def _mesh(surfaces: Sequence[_Surface]) -> trimesh.Trimesh:
 
 
 def _assets_of(shape: _Shape, mass: float, colours: dict[str, Colour]) -> _Assets:
-    properties = _mesh(shape.surfaces).mass_properties
+    mesh = _mesh(shape.surfaces)
+    properties = mesh.mass_properties
     centre = np.asarray(properties["center_mass"])
+    # PyBullet would take any numbers and simulate nonsense.
+    if not (
+        properties["mass"] > 0
+        and np.all(mesh.bounds[0] <= centre)
+        and np.all(centre <= mesh.bounds[1])
+    ):
+        raise ValueError("its surface does not enclose a solid")
     inertia = np.diag(np.asarray(properties["inertia"])) * (mass / properties["mass"])
     return _Assets(
         tuple(_drawn(shape.surfaces, colours)),
@@ -910,14 +925,14 @@ def spawn(client: int, spec: ObjectSpec, position: tuple[float, float], yaw: flo
 
     position: x, y in metres of the object frame's origin; yaw in radians. A button is fixed to the
     table and its cap is link 0. Raises SimulationError, naming the object, if the pose is not
-    finite or PyBullet refuses the body.
+    finite, its surface encloses no solid or PyBullet refuses the body.
     """
     if not all(math.isfinite(v) for v in (*position, yaw)):
         raise SimulationError(f"object {spec.id!r}: the pose {position}, {yaw} is not finite")
     try:
         body = _create(client, spec, position, yaw)
-    except pybullet.error as error:
-        raise SimulationError(f"PyBullet cannot load object {spec.id!r}: {error}") from error
+    except (pybullet.error, ValueError) as error:
+        raise SimulationError(f"cannot load object {spec.id!r}: {error}") from error
     if body < 0:
         raise SimulationError(f"PyBullet cannot load object {spec.id!r}")
     return body

@@ -122,8 +122,10 @@ def run_job(envs: Sequence[KitchenEnv], trials: Sequence[Trial], actor: Actor) -
             action = policy(image, pose)
             running = []
             for i in active:
-                recorders[i].add(seen[i], action[i])
-                seen[i], _, terminated, truncated, _ = envs[i].step(action[i])
+                # As stored, so that a replay of what is stored repeats the episode.
+                command = np.asarray(action[i], np.float32)
+                recorders[i].add(seen[i], command)
+                seen[i], _, terminated, truncated, _ = envs[i].step(command)
                 image[i], pose[i] = seen[i]["image"], seen[i]["pose"]
                 if not (terminated or truncated):
                     running.append(i)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,10 @@ SPLITS = ("train", "validation", "test")
 
 @functools.cache
 def load_tasks(path: Path | None = None) -> dict[str, tuple[Task, ...]]:
-    """The versioned 520/40/40 tasks by split. Raises DataError naming a damaged file."""
+    """The versioned 520/40/40 tasks by split, in the file's order.
+
+    Raises DataError naming a file that is missing or damaged.
+    """
     path = path or _DATA / "tasks.json"
     try:
         raw = json.loads(path.read_text())
@@ -84,10 +88,10 @@ class History:
     """What the predicates need to remember of an episode; `update` after every control step."""
 
     def __init__(self, world: World) -> None:
-        self.start = {name: world.position(name) for name in world.bodies}
-        self.highest = dict.fromkeys(world.bodies, 0.0)  # m
-        self.pressed = dict.fromkeys(world.bodies, 0.0)  # m
-        self.last = dict(self.start)
+        self.start = {name: world.position(name) for name in world.bodies}  # [3] m
+        self.highest = dict.fromkeys(world.bodies, 0.0)  # m, of the base centre at any time
+        self.pressed = dict.fromkeys(world.bodies, 0.0)  # m, of a button's cap at any time
+        self.last = dict(self.start)  # [3] m
         self.speed = dict.fromkeys(world.bodies, 0.0)  # m per control step
 
     def update(self, world: World) -> None:
@@ -161,4 +165,9 @@ def _pushed(world: World, history: History, name: str, goal: str) -> bool:
     return bool(rotation[2, 2] >= UPRIGHT and world.gap(name, goal, PUSH_GAP) <= PUSH_GAP)
 
 
-_PREDICATES = {"press": _pressed, "grasp": _grasped, "push": _pushed, "place": _placed}
+_PREDICATES: dict[str, Callable[..., bool]] = {
+    "press": _pressed,
+    "grasp": _grasped,
+    "push": _pushed,
+    "place": _placed,
+}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pybullet as p
@@ -70,9 +71,14 @@ class Scene:
             rows = tuple(
                 Placement(str(n), float(x), float(y), float(a)) for n, x, y, a in raw["objects"]
             )
-            return Scene(rows, tuple(float(v) for v in raw["tool"]))
+            scene = Scene(rows, tuple(float(v) for v in raw["tool"]))
         except (KeyError, TypeError, ValueError) as error:
             raise SimulationError(f"not a scene: {text[:80]!r} ({error})") from error
+        if len(scene.tool) != 7 or not np.isfinite(scene.tool).all():
+            raise SimulationError(
+                f"not a scene: 'tool' must be 7 finite numbers, got {scene.tool} in {text[:80]!r}"
+            )
+        return scene
 
 
 def half_turn(angle: float) -> float:
@@ -81,13 +87,17 @@ def half_turn(angle: float) -> float:
 
 
 class World:
-    """One simulated table. Not thread-safe; one client per World. Call `close` when done."""
+    """One simulated table. Not thread-safe; one client per World. Call `close` when done.
 
-    def __init__(self) -> None:
+    Args:
+      catalogue: what a scene's objects are made of, by name; `data/objects.json` when None.
+    """
+
+    def __init__(self, catalogue: Mapping[str, objects.ObjectSpec] | None = None) -> None:
         self.client = p.connect(p.DIRECT)
         if self.client < 0:
             raise SimulationError("PyBullet could not open another physics server in this process")
-        self.catalogue = objects.load_catalogue()
+        self.catalogue = objects.load_catalogue() if catalogue is None else dict(catalogue)
         self.scene: Scene | None = None
         self.bodies: dict[str, int] = {}
         self._frames: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -102,8 +112,19 @@ class World:
             self.client = -1
 
     def reset(self, scene: Scene) -> None:
-        """Rebuild the table with the scene's objects at rest and the gripper at its first pose."""
+        """Rebuild the table with the scene's objects at rest and the gripper at its first pose.
+
+        Raises SimulationError, naming the object, when the scene holds one that is unknown, twice
+        there or cannot be loaded; the world then needs another reset before it can step.
+        """
         c = self.client
+        self.scene = None
+        names = [q.object for q in scene.placements]
+        for name in names:
+            if name not in self.catalogue:
+                raise SimulationError(f"no object {name!r} in the catalogue")
+            if names.count(name) > 1:
+                raise SimulationError(f"the scene holds object {name!r} {names.count(name)} times")
         p.resetSimulation(physicsClientId=c)
         p.setPhysicsEngineParameter(
             fixedTimeStep=1.0 / (CONTROL_HZ * SUBSTEPS),
@@ -114,12 +135,9 @@ class World:
         )
         p.setGravity(0, 0, -9.81, physicsClientId=c)
         self._table()
-        self.scene = scene
         self.bodies = {}
         self._frames = {}
         for q in scene.placements:
-            if q.object not in self.catalogue:
-                raise SimulationError(f"no object {q.object!r} in the catalogue")
             spec = self.catalogue[q.object]
             body = objects.spawn(c, spec, (q.x, q.y), q.yaw)
             self.bodies[q.object] = body
@@ -131,6 +149,7 @@ class World:
             upright = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
             self._frames[q.object] = base, rotation.T @ upright
         self._spawn_gripper(scene.tool)
+        self.scene = scene
 
     def _table(self) -> None:
         c = self.client
@@ -230,8 +249,10 @@ class World:
         """One control step (0.1 s) towards the desired pose `action` float [7], at bounded speed.
 
         Out-of-range values are clipped to the workspace. Raises SimulationError on a wrong shape
-        or a value that is not finite: PyBullet would accept it silently.
+        or a value that is not finite: PyBullet would accept it silently. So it does before `reset`.
         """
+        if self.scene is None:
+            raise SimulationError("the world is empty: call reset before step")
         action = np.asarray(action, np.float64)
         if action.shape != (7,):
             raise SimulationError(f"an action has shape (7,), got {action.shape}")

@@ -1,0 +1,320 @@
+"""Training: state, augmentation, one jitted step for demonstrations and pairs, embed and act.
+
+A batch is a NamedTuple of arrays with these fields (`mili_jax.data.Batch`):
+  demo_image uint8 [B,2,M,H,W,3], demo_pose float32 [B,2,K,7]: two episodes of one task per row
+  image uint8 [B,P,H,W,3], pose float32 [B,P,7], action float32 [B,P,7]: steps of member 0
+  task int32 [B], contrastive bool [B]: whether the row takes part in the contrastive loss
+The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mili_jax import losses, nets
+from mili_jax.types import ConfigError
+
+Array = jax.Array
+Params = Any
+
+CONTRASTIVE: dict[str, Callable[..., tuple[Array, losses.Metrics]]] = {
+    "hinge": losses.contrastive,
+    "supervised": losses.supervised_contrastive,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyper:
+    """Hyper-parameters of training. Raises ConfigError on a value out of range.
+
+    condition: False trains behaviour cloning (eq. 1: every embedding is zero, no contrastive loss).
+    """
+
+    steps: int = 3000
+    learning_rate: float = 1e-3
+    warmup: int = 100  # steps of linear warm-up, before a cosine decay to a hundredth
+    weight_decay: float = 1e-4
+    clip: float = 5.0  # global gradient norm
+    ema: float = 0.998  # decay of the averaged parameters that act and embed; 0: no averaging
+    condition: bool = True
+    contrastive: str = "supervised"  # a key of CONTRASTIVE; "hinge" is the paper's
+    contrastive_weight: float = 1.0  # 1 in eq. 3
+    beta: float = 1.0  # margin of the hinge, squared distance
+    temperature: float = 0.1  # of the supervised loss
+    auxiliary_weight: float = 1.0  # of the embedding's own loss (reading the gripper's pose)
+    demo_dropout: float = 0.05  # share of rows whose policy gets no demonstration
+    policy_to_embedding_scale: float = 1.0  # of the policy's gradient through z; 0 stops it
+    dihedral: bool = True  # random flips and quarter turns
+    shift: int = 2  # pixels, at most, to each side
+    colour_permutation: bool = True
+    brightness: float = 0.1  # largest change, as a share of the range
+    contrast: float = 0.1  # largest relative change
+    pose_noise: float = 0.0  # m, standard deviation on the policy's input x, y, z
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, field: str, wanted: str) -> None:
+            if not ok:
+                raise ConfigError(f"Hyper.{field}: {getattr(self, field)!r} is not {wanted}")
+
+        need(self.contrastive in CONTRASTIVE, "contrastive", f"one of {sorted(CONTRASTIVE)}")
+        for field in ("steps", "learning_rate", "clip", "temperature"):
+            need(getattr(self, field) > 0, field, "positive")
+        for field in ("warmup", "weight_decay", "contrastive_weight", "beta", "auxiliary_weight"):
+            need(getattr(self, field) >= 0, field, "at least 0")
+        for field in ("shift", "brightness", "contrast", "pose_noise"):
+            need(getattr(self, field) >= 0, field, "at least 0")
+        for field in ("demo_dropout", "policy_to_embedding_scale"):
+            need(0 <= getattr(self, field) <= 1, field, "between 0 and 1")
+        need(0 <= self.ema < 1, "ema", "at least 0 and below 1")
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Data only: what a checkpoint holds. `average` is what acts, embeds and is evaluated."""
+
+    step: Array
+    params: Params
+    average: Params
+    opt_state: optax.OptState
+
+
+def _optimizer(hyper: Hyper) -> optax.GradientTransformation:
+    rate = optax.warmup_cosine_decay_schedule(
+        init_value=0.0 if hyper.warmup else hyper.learning_rate,
+        peak_value=hyper.learning_rate,
+        warmup_steps=hyper.warmup,
+        decay_steps=max(hyper.steps, hyper.warmup + 1),
+        end_value=hyper.learning_rate / 100,
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(hyper.clip), optax.adamw(rate, weight_decay=hyper.weight_decay)
+    )
+
+
+def init_state(
+    policy: nets.Policy, hyper: Hyper, seed: int, params: Params | None = None
+) -> TrainState:
+    """A fresh state; `params` starts from given parameters (warm start) instead of random ones."""
+    if params is None:
+        params = nets.init(policy, jax.random.key(seed))
+    # Copies: the train step donates its state, and two leaves must not share a buffer.
+    copy = jax.tree.map(jnp.array, (params, params))
+    return TrainState(jnp.zeros((), jnp.int32), *copy, _optimizer(hyper).init(params))
+
+
+# Mirror y, then k quarter turns to the left: the eight symmetries of the square.
+_TURN = np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
+_MIRROR = np.array([[1, 0], [0, -1]])
+DIHEDRAL = np.concatenate([_TURN, _TURN @ _MIRROR])  # [8,2,2]
+
+
+def transform_pose(pose: Array, element: Array, shift: Array) -> Array:
+    """Applies DIHEDRAL[element] about the table's centre, then a shift in metres.
+
+    pose (or action) [...,7], element int [...], shift [...,2] m; leading axes broadcast. Yaw is not
+    wrapped. A mirror turns roll round and leaves pitch, whatever the quarter turn after it.
+    """
+    mirrored = element >= 4
+    sign = jnp.where(mirrored, -1, 1)
+    xy = jnp.einsum("...ij,...j->...i", jnp.asarray(DIHEDRAL)[element], pose[..., :2]) + shift
+    yaw = sign * pose[..., 5] + (element % 4) * (jnp.pi / 2)
+    roll = sign * pose[..., 3]
+    return jnp.concatenate(
+        [xy, pose[..., 2:3], roll[..., None], pose[..., 4:5], yaw[..., None], pose[..., 6:]], -1
+    )
+
+
+def transform_image(image: Array, element: Array, shift: Array) -> Array:
+    """The same for pictures: uint8 [E,F,S,S,3], element int [E], shift int [E,2] pixels (x, y).
+
+    The picture is moved over its own repeated border. Raises ConfigError unless it is square.
+    """
+    e, f, size = image.shape[:3]
+    if image.shape[3] != size:
+        raise ConfigError(f"augmentation needs square pictures, got {size}x{image.shape[3]}")
+    # Twice the distance from the centre, so that all is integer: right and up are positive.
+    axis = 2 * jnp.arange(size) - (size - 1)
+    place = jnp.stack(jnp.meshgrid(axis, -axis), -1).reshape(-1, 2)
+    moved = place - 2 * shift[:, None]
+    source = jnp.einsum("eji,epj->epi", jnp.asarray(DIHEDRAL)[element], moved)
+    source = jnp.clip(source, 1 - size, size - 1)
+    column = (source[..., 0] + size - 1) // 2
+    row = (size - 1 - source[..., 1]) // 2
+    pixels = image.reshape(e, f, size * size, 3)
+    take = jax.vmap(lambda a, i: jnp.take(a, i, axis=1, mode="clip"))
+    return take(pixels, row * size + column).reshape(image.shape)
+
+
+def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> Any:
+    """A batch as another arrangement of the same tasks, seen in another light.
+
+    Every episode gets its own symmetry of the square and its own shift; pictures, poses and actions
+    move together (a shift in pixels by its length at table height). Colours, brightness and
+    contrast change for the whole batch at once: changed per row, they would tell the contrastive
+    loss which two episodes belong together.
+    """
+    b, _, m, size = batch.demo_image.shape[:4]
+    p = batch.image.shape[1]
+    turn, move, swap, light = jax.random.split(key, 4)
+    elements = jax.random.randint(turn, (b, 2), 0, 8 if hyper.dihedral else 1)
+    pixels = jax.random.randint(move, (b, 2, 2), -hyper.shift, hyper.shift + 1)
+    metres = pixels * (2 * view / size)
+
+    zero = jnp.concatenate([batch.demo_image[:, 0], batch.image], 1)
+    zero = transform_image(zero, elements[:, 0], pixels[:, 0])
+    one = transform_image(batch.demo_image[:, 1], elements[:, 1], pixels[:, 1])
+
+    gain, offset = jax.random.uniform(light, (2,), minval=-1.0)
+    gain, offset = 1 + hyper.contrast * gain, 255 * hyper.brightness * offset
+    order = jax.random.permutation(swap, 3) if hyper.colour_permutation else jnp.arange(3)
+
+    def relight(image: Array) -> Array:
+        image = (image[..., order].astype(jnp.float32) - 127.5) * gain + 127.5 + offset
+        return jnp.clip(jnp.round(image), 0, 255).astype(jnp.uint8)
+
+    if hyper.colour_permutation or hyper.brightness or hyper.contrast:
+        zero, one = relight(zero), relight(one)
+    mine = elements[:, :1], metres[:, :1]
+    return batch._replace(
+        demo_image=jnp.stack([zero[:, :m], one], 1),
+        demo_pose=transform_pose(batch.demo_pose, elements[..., None], metres[:, :, None]),
+        image=zero[:, m : m + p],
+        pose=transform_pose(batch.pose, *mine),
+        action=transform_pose(batch.action, *mine),
+    )
+
+
+def loss_fn(
+    policy: nets.Policy, hyper: Hyper, params: Params, batch: Any, key: Array
+) -> tuple[Array, losses.Metrics]:
+    """Eq. 3 (eq. 1 if not `hyper.condition`) on one batch -> (loss, metrics)."""
+
+    def apply(method: str, *args: Any) -> Any:
+        return policy.apply({"params": params}, *args, method=method)
+
+    b, p = batch.pose.shape[:2]
+    m = batch.demo_image.shape[2]
+    drop, shake = jax.random.split(key)
+    pose, action = batch.pose.reshape(b * p, 7), batch.action.reshape(b * p, 7)
+    noise = jnp.array([1.0, 1, 1, 0, 0, 0, 0]) * hyper.pose_noise
+    seen_pose = pose + noise * jax.random.normal(shake, pose.shape) if hyper.pose_noise else pose
+    frames = batch.image.reshape(b * p, *batch.image.shape[2:])
+
+    if not hyper.condition:
+        z = jnp.zeros((b * p, policy.embedding_size))
+        density = apply("act", frames, seen_pose, z)
+        loss, metrics = losses.behaviour_cloning(density.log_prob(action))
+    else:
+        # One pass through the encoder for demonstrations and policy alike.
+        demos = batch.demo_image.reshape(b * 2 * m, *frames.shape[1:])
+        maps = apply("encode", jnp.concatenate([demos, frames]))
+        demo_maps = maps[: b * 2 * m].reshape(b * 2, m, *maps.shape[1:])
+        demo_pose = batch.demo_pose.reshape(b * 2, *batch.demo_pose.shape[2:])
+        embedding, auxiliary = apply("embed_maps", demo_maps, demo_pose)
+
+        scale = hyper.policy_to_embedding_scale
+        z = embedding.reshape(b, 2, -1)[:, 1]
+        z = scale * z + (1 - scale) * jax.lax.stop_gradient(z)
+        z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
+        density = apply("act_maps", maps[b * 2 * m :], seen_pose, jnp.repeat(z, p, 0))
+
+        task, mask = jnp.repeat(batch.task, 2), jnp.repeat(batch.contrastive, 2)
+        option = hyper.beta if hyper.contrastive == "hinge" else hyper.temperature
+        contrastive, details = CONTRASTIVE[hyper.contrastive](embedding, task, mask, option)
+        loss, metrics = losses.complete(
+            density.log_prob(action), contrastive, hyper.contrastive_weight
+        )
+        loss = loss + hyper.auxiliary_weight * auxiliary.mean()
+        metrics = {**details, **metrics, "auxiliary": auxiliary.mean()}
+        metrics |= losses.neighbours(jax.lax.stop_gradient(embedding), task, mask)
+    # One step of each row: seeking the mode of all would take a tenth of the train step.
+    some: nets.Density = jax.tree.map(lambda a: a[::p], density)
+    distance = jnp.linalg.norm((some.mode() - action[::p])[:, :2], axis=-1)
+    metrics |= {"loss": loss, "xy_error_cm": 100 * distance.mean()}
+    return loss, metrics
+
+
+def make_train_step(
+    policy: nets.Policy, hyper: Hyper
+) -> Callable[[TrainState, Any, int], tuple[TrainState, losses.Metrics]]:
+    """The train step: (state, batch, seed) -> (state, metrics), jitted; the old state is consumed.
+
+    Its randomness is fold_in(key(seed), state.step), so a resumed run repeats an unbroken one.
+    """
+    optimizer = _optimizer(hyper)
+
+    def train_step(state: TrainState, batch: Any, seed: int) -> tuple[TrainState, losses.Metrics]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        move, inside = jax.random.split(key)
+        batch = augment(batch, move, policy.camera.view, hyper)
+        gradient = jax.grad(lambda p: loss_fn(policy, hyper, p, batch, inside), has_aux=True)
+        grads, metrics = gradient(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        # A young average follows closely; otherwise it would remember the random start.
+        decay = jnp.minimum(hyper.ema, (1 + state.step) / (10 + state.step))
+        average = optax.incremental_update(params, state.average, 1 - decay)
+        metrics = {**metrics, "gradient_norm": optax.global_norm(grads)}
+        return TrainState(state.step + 1, params, average, opt_state), metrics
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def make_embed(policy: nets.Policy) -> Callable[[Params, Any, Any], Array]:
+    """f: (params, demo_image uint8 [N,M,H,W,3], demo_pose [N,K,7]) -> unit z [N,Z], jitted."""
+    return jax.jit(lambda params, *demo: policy.apply({"params": params}, *demo, method="embed"))
+
+
+def make_act(policy: nets.Policy) -> Callable[[Params, Any, Any, Any], Array]:
+    """Mode of g: (params, image uint8 [n,H,W,3], pose [n,7], z [n,Z]) -> action [n,7], jitted."""
+
+    @jax.jit
+    def act(params: Params, image: Array, pose: Array, z: Array) -> Array:
+        return policy.apply({"params": params}, image, pose, z, method="act").mode()
+
+    return act
+
+
+def make_sample(
+    policy: nets.Policy, temperature: float
+) -> Callable[[Params, Any, Any, Any, Array], Array]:
+    """As `make_act`, but a sample of g at `temperature`, with a key as last argument."""
+
+    @jax.jit
+    def act(params: Params, image: Array, pose: Array, z: Array, key: Array) -> Array:
+        density = policy.apply({"params": params}, image, pose, z, method="act")
+        return density.sample(key, temperature)
+
+    return act
+
+
+def embed_all(
+    embed: Callable[[Params, Any, Any], Array],
+    params: Params,
+    demo_image: np.ndarray,
+    demo_pose: np.ndarray,
+    chunk: int = 64,
+) -> np.ndarray:
+    """Embeds any number of episodes in calls of one fixed shape: [N,M,H,W,3], [N,K,7] -> [N,Z].
+
+    The inputs may be memory-mapped or lazy: only `chunk` episodes are read at a time.
+    """
+    parts = []
+    for start in range(0, len(demo_pose), chunk):
+        image, pose = demo_image[start : start + chunk], demo_pose[start : start + chunk]
+        missing = chunk - len(pose)
+        if missing:
+            image = np.concatenate([image, np.repeat(image[-1:], missing, 0)])
+            pose = np.concatenate([pose, np.repeat(pose[-1:], missing, 0)])
+        parts.append(np.asarray(embed(params, image, pose))[: chunk - missing])
+    if not parts:
+        raise ConfigError("embed_all: there is no episode to embed")
+    return np.concatenate(parts)

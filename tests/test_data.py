@@ -1,0 +1,402 @@
+"""Batches: deterministic, true pairs, balanced, blind to oracle information."""
+
+import collections
+import dataclasses
+import hashlib
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mili_jax import data
+from mili_jax.episodes import Dataset
+from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta
+
+SIDE = 8
+SIZES = {"policy_steps": 6, "frames": 2, "places": 5}
+
+
+def episode(name: str, task: str, length: int, number: int, side: int = SIDE) -> Episode:
+    """Every pixel, pose and action tells episode number and step, so that mix-ups show."""
+    steps = np.arange(length)
+    image = np.zeros((length, side, side, 3), np.uint8)
+    image[:, ..., 0], image[:, ..., 1] = number % 256, number // 256
+    image[:, ..., 2] = steps[:, None, None]
+    pose = np.stack([np.full(length, number), steps, *[steps * 0] * 5], 1).astype(np.float32)
+    achieved = ("press:button",) if number % 2 else ()
+    meta = EpisodeMeta(
+        name, task, "{}", number, 0, "expert", "", "tiny", True, bool(number % 2), achieved
+    )
+    return Episode(image, pose, -pose, meta)
+
+
+def demonstrations(tasks_of_family=(3, 5, 8, 12), per_task=3) -> list[Episode]:
+    episodes = []
+    for family, tasks in zip(FAMILIES, tasks_of_family, strict=True):
+        for task in range(tasks):
+            objects = f"a{task}" if family in ("press", "grasp") else f"a{task}:b{task}"
+            for _ in range(per_task):
+                number = len(episodes)
+                name = f"{family}:{objects}"
+                episodes.append(episode(f"d{number}", name, 4 + number % 30, number))
+    return episodes
+
+
+def trials(count=20) -> list[Episode]:
+    return [episode(f"t{i}", "press:a0", 3 + i, 500 + i) for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def pool() -> data.Pool:
+    return data.concatenate(
+        [data.build_pool(demonstrations(), True), data.build_pool(trials(), False)]
+    )
+
+
+@pytest.fixture(scope="module")
+def groups(pool) -> data.Groups:
+    return data.group_by_task(pool)
+
+
+@pytest.fixture(scope="module")
+def pairs(pool) -> data.PairTable:
+    return data.pair_table(pool, ["t0", "t2", "t4"], ["t1", "t3", "t5"], np.array([1.0, 0.0, 3.0]))
+
+
+def sources(batch: data.Batch, pool: data.Pool) -> tuple[np.ndarray, np.ndarray]:
+    """Pool indices [B] of m and n, told from the poses."""
+    numbers = pool.pose[pool.start, 0].astype(int).tolist()
+    index = {number: position for position, number in enumerate(numbers)}
+    return tuple(
+        np.array([index[int(number)] for number in batch.demo_pose[:, side, 0, 0]])
+        for side in (0, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "expected"),
+    [
+        (5, 2, [0, 4]),
+        (5, 3, [0, 2, 4]),
+        (6, 3, [0, 3, 5]),  # 2.5 rounds up
+        (10, 4, [0, 3, 6, 9]),
+        (11, 4, [0, 3, 7, 10]),  # 3.33, 6.67
+        (1, 3, [0, 0, 0]),
+        (2, 5, [0, 0, 1, 1, 1]),  # 0.25, 0.5, 0.75
+        (3, 5, [0, 1, 1, 2, 2]),  # 0.5, 1, 1.5
+        (100, 1, [99]),
+    ],
+)
+def test_spread_by_hand(length, count, expected):
+    assert data.spread(length, count).tolist() == expected
+
+
+def test_spread_covers_the_whole_length_evenly():
+    lengths = np.arange(1, 200)
+    for count in (2, 3, 7, 40):
+        steps = data.spread(lengths, count)
+        assert steps.shape == (199, count)
+        assert (steps[:, 0] == 0).all() and (steps[:, -1] == lengths - 1).all()
+        ideal = np.linspace(0, lengths - 1, count, axis=1)
+        assert np.abs(steps - ideal).max() <= 0.5
+        gaps = np.diff(steps, axis=1)
+        assert gaps.min() >= 0 and (gaps.max(1) - gaps.min(1) <= 1).all()
+        longer = steps[lengths >= count]
+        assert (np.diff(longer, axis=1) > 0).all()
+    with pytest.raises(ConfigError, match="take at least 1"):
+        data.spread(5, 0)
+
+
+def test_the_pool_holds_every_frame_in_its_place(pool):
+    episodes = demonstrations() + trials()
+    assert pool.ids == tuple(e.meta.episode_id for e in episodes)
+    for index, wanted in enumerate(episodes):
+        frames = slice(pool.start[index], pool.start[index] + pool.length[index])
+        np.testing.assert_array_equal(pool.image[frames], wanted.image)
+        np.testing.assert_array_equal(pool.pose[frames], wanted.pose)
+        np.testing.assert_array_equal(pool.action[frames], wanted.action)
+        if wanted.meta.episode_id.startswith("d"):
+            assert pool.tasks[pool.task[index]] == wanted.meta.task
+            assert FAMILIES[pool.family[index]] == wanted.meta.task.split(":")[0]
+        else:
+            assert pool.task[index] == pool.family[index] == -1
+    assert len(pool.image) == sum(len(e) for e in episodes)
+
+
+def test_concatenate_gives_equal_tasks_one_number():
+    first = data.build_pool([episode("a", "press:x", 2, 0), episode("b", "grasp:y", 2, 1)], True)
+    second = data.build_pool([episode("c", "press:a", 2, 2), episode("d", "press:x", 2, 3)], True)
+    both = data.concatenate([first, second])
+    names = [both.tasks[task] for task in both.task]
+    assert names == ["press:x", "grasp:y", "press:a", "press:x"]
+    assert both.family.tolist() == [0, 1, 0, 0]
+    assert both.start.tolist() == [0, 2, 4, 6]
+
+
+def test_pools_that_do_not_fit_are_refused():
+    one = data.build_pool([episode("a", "press:x", 2, 0)], True)
+    with pytest.raises(DataError, match="no episodes"):
+        data.build_pool([], True)
+    with pytest.raises(DataError, match=r"'b' has images \(16, 16, 3\)"):
+        data.build_pool([episode("a", "press:x", 2, 0), episode("b", "press:x", 2, 0, 16)], True)
+    with pytest.raises(DataError, match="unlike image sizes"):
+        data.concatenate([one, data.build_pool([episode("b", "press:x", 2, 0, 16)], True)])
+    with pytest.raises(DataError, match="'a' comes twice"):
+        data.concatenate([one, one])
+    with pytest.raises(DataError, match="no pools"):
+        data.concatenate([])
+    with pytest.raises(DataError, match="no task has two demonstrations"):
+        data.group_by_task(one)
+
+
+def test_groups_hold_the_tasks_of_two_or_more(pool, groups):
+    assert [len(family) for family in groups.families] == [3, 5, 8, 12]
+    for index, family in enumerate(groups.families):
+        for members in family:
+            assert len(members) == 3 and len(set(pool.task[members])) == 1
+            assert set(pool.family[members]) == {index}
+    lonely = demonstrations(per_task=2)[:-1]
+    counts = [len(family) for family in data.group_by_task(data.build_pool(lonely, True)).families]
+    assert counts == [3, 5, 8, 11]
+
+
+def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
+    for step in range(40):
+        batch = data.sample_batch(
+            pool, groups, pairs, 0, step, size=16, pair_fraction=0.25, **SIZES
+        )
+        assert batch.demo_image.shape == (16, 2, 2, SIDE, SIDE, 3)
+        assert batch.demo_pose.shape == (16, 2, 5, 7)
+        assert batch.image.shape == (16, 6, SIDE, SIDE, 3)
+        assert batch.pose.shape == batch.action.shape == (16, 6, 7)
+        types = [str(array.dtype) for array in batch]
+        assert types == ["uint8", "float32", "uint8", "float32", "float32", "int32", "bool"]
+        m, n = sources(batch, pool)
+        assert (m != n).all()
+        assert batch.contrastive.tolist() == [True] * 12 + [False] * 4
+        # Demonstrations: one task, told by the pool; a task once only (12 of 28 are wanted).
+        assert (pool.task[m[:12]] == pool.task[n[:12]]).all()
+        assert (batch.task[:12] == pool.task[m[:12]]).all()
+        assert len(set(batch.task.tolist())) == 16 and (batch.task[12:] < 0).all()
+        # Pairs of trials come from the table's rows of positive weight, in either order.
+        rows = {tuple(sorted((pool.ids[i], pool.ids[j]))) for i, j in zip(m[12:], n[12:])}  # noqa: B905
+        assert rows <= {("t0", "t1"), ("t4", "t5")}
+        # Whole-episode inputs of both, policy steps of m alone, all fields of the same frames.
+        for side, who in ((0, m), (1, n)):
+            last = pool.length[who] - 1
+            np.testing.assert_array_equal(
+                batch.demo_pose[:, side, :, 0].T, [pool.pose[pool.start[who], 0]] * 5
+            )
+            np.testing.assert_array_equal(batch.demo_pose[:, side, 0, 1], 0 * last)
+            np.testing.assert_array_equal(batch.demo_pose[:, side, -1, 1], last)
+            np.testing.assert_array_equal(batch.demo_image[:, side, 0, 0, 0, 2], 0 * last)
+            np.testing.assert_array_equal(batch.demo_image[:, side, 1, 0, 0, 2], last)
+        number, at = batch.pose[..., 0], batch.pose[..., 1]
+        assert (number == batch.demo_pose[:, 0, :1, 0]).all()
+        np.testing.assert_array_equal(batch.image[..., 0, 0, 2], at)
+        np.testing.assert_array_equal(batch.image[..., 0, 0, 0], number % 256)
+        np.testing.assert_array_equal(batch.action, -batch.pose)
+        assert (at >= 0).all() and (at < pool.length[m][:, None]).all()
+
+
+def test_demo_inputs_of_any_count_of_frames(pool):
+    chosen = np.array([3, 0, 60])
+    images, poses = data.demo_inputs(pool, chosen, frames=3, places=4)
+    assert images.shape == (3, 3, SIDE, SIDE, 3) and poses.shape == (3, 4, 7)
+    for row, index in enumerate(chosen):
+        last = pool.length[index] - 1
+        np.testing.assert_array_equal(
+            images[row, :, 0, 0, 2], np.floor(np.linspace(0, last, 3) + 0.5)
+        )
+        np.testing.assert_array_equal(poses[row, :, 0], [pool.pose[pool.start[index], 0]] * 4)
+
+
+def test_families_tasks_and_order_are_drawn_evenly(pool, groups):
+    """Bounds at about five standard deviations of the fair draw."""
+    families, tasks, forward = collections.Counter(), collections.Counter(), 0
+    steps, size = 400, 10
+    for step in range(steps):
+        batch = data.sample_batch(
+            pool, groups, None, 1, step, size=size, pair_fraction=0.0, **SIZES
+        )
+        m, n = sources(batch, pool)
+        families.update(pool.family[m].tolist())
+        tasks.update(pool.task[m].tolist())
+        forward += int((m < n).sum())
+        drawn = collections.Counter(pool.family[m].tolist())
+        assert set(drawn) == {0, 1, 2, 3} and max(drawn.values()) - min(drawn.values()) <= 1
+    total = steps * size
+    for family, count in enumerate((3, 5, 8, 12)):
+        # Each batch gives a family 2 or 3 of the 10, which is a coin's variance of 1/4.
+        assert abs(families[family] - total / 4) < 5 * np.sqrt(steps / 4)
+        expected = total / 4 / count
+        for task in np.unique(pool.task[pool.family == family]):
+            assert abs(tasks[int(task)] - expected) < 5 * np.sqrt(expected)
+    assert abs(forward - total / 2) < 5 * np.sqrt(total / 4)
+
+
+def test_every_episode_of_a_task_serves_in_both_roles_evenly(pool, groups):
+    imitated, shown = collections.Counter(), collections.Counter()
+    task = groups.families[0][0]
+    for step in range(600):
+        batch = data.sample_batch(pool, groups, None, 2, step, size=12, pair_fraction=0, **SIZES)
+        m, n = sources(batch, pool)
+        # 12 pairs over four families draw all three press tasks, each once.
+        imitated.update(m[np.isin(m, task)].tolist())
+        shown.update(n[np.isin(n, task)].tolist())
+    for counter in (imitated, shown):
+        assert sum(counter.values()) == 600
+        assert all(abs(counter[int(member)] - 200) < 5 * np.sqrt(200 * 2 / 3) for member in task)
+
+
+def test_policy_steps_are_uniform_over_the_episode():
+    pool = data.build_pool([episode(f"e{i}", "press:x", 7, i) for i in range(2)], True)
+    groups = data.group_by_task(pool)
+    counts = np.zeros(7)
+    for step in range(500):
+        batch = data.sample_batch(
+            pool, groups, None, 3, step, size=1, pair_fraction=0, policy_steps=5, frames=2, places=2
+        )
+        counts += np.bincount(batch.pose[0, :, 1].astype(int), minlength=7)
+    assert np.abs(counts - 2500 / 7).max() < 5 * np.sqrt(2500 / 7)
+
+
+def test_pair_rows_are_drawn_by_weight(pool, pairs):
+    counts, forward = collections.Counter(), 0
+    for step in range(100):
+        batch = data.sample_batch(pool, None, pairs, 0, step, size=20, pair_fraction=1.0, **SIZES)
+        m, n = sources(batch, pool)
+        forward += int((m < n).sum())
+        counts.update(
+            "".join(sorted((pool.ids[i], pool.ids[j]))) for i, j in zip(m, n, strict=True)
+        )
+    assert set(counts) == {"t0t1", "t4t5"}
+    assert abs(counts["t0t1"] - 500) < 5 * np.sqrt(2000 * 0.25 * 0.75)
+    assert abs(forward - 1000) < 5 * np.sqrt(2000 / 4)
+
+
+def test_a_batch_wider_than_its_tasks_repeats_them_as_one_task():
+    pool = data.build_pool([episode(f"e{i}", "press:x", 7, i) for i in range(2)], True)
+    batch = data.sample_batch(
+        pool, data.group_by_task(pool), None, 0, 0, size=5, pair_fraction=0, **SIZES
+    )
+    assert batch.task.tolist() == [0] * 5 and batch.contrastive.all()
+    m, n = sources(batch, pool)
+    assert (m != n).all()
+
+
+DIGEST = """
+import hashlib, sys
+sys.path.insert(0, {tests!r})
+from test_data import digest, everything
+assert "jax" not in sys.modules
+print(*(digest(everything(), seed, step) for seed, step in ((0, 0), (0, 1), (1, 0), (7, 10**6))))
+"""
+
+
+def everything(oracle: bool = True) -> tuple[data.Pool, data.Groups, data.PairTable]:
+    episodes = [demonstrations(), trials()]
+    if not oracle:
+        episodes = [
+            [
+                dataclasses.replace(
+                    e, meta=dataclasses.replace(e.meta, success=False, achieved_tasks=())
+                )
+                for e in some
+            ]
+            for some in episodes
+        ]
+    pool = data.concatenate([data.build_pool(some, i == 0) for i, some in enumerate(episodes)])
+    ids = [f"t{i}" for i in range(20)]
+    return pool, data.group_by_task(pool), data.pair_table(pool, ids[:-1], ids[1:])
+
+
+def digest(parts: tuple, seed: int, step: int) -> str:
+    batch = data.sample_batch(*parts, seed, step, size=12, pair_fraction=0.5, **SIZES)
+    return hashlib.sha256(b"".join(array.tobytes() for array in batch)).hexdigest()
+
+
+def test_batches_are_bit_identical_across_processes_and_differ_by_seed_and_step():
+    script = DIGEST.format(tests=str(Path(__file__).parent))
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
+        )
+        for _ in range(2)
+    ]
+    here = [digest(everything(), *at) for at in ((0, 0), (0, 1), (1, 0), (7, 10**6))]
+    assert runs[0].stdout.split() == runs[1].stdout.split() == here
+    assert len(set(here)) == 4
+
+
+def test_blanking_the_oracle_changes_no_batch():
+    with_oracle, blind = everything(True), everything(False)
+    for step in range(5):
+        assert digest(with_oracle, 0, step) == digest(blind, 0, step)
+
+
+def test_batches_from_a_stored_dataset_equal_those_from_memory(tmp_path):
+    dataset = Dataset(tmp_path, SIDE)
+    dataset.write_shard("demos_train", 0, demonstrations())
+    dataset.commit("demos_train", 1)
+    stored = data.build_pool(dataset.read("demos_train"), True)
+    memory = data.build_pool(demonstrations(), True)
+    for pool in (stored, memory):
+        assert pool.image.flags.writeable
+    for name in ("image", "pose", "action", "start", "length", "task", "family"):
+        np.testing.assert_array_equal(getattr(stored, name), getattr(memory, name))
+    assert (stored.ids, stored.tasks) == (memory.ids, memory.tasks)
+
+
+def test_sizes_and_sources_are_checked(pool, groups, pairs):
+    def sample(groups, pairs, **changes):
+        sizes = {"size": 4, "pair_fraction": 0.5, **SIZES} | changes
+        return data.sample_batch(pool, groups, pairs, 0, 0, **sizes)
+
+    for changes in ({"size": 0}, {"pair_fraction": 1.5}, {"policy_steps": 0}):
+        with pytest.raises(ConfigError, match="must be at least 1"):
+            sample(groups, pairs, **changes)
+    for name in ("frames", "places"):
+        with pytest.raises(ConfigError, match="at least 1"):
+            sample(groups, pairs, **{name: 0})
+    with pytest.raises(ConfigError, match="give groups"):
+        sample(None, pairs)
+    with pytest.raises(ConfigError, match="give a pair table"):
+        sample(groups, None)
+    assert sample(groups, None, pair_fraction=0).contrastive.all()
+    assert not sample(None, pairs, pair_fraction=1).contrastive.any()
+
+
+def test_pair_tables_that_do_not_fit_the_pool(pool):
+    with pytest.raises(DataError, match="'nobody', which is not in the pool"):
+        data.pair_table(pool, ["t0"], ["nobody"])
+    with pytest.raises(DataError, match="'t1' with itself"):
+        data.pair_table(pool, ["t0", "t1"], ["t1", "t1"])
+    with pytest.raises(DataError, match="rows of two"):
+        data.pair_table(pool, [], [])
+    for weights in ([0.0], [-1.0], [1.0, 1.0], [np.nan]):
+        with pytest.raises(DataError, match="pair weights"):
+            data.pair_table(pool, ["t0"], ["t1"], np.array(weights))
+
+
+def test_prefetch_keeps_the_order_raises_in_place_and_ends_its_thread(pool, groups):
+    def make(step):
+        if step == 8:
+            raise DataError("the eighth")
+        return data.sample_batch(pool, groups, None, 0, step, size=4, pair_fraction=0, **SIZES)
+
+    alive = threading.active_count()
+    seen = []
+    with pytest.raises(DataError, match="the eighth"):
+        for step, batch in data.prefetch(make, 3, 10):
+            np.testing.assert_array_equal(batch.image, make(step).image)
+            seen.append(step)
+    assert seen == [3, 4, 5, 6, 7]
+    early = data.prefetch(make, 0, 8)
+    next(early)
+    early.close()
+    assert threading.active_count() == alive
+    assert list(data.prefetch(make, 5, 5)) == []
