@@ -35,7 +35,7 @@ def _split(split: str, size: int, rng: np.random.Generator) -> list[str]:
     movable = [s.id for s in specs if not s.button]
     graspable = [s.id for s in specs if s.graspable]
     containers = [s.id for s in specs if s.container]
-    pairs = {
+    pairs: dict[str, list[tuple[str, ...]]] = {
         "press": [(b,) for b in buttons],
         "grasp": [(g,) for g in graspable],
         "push": [(a, b) for a in movable for b in movable if a != b],
@@ -57,7 +57,7 @@ def _even(candidates: list[tuple[str, ...]], rng: np.random.Generator) -> list[t
     """A random order in which every object turns up about equally often in every role."""
     rest = [candidates[i] for i in rng.permutation(len(candidates))]
     used: Counter[tuple[int, str]] = Counter()
-    order = []
+    order: list[tuple[str, ...]] = []
     while rest and len(order) < max(SIZES.values()):
         best = min(rest, key=lambda c: sum(used[role, name] for role, name in enumerate(c)))
         rest.remove(best)

@@ -100,11 +100,14 @@ def _optimizer(hyper: Hyper) -> optax.GradientTransformation:
 
 
 def init_state(
-    policy: nets.Policy, hyper: Hyper, seed: int, params: Params | None = None
+    policy: nets.Policy, hyper: Hyper, seed: int, frames: int = 2, params: Params | None = None
 ) -> TrainState:
-    """A fresh state; `params` starts from given parameters (warm start) instead of random ones."""
+    """A fresh state for demonstrations of M = `frames` frames.
+
+    `params` starts from given parameters (warm start) instead of random ones.
+    """
     if params is None:
-        params = nets.init(policy, jax.random.key(seed))
+        params = nets.init(policy, jax.random.key(seed), frames=frames)
     # Copies: the train step donates its state, and two leaves must not share a buffer.
     copy = jax.tree.map(jnp.array, (params, params))
     return TrainState(jnp.zeros((), jnp.int32), *copy, _optimizer(hyper).init(params))

@@ -353,7 +353,8 @@ def alpha_figure(
         members = [row for row in pairing_rows if row.get("round", 1) == number]
         for field, name, marker, colour in styles:
             by_alpha: dict[float, list[float]] = {}
-            for row in members:
+            # The pairs that were used may be capped: the curve is that of the threshold alone.
+            for row in [row for row in members if not row.get("chosen")] or members:
                 if row.get(field) is not None:
                     by_alpha.setdefault(row["alpha"], []).append(row[field])
             if not by_alpha:
@@ -388,7 +389,9 @@ def alpha_figure(
         axis.set_title(f"round {number}", color=theme.text, fontsize=10, loc="left")
         axis.grid(axis="y", color=theme.grid, linewidth=0.8)
         _quiet(axis, theme)
-    _legend(figure, theme, *axes[0].get_legend_handles_labels(), narrow=narrow)
+    handles, labels = axes[0].get_legend_handles_labels()
+    if handles:
+        _legend(figure, theme, handles, labels, narrow=narrow)
     return figure
 
 

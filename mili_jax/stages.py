@@ -309,7 +309,10 @@ def retrain(run: Run, number: int, before: str, control: bool = False) -> None:
 
 def _with_trials(run: Run, pool: data.Pool, number: int) -> tuple[data.Pool, data.PairTable | None]:
     """Demonstrations and the useful trials of rounds 1..number, with their pair tables."""
-    pools, a, b, weights = [pool], [], [], []
+    pools = [pool]
+    a: list[str] = []
+    b: list[str] = []
+    weights = []
     for past in range(1, number + 1):
         pairs = run.dataset.read_pairs(f"round_{past}")
         used = {*pairs.a, *pairs.b}
@@ -546,7 +549,7 @@ def pair(run: Run, number: int, before: str) -> None:
     resembles = {
         name: Task.parse(demos[j].task).family for name, j in zip(ids, nearest, strict=True)
     }
-    _report_pairs(run, number, z, metas, (pairs, similarity))
+    _report_pairs(run, number, z, metas, pairs)
     _finish(
         run,
         name,
@@ -560,21 +563,35 @@ def pair(run: Run, number: int, before: str) -> None:
 
 
 def _report_pairs(
-    run: Run,
-    number: int,
-    z: np.ndarray,
-    metas: Sequence[EpisodeMeta],
-    chosen: tuple[np.ndarray, np.ndarray],
+    run: Run, number: int, z: np.ndarray, metas: Sequence[EpisodeMeta], pairs: np.ndarray
 ) -> None:
     """Writes precision and recall of pairs against the oracle over alpha: metrics, never data."""
-    config = run.config
+    config, c = run.config, run.config.improve
     achieved = [set(m.achieved_tasks) for m in metas]
-    used = pairing.pair_quality(chosen[0], achieved)
-    rows = [{"alpha": config.improve.alpha, "chosen": True, "pairs": len(chosen[0]), **used}]
-    if len(z):
-        rows += [{"chosen": False, **row} for row in pairing.alpha_curve(z, achieved, ALPHAS)]
-    common = {"config": config.name, "round": number, "seed": config.seed}
-    run.workdir.write_rows(f"pair_{number}", [{**common, **row} for row in rows])
+    curve = pairing.alpha_curve(z, achieved, ALPHAS) if len(z) else []
+    scored = [(c.alpha, True, pairing.pair_quality(pairs, achieved))]
+    scored += [(alpha, False, quality) for alpha, quality in zip(ALPHAS, curve, strict=False)]
+    run.workdir.write_rows(
+        f"pair_{number}",
+        [
+            {
+                "config": config.name,
+                "round": number,
+                "seed": config.seed,
+                "alpha": alpha,
+                "chosen": chosen,
+                "cap": c.cap if chosen else None,
+                "pairs": quality.pairs,
+                # A share of nothing is nan, which JSON has no word for.
+                **{
+                    name: None if np.isnan(value) else value
+                    for name, value in quality._asdict().items()
+                    if name != "pairs"
+                },
+            }
+            for alpha, chosen, quality in scored
+        ],
+    )
 
 
 # Evaluation

@@ -188,6 +188,12 @@ class Workdir:
         atomic_write(path, json.dumps(manifest, indent=1))
         self._write_manifest()
 
+    def manifest(self) -> dict[str, Any]:
+        """The run's own manifest, with the facts that every finished stage recorded."""
+        folder = self.path / "stages"
+        facts = {file.stem: self.read_manifest(file.stem) for file in folder.glob("*.json")}
+        return {**self._read_manifest(), "stages": facts}
+
     def read_manifest(self, stage: str) -> dict[str, Any]:
         """What `finish` recorded. Raises DataError if the stage is not done or it is damaged."""
         return _read_json(self._manifest(stage), ("stage", "config", "inputs", "outputs"))

@@ -148,10 +148,11 @@ class KitchenEnv(gymnasium.Env):
     def _at_rest(self) -> bool:
         if len(self._poses) <= REST_STEPS:
             return False
-        recent = np.stack(self._poses[-REST_STEPS - 1 :])
-        still = np.ptp(recent[:, :3], axis=0).max() < REST_MOTION
+        recent = np.array(self._poses[-REST_STEPS - 1 :])
+        if np.ptp(recent[:, :3], axis=0).max() >= REST_MOTION:
+            return False
         turn = np.abs((recent[:, 5] - recent[-1, 5] + np.pi / 2) % np.pi - np.pi / 2).max()
-        return bool(still and turn < REST_TURN and np.ptp(recent[:, 6]) < REST_FINGER)
+        return bool(turn < REST_TURN and np.ptp(recent[:, 6]) < REST_FINGER)
 
 
 class Recorder:

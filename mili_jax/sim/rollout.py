@@ -10,6 +10,8 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -29,7 +31,7 @@ NOISE_Z = 0.01  # m
 NOISE_YAW = 0.25  # rad
 HOLD_STEPS = 2  # steps a demonstration goes on after it has succeeded and come to its last pose
 LOCKSTEP = 16  # environments per process
-PROCESS_RECYCLE = 40  # jobs after which a worker is replaced: PyBullet's memory grows
+PROCESS_RECYCLE = 40  # jobs per worker after which all are replaced: PyBullet's memory grows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,17 +211,34 @@ class Player:
 
 # What a worker process keeps: a runner made once by the factory, and where episodes go.
 Runner = Callable[[Sequence[Any]], list[Episode]]
+_make_runner: Callable[[], Runner] | None = None
 _runner: Runner | None = None
 _sink: Sink | None = None
 
 
 def _start(make_runner: Callable[[], Runner], sink: Sink) -> None:
-    global _runner, _sink
-    _runner, _sink = make_runner(), sink
+    global _make_runner, _runner, _sink
+    _make_runner, _runner, _sink = make_runner, None, sink
+
+
+def _start_worker(make_runner: Callable[[], Runner], sink: Sink) -> None:
+    # A worker whose parent was killed would wait for its next job for ever.
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    _start(make_runner, sink)
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _run(index: int, job: Sequence[Any]) -> tuple[int, list[EpisodeMeta], int]:
-    assert _runner is not None and _sink is not None
+    global _runner
+    assert _make_runner is not None and _sink is not None
+    if _runner is None:  # made here, where an error of the factory becomes that of the job
+        _runner = _make_runner()
     episodes = _runner(job)
     _sink(index, episodes)
     return index, [e.meta for e in episodes], sum(map(len, episodes))
@@ -235,7 +254,8 @@ def run_jobs(
 
     `make_runner` and `sink` run in the worker processes and must be importable there; the sink
     gets a job's episodes (and writes them) before the job counts as finished. `processes` = 0 runs
-    everything in this process. Raises SimulationError when a worker process dies.
+    everything in this process. Raises SimulationError when a worker process dies; errors of the
+    factory, a runner or the sink arrive as they are.
     """
     if not jobs:
         return
@@ -244,12 +264,24 @@ def run_jobs(
         for index, job in jobs:
             yield _run(index, job)
         return
+    # Workers are replaced together: with `max_tasks_per_child` the executor of Python 3.11 can hang
+    # (CPython issue 115634).
+    batch = processes * PROCESS_RECYCLE
+    for first in range(0, len(jobs), batch):
+        yield from _run_pool(jobs[first : first + batch], make_runner, sink, processes)
+
+
+def _run_pool(
+    jobs: Sequence[tuple[int, Sequence[Any]]],
+    make_runner: Callable[[], Runner],
+    sink: Sink,
+    processes: int,
+) -> Iterator[tuple[int, list[EpisodeMeta], int]]:
     with concurrent.futures.ProcessPoolExecutor(
         max_workers=min(processes, len(jobs)),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start,
+        initializer=_start_worker,
         initargs=(make_runner, sink),
-        max_tasks_per_child=PROCESS_RECYCLE,
     ) as pool:
         futures = [pool.submit(_run, index, job) for index, job in jobs]
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,7 +103,8 @@ class History:
                 continue
             at = world.position(name)
             self.highest[name] = max(self.highest[name], float(at[2]))
-            self.speed[name] = float(np.linalg.norm(at - self.last[name]))
+            way = at - self.last[name]
+            self.speed[name] = math.sqrt(way @ way)
             self.last[name] = at
 
     def moved(self, name: str) -> float:

@@ -39,7 +39,9 @@ _PAD_HALF = (0.006, 0.010, 0.035)  # m: thickness / 2 along the closing axis, wi
 _LINKS = ("x", "y", "z", "yaw", "pitch", "roll", "left", "right")
 _ROLL, _LEFT, _RIGHT = 5, 6, 7
 # N or N m; the gantry is strong, the fingers are not.
-_FORCES = (120.0, 120.0, 120.0, 6.0, 6.0, 6.0, 12.0, 12.0)
+_FORCES = [120.0] * 3 + [6.0] * 3 + [12.0] * 2
+_POSITION_GAINS = [0.35] * 6 + [0.25] * 2
+_VELOCITY_GAINS = [1.0] * 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +232,7 @@ class World:
     def _drive(self, target: np.ndarray) -> None:
         p.setJointMotorControlArray(
             self.gripper, self._joints, p.POSITION_CONTROL, targetPositions=target.tolist(),
-            forces=_FORCES, positionGains=[0.35] * 6 + [0.25] * 2, velocityGains=[1.0] * 8,
+            forces=_FORCES, positionGains=_POSITION_GAINS, velocityGains=_VELOCITY_GAINS,
             physicsClientId=self.client,
         )  # fmt: skip
 
@@ -301,16 +303,20 @@ class World:
 
     def position(self, name: str) -> np.ndarray:
         """[3] where the object's frame (its base centre when upright) is, m."""
-        return self.placement(name)[0]
+        centre, rotation = self._centre_of_mass(name)
+        return centre + rotation @ self._frames[name][0]
 
     def placement(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """([3] position of the object's base centre in m, [3, 3] rotation of its frame)."""
+        centre, rotation = self._centre_of_mass(name)
+        base, frame = self._frames[name]
+        return centre + rotation @ base, rotation @ frame
+
+    def _centre_of_mass(self, name: str) -> tuple[tuple[float, float, float], np.ndarray]:
         centre, turn = p.getBasePositionAndOrientation(
             self.bodies[name], physicsClientId=self.client
         )
-        rotation = np.reshape(p.getMatrixFromQuaternion(turn), (3, 3))
-        base, frame = self._frames[name]
-        return centre + rotation @ base, rotation @ frame
+        return centre, np.array(p.getMatrixFromQuaternion(turn)).reshape(3, 3)
 
     def touching(self, name: str, other: int) -> bool:
         """Whether the object touches a body (another object's, `gripper` or `table`)."""

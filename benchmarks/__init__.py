@@ -1,0 +1,1 @@
+"""Measurements of speed and of the scripted experts; the README here says how to read them."""

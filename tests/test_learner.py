@@ -1,0 +1,336 @@
+"""Training: augmentation keeps the geometry true, the step is reproducible, and it learns.
+
+The problem to learn: pictures of coloured squares; a demonstration goes to the square of one
+colour; the action to imitate is the place of the square of that colour in another picture.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mili_jax import learner, nets
+from mili_jax.data import Batch
+from mili_jax.types import ConfigError
+
+CAMERA = nets.Camera(view=0.25, height=1.0)
+SIZE = 32
+COLOURS = np.array([[230, 30, 30], [30, 230, 30], [30, 30, 230], [230, 230, 30], [230, 30, 230]])
+POLICY = nets.Policy(camera=CAMERA, embedding_size=8, channels=16, blocks=1)
+HYPER = learner.Hyper(steps=100, learning_rate=4e-3, warmup=10, shift=1, demo_dropout=0.0)
+
+
+def scene(rng: np.random.Generator, target: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture of three squares, one of them of the target's colour, whose place is returned."""
+    image = np.full((SIZE, SIZE, 3), 128, np.uint8)
+    others = rng.choice([c for c in range(len(COLOURS)) if c != target], 2, replace=False)
+    spots = rng.choice(9, 3, replace=False)
+    for spot, colour in zip(spots, [target, *others], strict=True):
+        row, column = 10 * np.array(divmod(spot, 3)) + rng.integers(0, 6, 2)
+        image[row : row + 6, column : column + 6] = COLOURS[colour]
+        if colour == target:
+            uv = np.array([(column + 3) / SIZE * 2 - 1, 1 - (row + 3) / SIZE * 2])
+    return image, uv * CAMERA.view
+
+
+def squares(seed: int, b: int = 16, p: int = 4, k: int = 4) -> Batch:
+    rng = np.random.default_rng(seed)
+    task = rng.integers(0, len(COLOURS), b)
+    demo_image = np.zeros((b, 2, 2, SIZE, SIZE, 3), np.uint8)
+    image = np.zeros((b, p, SIZE, SIZE, 3), np.uint8)
+    demo_pose, pose, action = (np.zeros((*s, 7), np.float32) for s in ((b, 2, k), (b, p), (b, p)))
+    for row, member in itertools.product(range(b), range(2)):
+        picture, place = scene(rng, task[row])
+        demo_image[row, member] = picture
+        start = rng.uniform(-0.2, 0.2, 2)
+        demo_pose[row, member, :, :2] = start + np.linspace(0, 1, k)[:, None] * (place - start)
+        if member == 0:
+            image[row] = picture
+            pose[row, :, :2] = rng.uniform(-0.2, 0.2, (p, 2))
+            action[row, :, :2] = place
+    task = task.astype(np.int32)
+    return Batch(demo_image, demo_pose, image, pose, action, task, np.ones(b, bool))
+
+
+# ---- augmentation ---------------------------------------------------------------------------
+
+
+def bright_place(image: np.ndarray) -> np.ndarray:
+    """uv of the single brightest pixel's centre."""
+    row, column = np.unravel_index(image.sum(-1).argmax(), image.shape[:2])
+    return np.array([(column + 0.5) / SIZE * 2 - 1, 1 - (row + 0.5) / SIZE * 2])
+
+
+@pytest.mark.parametrize("element", range(8))
+def test_pixels_and_poses_move_together(element: int) -> None:
+    rng = np.random.default_rng(element)
+    shift = rng.integers(-2, 3, (4, 2))
+    image = np.zeros((4, 2, SIZE, SIZE, 3), np.uint8)
+    pose = np.zeros((4, 2, 7), np.float32)
+    for e, f in itertools.product(range(4), range(2)):
+        row, column = rng.integers(4, SIZE - 4, 2)
+        image[e, f, row, column] = 255
+        pose[e, f, :2] = bright_place(image[e, f]) * CAMERA.view
+    elements = jnp.full(4, element)
+    metres = shift * (2 * CAMERA.view / SIZE)
+    moved = np.asarray(learner.transform_image(jnp.asarray(image), elements, jnp.asarray(shift)))
+    there = learner.transform_pose(jnp.asarray(pose), elements[:, None], metres[:, None])
+    for e, f in itertools.product(range(4), range(2)):
+        assert np.count_nonzero(moved[e, f].max(-1)) == 1
+        expected = CAMERA.project(np.asarray(there))[e, f]
+        np.testing.assert_allclose(bright_place(moved[e, f]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("element", range(8))
+def test_symmetries_commute_with_the_camera_at_any_height(element: int) -> None:
+    pose = np.random.default_rng(0).uniform(-0.2, 0.2, (5, 7)).astype(np.float32)
+    moved = learner.transform_pose(pose, jnp.array(element), jnp.zeros(2))
+    flat = np.zeros((5, 7), np.float32)
+    flat[:, :2] = CAMERA.project(pose)
+    expected = learner.transform_pose(flat, jnp.array(element), jnp.zeros(2))[:, :2]
+    np.testing.assert_allclose(CAMERA.project(moved), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("element", range(8))
+def test_orientation_turns_with_the_table(element: int) -> None:
+    # As matrices: a symmetry S of the table turns R into S R M, with M the same mirror seen from
+    # the gripper if S is one.
+    roll, pitch, yaw = 0.3, -0.2, 0.7
+
+    def matrix(roll: float, pitch: float, yaw: float) -> np.ndarray:
+        (a, b), (c, d), (e, f) = ((math.cos(t), math.sin(t)) for t in (roll, pitch, yaw))
+        x = np.array([[1, 0, 0], [0, a, -b], [0, b, a]])
+        y = np.array([[c, 0, d], [0, 1, 0], [-d, 0, c]])
+        z = np.array([[e, -f, 0], [f, e, 0], [0, 0, 1]])
+        return z @ y @ x
+
+    symmetry = np.eye(3)
+    symmetry[:2, :2] = learner.DIHEDRAL[element]
+    mirror = np.diag([1.0, np.linalg.det(symmetry), 1.0])
+    pose = jnp.array([0.0, 0.0, 0.0, roll, pitch, yaw, 0.5])
+    moved = learner.transform_pose(pose, jnp.array(element), jnp.zeros(2))
+    expected = symmetry @ matrix(roll, pitch, yaw) @ mirror
+    np.testing.assert_allclose(matrix(*map(float, moved[3:6])), expected, atol=1e-6)
+
+
+def test_the_symmetries_are_eight() -> None:
+    assert len({tuple(m.ravel()) for m in learner.DIHEDRAL}) == 8
+    for matrix in learner.DIHEDRAL:
+        assert (matrix @ matrix.T == np.eye(2)).all()
+
+
+def test_augmented_batch_stays_true_and_colours_change_for_all_alike() -> None:
+    batch = squares(0)
+    step = jax.jit(learner.augment, static_argnums=(2, 3))
+    hyper = dataclasses.replace(HYPER, brightness=0.0, contrast=0.0)
+    new = step(batch, jax.random.key(3), CAMERA.view, hyper)
+    orders, elements = set(), set()
+    for row in range(16):
+        for image, place in (
+            (new.image[row, 1], new.action[row, 1]),
+            (new.demo_image[row, 0, 0], new.demo_pose[row, 0, -1]),
+            (new.demo_image[row, 1, 1], new.demo_pose[row, 1, -1]),
+        ):
+            u, v = CAMERA.project(np.asarray(place))
+            r, c = int((1 - v) / 2 * SIZE), int((u + 1) / 2 * SIZE)
+            seen, colour = np.asarray(image)[r, c], COLOURS[batch.task[row]]
+            orders |= {o for o in itertools.permutations(range(3)) if (colour[[*o]] == seen).all()}
+            assert sorted(seen) == sorted(colour)
+        for member in range(2):
+            old = batch.demo_pose[row, member]
+            now = np.asarray(new.demo_pose[row, member])
+            motion = old[1, :2] - old[0, :2]
+            fits = [np.allclose(m @ motion, now[1, :2] - now[0, :2], atol=1e-6)
+                    for m in learner.DIHEDRAL]  # fmt: skip
+            elements.add((member, fits.index(True)))
+    # One permutation explains the whole batch (two-channel colours leave some freedom).
+    assert any(
+        all(
+            (COLOURS[batch.task[row]][[*o]] == np.asarray(new.image)[row, 0]).all(-1).any()
+            for row in range(16)
+        )
+        for o in orders
+    )
+    assert len(elements) > 8  # members turn on their own
+    off = dataclasses.replace(hyper, dihedral=False, shift=0, colour_permutation=False)
+    same = step(batch, jax.random.key(3), CAMERA.view, off)
+    jax.tree.map(np.testing.assert_array_equal, same, batch)
+
+
+def test_shift_repeats_the_border() -> None:
+    image = np.zeros((1, 1, 4, 4, 3), np.uint8)
+    image[..., :, 0, :] = 7
+    moved = learner.transform_image(jnp.asarray(image), jnp.array([0]), jnp.array([[2, -1]]))
+    assert np.asarray(moved)[0, 0, :, :, 0].tolist() == [[7, 7, 7, 0]] * 4
+    with pytest.raises(ConfigError, match="square"):
+        learner.transform_image(jnp.zeros((1, 1, 4, 8, 3)), jnp.array([0]), jnp.zeros((1, 2)))
+
+
+# ---- the step -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def step():
+    return learner.make_train_step(POLICY, HYPER)
+
+
+@pytest.fixture(scope="module")
+def learned(step):
+    state = learner.init_state(POLICY, HYPER, seed=0)
+    history = []
+    for k in range(HYPER.steps):
+        state, metrics = step(state, squares(k), 1)
+        history.append(jax.device_get(metrics))
+    return state, history
+
+
+def test_learns_to_go_to_the_demonstrated_colour(learned) -> None:
+    state, history = learned
+    early = np.mean([m["nll"] for m in history[:5]])
+    late = np.mean([m["nll"] for m in history[-10:]])
+    assert late < early - 3
+    assert np.mean([m["neighbour_accuracy"] for m in history[-10:]]) > 0.9
+    assert np.mean([m["same_cosine"] - m["other_cosine"] for m in history[-10:]]) > 0.5
+    # Held-out pictures, the averaged parameters, the functions that act: a square is 9 cm wide.
+    batch = squares(10_000, b=64, p=1)
+    z = learner.embed_all(
+        learner.make_embed(POLICY), state.average, batch.demo_image[:, 1], batch.demo_pose[:, 1], 24
+    )
+    act = learner.make_act(POLICY)
+    wanted = batch.action[:, 0, :2]
+
+    def error(z: np.ndarray) -> float:
+        action = np.asarray(act(state.average, batch.image[:, 0], batch.pose[:, 0], z))
+        return float(np.median(np.linalg.norm(action[:, :2] - wanted, axis=1)))
+
+    other = np.array([np.flatnonzero(batch.task != t)[0] for t in batch.task])
+    assert error(z) < 0.02
+    assert error(z[other]) > 0.05  # it looks at the demonstration
+
+
+def test_same_seed_same_bits(step) -> None:
+    def run(seed: int) -> learner.TrainState:
+        state = learner.init_state(POLICY, HYPER, seed=0)
+        for k in range(3):
+            state, _ = step(state, squares(k), seed)
+        return state
+
+    first, again, other = run(7), run(7), run(8)
+    assert int(first.step) == 3
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    differs = jax.tree.map(lambda a, b: bool((a != b).any()), first.params, other.params)
+    assert any(jax.tree.leaves(differs))
+
+
+def test_warm_start_copies_the_parameters(step, learned) -> None:
+    params = learned[0].average
+    before = jax.tree.map(np.array, params)
+    state = learner.init_state(POLICY, HYPER, seed=5, params=params)
+    state, _ = step(state, squares(0), 0)
+    jax.tree.map(np.testing.assert_array_equal, params, before)
+    assert int(state.step) == 1
+
+
+def size(tree: dict) -> float:
+    return float(sum(jnp.abs(x).sum() for x in jax.tree.leaves(tree)))
+
+
+def test_gradient_reaches_the_shared_encoder_from_both_losses_and_stops_where_told() -> None:
+    params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
+    batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
+
+    def gradients(**options: float) -> dict:
+        hyper = dataclasses.replace(HYPER, **options)
+        loss = lambda p: learner.loss_fn(POLICY, hyper, p, batch, jax.random.key(0))[0]  # noqa: E731
+        return jax.jit(jax.grad(loss))(params)
+
+    policy_only = gradients(contrastive_weight=0.0)
+    blocked = gradients(contrastive_weight=0.0, policy_to_embedding_scale=0.0)
+    half = gradients(contrastive_weight=0.0, policy_to_embedding_scale=0.5)
+    both = gradients(policy_to_embedding_scale=0.0)
+    assert size(policy_only["embedder"]) > 0 and size(policy_only["encoder"]) > 0
+    assert size(blocked["embedder"]) == 0 and size(blocked["encoder"]) > 0
+    ratio = jax.tree.map(lambda a, b: float(jnp.abs(2 * a - b).max()), half, policy_only)
+    assert max(jax.tree.leaves(ratio["embedder"])) < 1e-3
+    # The contrastive loss reaches embedder and encoder, and leaves the actor alone.
+    assert size(both["embedder"]) > 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), both["actor"],
+                 blocked["actor"])  # fmt: skip
+    change = jax.tree.map(lambda a, b: a - b, both["encoder"], blocked["encoder"])
+    assert size(change) > 1e-3
+
+
+def test_without_condition_the_demonstration_has_no_part() -> None:
+    params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
+    hyper = dataclasses.replace(HYPER, condition=False)
+    loss = jax.jit(lambda b: learner.loss_fn(POLICY, hyper, params, b, jax.random.key(0))[0])
+    batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
+    changed = batch._replace(demo_image=255 - batch.demo_image, demo_pose=batch.demo_pose + 0.1)
+    assert float(loss(batch)) == float(loss(changed))
+    # Every demonstration dropped is the same policy, and the same first term of the loss.
+    dropped = dataclasses.replace(HYPER, demo_dropout=1.0, contrastive_weight=0.0)
+    total, _ = learner.loss_fn(POLICY, dropped, params, batch, jax.random.key(0))
+    assert float(total) == pytest.approx(float(loss(batch)), rel=1e-4)
+
+
+def test_trial_pairs_stay_out_of_the_contrastive_loss() -> None:
+    params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
+    metrics = jax.jit(lambda b: learner.loss_fn(POLICY, HYPER, params, b, jax.random.key(0))[1])
+    batch = jax.tree.map(jnp.asarray, squares(0, b=6, p=2))
+    batch = batch._replace(contrastive=jnp.array([True] * 4 + [False] * 2))
+    changed = batch._replace(demo_image=batch.demo_image.at[4:].set(0))
+    assert float(metrics(batch)["contrastive"]) == float(metrics(changed)["contrastive"])
+    assert float(metrics(batch)["nll"]) != float(metrics(changed)["nll"])
+
+
+def test_the_average_follows_the_parameters() -> None:
+    hyper = dataclasses.replace(HYPER, ema=0.5)
+    step = learner.make_train_step(POLICY, dataclasses.replace(hyper, condition=False))
+    state = learner.init_state(POLICY, hyper, seed=0)
+    average = jax.tree.map(np.array, state.average)
+    for k in range(2):
+        state, _ = step(state, squares(k, b=4), 0)
+        decay = min(0.5, (1 + k) / (10 + k))
+        average = jax.tree.map(
+            lambda a, p, d=decay: d * a + (1 - d) * np.asarray(p), average, state.params
+        )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.average, average
+    )
+
+
+def test_embed_all_does_not_depend_on_the_chunk(learned) -> None:
+    params, batch = learned[0].average, squares(3, b=7)
+    embed = learner.make_embed(POLICY)
+    images, pose = batch.demo_image[:, 0], batch.demo_pose[:, 0]
+    whole = learner.embed_all(embed, params, images, pose, chunk=7)
+    assert whole.shape == (7, 8)
+    parts = learner.embed_all(embed, params, images, pose, chunk=3)
+    np.testing.assert_allclose(whole, parts, atol=1e-5)
+    with pytest.raises(ConfigError, match="no episode"):
+        learner.embed_all(embed, params, images[:0], pose[:0])
+
+
+def test_sampled_actions_spread_about_the_mode(learned) -> None:
+    params, batch = learned[0].average, squares(4, b=8)
+    z = learner.make_embed(POLICY)(params, batch.demo_image[:, 1], batch.demo_pose[:, 1])
+    args = (params, batch.image[:, 0], batch.pose[:, 0], z)
+    mode = np.asarray(learner.make_act(POLICY)(*args))
+    sample = learner.make_sample(POLICY, 0.1)
+    a, b = (np.asarray(sample(*args, jax.random.key(k))) for k in (0, 1))
+    assert (a != b).any()
+    assert np.median(np.linalg.norm(a[:, :2] - mode[:, :2], axis=1)) < 0.03
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [("contrastive", "none"), ("demo_dropout", 1.5), ("ema", 1.0), ("learning_rate", 0.0)]
+    + [("shift", -1), ("policy_to_embedding_scale", -0.1), ("steps", 0)],
+)
+def test_hyper_refuses(field: str, value: float | str) -> None:
+    with pytest.raises(ConfigError, match=f"Hyper.{field}"):
+        learner.Hyper(**{field: value})

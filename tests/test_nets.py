@@ -1,0 +1,352 @@
+"""Networks: geometry, convolution against the compiler's own, densities against integrals."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import qmc
+
+from mili_jax import nets
+from mili_jax.types import ConfigError
+
+CAMERA = nets.Camera(view=0.25, height=1.0)
+
+
+def poses(seed: int, *shape: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    low = np.array([-0.2, -0.2, 0.0, -0.1, -0.1, -1.5, 0.0])
+    high = np.array([0.2, 0.2, 0.2, 0.1, 0.1, 1.5, 1.0])
+    return rng.uniform(low, high, (*shape, 7)).astype(np.float32)
+
+
+def pictures(seed: int, *shape: int, size: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*shape, size, size, 3)).astype(np.uint8)
+
+
+def density_of(head: str, seed: int = 0, n: int = 3) -> nets.Density:
+    """A head's density with noise on all parameters, so that nothing is at its start."""
+    rng = np.random.default_rng(seed)
+    module = nets.HEADS[head](CAMERA)
+    maps = jnp.asarray(rng.normal(size=(n, 5, 5, 8)), jnp.float32)
+    z = jnp.asarray(rng.normal(size=(n, 6)), jnp.float32)
+    pose = jnp.asarray(poses(seed, n))
+    params = jax.jit(module.init)(jax.random.key(seed), maps, pose, z)
+    params = jax.tree.map(
+        lambda p: p + jnp.asarray(rng.normal(scale=0.03, size=p.shape), jnp.float32), params
+    )
+    return jax.jit(module.apply)(params, maps, pose, z)
+
+
+def one(density: nets.Density, row: int, count: int) -> nets.Density:
+    return jax.tree.map(lambda a: jnp.repeat(a[row : row + 1], count, 0), density)
+
+
+# ---- geometry -------------------------------------------------------------------------------
+
+
+def test_projection_hand_worked() -> None:
+    # At half the camera's height everything looks twice as far from the middle.
+    points = np.array([[0.25, -0.25, 0.0], [0.1, 0.05, 0.0], [0.1, 0.05, 0.5]])
+    np.testing.assert_allclose(CAMERA.project(points), [[1, -1], [0.4, 0.2], [0.8, 0.4]])
+    cells = CAMERA.cells(2, 4)
+    np.testing.assert_allclose(cells[0], [-0.1875, 0.125], atol=1e-7)
+    np.testing.assert_allclose(cells[-1], [0.1875, -0.125], atol=1e-7)
+    for bad in ({"view": 0.0}, {"height": -1.0}, {"view": math.nan}):
+        with pytest.raises(ConfigError):
+            nets.Camera(**bad)
+
+
+def test_sampling_at_a_cell_is_the_cell_and_is_linear_between() -> None:
+    h, w = 4, 6
+    places = CAMERA.cells(h, w) / CAMERA.view
+    weights = np.asarray(nets.bilinear_weights(jnp.asarray(places), h, w, offsets=False))[:, 0]
+    np.testing.assert_allclose(weights, np.eye(h * w), atol=1e-5)
+    between = 0.75 * places[8] + 0.25 * places[9]
+    weights = np.asarray(nets.bilinear_weights(jnp.asarray(between), h, w, offsets=False))[0]
+    np.testing.assert_allclose(weights[[8, 9]], [0.75, 0.25], atol=1e-5)
+    # The neighbourhood runs row by row around cell 8 = (1, 2).
+    weights = nets.bilinear_weights(jnp.asarray(places[8]), h, w, offsets=True)
+    assert weights.argmax(-1).tolist() == [1, 2, 3, 7, 8, 9, 13, 14, 15]
+    outside = nets.bilinear_weights(jnp.array([5.0, 5.0]), h, w, offsets=True)
+    np.testing.assert_allclose(outside.sum(-1), np.ones(9), atol=1e-5)
+    assert int(outside[4].argmax()) == w - 1  # the upper right cell
+
+
+def test_spatial_softmax_finds_the_bright_cell() -> None:
+    logits = np.zeros((1, 4, 4, 2), np.float32)
+    logits[0, 0, 3, 0] = 50.0
+    logits[0, 2, 1, 1] = 50.0
+    found = nets.spatial_softmax(jnp.asarray(logits))[0]
+    np.testing.assert_allclose(found, [[0.75, 0.75], [-0.25, -0.25]], atol=1e-5)
+
+
+# ---- encoder --------------------------------------------------------------------------------
+
+
+def test_conv_gradients_are_the_compilers() -> None:
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(3, 5, 7, 4)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 4, 6)), jnp.float32)
+    g = jnp.asarray(rng.normal(size=(3, 5, 7, 6)), jnp.float32)
+
+    def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    ours, expected = jax.vjp(nets.conv3x3, x, kernel), jax.vjp(plain, x, kernel)
+    np.testing.assert_allclose(ours[0], expected[0], atol=1e-5)
+    for a, b in zip(ours[1](g), expected[1](g), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [32, 100])
+def test_stem_is_an_8x8_convolution_of_stride_4(size: int) -> None:
+    image = pictures(0, 2, size=size)
+    encoder = nets.Encoder(channels=6, blocks=0)
+    params = encoder.init(jax.random.key(0), image)
+    kernel = params["params"]["stem"].reshape(2, 2, 4, 4, 3, 6).swapaxes(1, 2)
+    scaled = np.pad(image, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge") * (4 / 255) - 2
+    expected = jax.lax.conv_general_dilated(
+        jnp.asarray(scaled, jnp.float32),
+        kernel.reshape(8, 8, 3, 6),
+        (4, 4),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    maps = encoder.apply(params, image)
+    assert maps.shape == (2, size // 4, size // 4, 6)
+    np.testing.assert_allclose(maps, expected, atol=1e-4)
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = pictures(1, 7)
+    encoder = nets.Encoder(channels=8)
+    params = encoder.init(jax.random.key(0), image)
+
+    def loss(params: dict) -> jax.Array:
+        return jnp.mean(jnp.square(encoder.apply(params, image)[..., :3]))
+
+    whole = jax.value_and_grad(loss)(params)
+    monkeypatch.setattr(nets, "CHUNK", 3 * 64)  # 3 + 3 + 1 images
+    parts = jax.value_and_grad(loss)(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), whole, parts)
+
+
+def test_encoder_refuses_a_size_that_is_no_multiple_of_its_cells() -> None:
+    with pytest.raises(ConfigError, match="multiple of 4"):
+        nets.Encoder().init(jax.random.key(0), pictures(0, 1, size=30))
+
+
+# ---- densities ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", sorted(nets.HEADS))
+def test_density_integrates_to_one(head: str) -> None:
+    density = density_of(head)
+    if head == "discretised":
+        low = np.array([-0.25, -0.25, 0.0, -0.5, -0.5, 0.3, 0.0])
+        high = np.array([0.25, 0.25, 0.35, 0.5, 0.5, 0.3 + math.pi, 1.0])
+    else:
+        # Where its samples lie and a little further; any period of the yaw will do.
+        drawn = np.asarray(one(density, 1, 4000).sample(jax.random.key(0), 1.0), np.float64)
+        low, high = drawn.min(0) - 0.03, drawn.max(0) + 0.03
+        low[3:], high[3:] = [0.0, 0.0, 0.3, -2.0], [0.0, 0.0, 0.3 + math.pi, 3.0]
+    points = 2**15
+    action = low + qmc.Sobol(7, seed=0).random(points) * (high - low)
+    volume = np.prod((high - low)[high > low])
+    if head != "discretised":
+        # Roll and pitch are independent of the rest and normal, with sigma 0.05 in all these heads:
+        # integrated in closed form.
+        action[:, 3:5] = density.mode()[1, 3:5]
+        volume *= 2 * math.pi * 0.05**2
+    log_prob = jax.jit(lambda d, a: d.log_prob(a))(one(density, 1, points), jnp.asarray(action))
+    total = float(np.mean(np.exp(np.asarray(log_prob, np.float64))) * volume)
+    assert total == pytest.approx(1.0, abs=0.04)
+
+
+def test_sharp_mixture_integrates_to_one_over_place_and_yaw() -> None:
+    # Two narrow components of equal height and finger: what remains at their height and finger is
+    # the product of the other normal densities at their means.
+    raw = np.zeros((1, 2, nets.RAW), np.float32)
+    raw[0, :, 0] = [0.0, 1.0]
+    raw[0, 0, 4:6] = [6.0, -3.0]
+    raw[0, 1, 4:6] = [0.0, 0.4]
+    raw[0, :, 7] = [-30.0, -1.0]
+    density = nets._mixture(
+        jnp.asarray(raw), jnp.array([[[0.05, 0.0], [0.0, 0.02]]]), jnp.zeros((1, 2))
+    )
+    grid = np.linspace(-0.12, 0.12, 61)
+    yaw = np.arange(64) / 64 * math.pi
+    x, y, t = (a.ravel() for a in np.meshgrid(grid, grid, yaw, indexing="ij"))
+    action = np.zeros((x.size, 7), np.float32)
+    action[:, 0], action[:, 1], action[:, 5] = x, y, t
+    action[:, 2], action[:, 6] = 0.1, 0.5
+    log_prob = one(density, 0, x.size).log_prob(jnp.asarray(action))
+    total = np.exp(np.asarray(log_prob, np.float64)).sum() * 0.004**2 * math.pi / 64
+    z_sigma, finger_sigma = float(density.z_sigma[0, 0]), float(density.finger_sigma[0, 0])
+    rest = 1 / (math.sqrt(2 * math.pi) ** 4 * z_sigma * finger_sigma * nets.TILT_SIGMA**2)
+    assert total == pytest.approx(rest, rel=1e-3)
+
+
+@pytest.mark.parametrize("head", sorted(nets.HEADS))
+def test_yaw_has_period_pi(head: str) -> None:
+    density, action = density_of(head), poses(4, 3)
+    turned = action.copy()
+    turned[:, 5] += math.pi
+    np.testing.assert_allclose(density.log_prob(action), density.log_prob(turned), atol=1e-3)
+    turned[:, 5] += 0.5
+    assert (np.abs(density.log_prob(action) - density.log_prob(turned)) > 1e-4).any()
+
+
+@pytest.mark.parametrize("head", sorted(nets.HEADS))
+def test_mode_is_valid_and_likelier_than_samples(head: str) -> None:
+    density = density_of(head)
+    mode = jax.jit(lambda d: d.mode())(density)
+    assert mode.shape == (3, 7)
+    draw = jax.jit(lambda d, key: d.sample(key, 1.0))
+    samples = draw(density, jax.random.key(0))
+    for action in (mode, samples):
+        assert (action[:, 5] >= -math.pi / 2 - 1e-6).all() and (
+            action[:, 5] < math.pi / 2 + 1e-6
+        ).all()
+        assert (action[:, 6] >= 0).all() and (action[:, 6] <= 1).all()
+    wide = one(density, 2, 200)
+    drawn = wide.log_prob(draw(wide, jax.random.key(1)))
+    assert float(density.log_prob(mode)[2]) > float(np.quantile(drawn, 0.9))
+
+
+def test_mode_prefers_agreement_to_one_heavy_component() -> None:
+    # Five components agree on x = 0.1; one slightly heavier stands alone at x = -0.1.
+    raw = np.zeros((1, 6, nets.RAW), np.float32)
+    raw[0, 0, 0] = 0.3
+    raw[0, 1:, 4:6] = [0.0, -1.0]  # twice the yaw is pi
+    xy = np.array([[[-0.1, 0.0]] + [[0.1, 0.05]] * 5], np.float32)
+    density = nets._mixture(jnp.asarray(raw), jnp.asarray(xy), jnp.array([[0.01, 0.02]]))
+    expected = [0.1, 0.05, 0.1, 0.01, 0.02, -math.pi / 2, 0.5]
+    np.testing.assert_allclose(density.mode()[0], expected, atol=1e-4)
+
+
+def test_samples_follow_the_density() -> None:
+    raw = np.zeros((1, 2, nets.RAW), np.float32)
+    raw[0, :, 0] = [math.log(3), 0.0]
+    raw[0, 0, 4:6] = [2.0, 0.0]  # concentration 10 about yaw pi/4
+    density = nets._mixture(
+        jnp.asarray(raw), jnp.array([[[0.2, 0.0], [-0.2, 0.0]]]), jnp.array([[0.1, -0.1]])
+    )
+    many = one(density, 0, 20_000)
+    drawn = np.asarray(many.sample(jax.random.key(0), 1.0), np.float64)
+    left = drawn[:, 0] < 0
+    assert left.mean() == pytest.approx(0.25, abs=0.015)
+    assert drawn[~left, 1].std() == pytest.approx(0.03, rel=0.05)
+    assert drawn[:, 3].mean() == pytest.approx(0.1, abs=0.003)
+    assert drawn[:, 3].std() == pytest.approx(nets.TILT_SIGMA, rel=0.05)
+    # Mean resultant length of a von Mises distribution: I1(k) / I0(k).
+    length = np.mean(np.exp(2j * drawn[~left, 5]))
+    assert abs(length) == pytest.approx(0.9486, abs=0.01)
+    assert np.angle(length) / 2 == pytest.approx(math.pi / 4, abs=0.01)
+    assert (np.abs(drawn[left, 5]) <= math.pi / 2).all() and abs(drawn[left, 5].mean()) < 0.05
+    cold = np.asarray(many.sample(jax.random.key(0), 0.25))
+    assert cold[cold[:, 0] > 0, 1].std() == pytest.approx(0.015, rel=0.05)
+
+
+def test_squared_error_head_is_a_squared_error() -> None:
+    density, action = density_of("mse"), poses(5, 3)
+    difference = np.asarray(action - density.mean, np.float64)
+    difference[:, 5] = np.mod(difference[:, 5] + math.pi / 2, math.pi) - math.pi / 2
+    half = 0.5 * np.square(difference / np.array(density.sigma)).sum(-1)
+    constant = np.asarray(density.log_prob(action)) + half
+    np.testing.assert_allclose(constant, constant[0], atol=1e-3)
+
+
+def test_bins_hand_worked() -> None:
+    logit = jnp.zeros((1, 7, 4)).at[0, 0, 3].set(math.log(3))  # x: 1/6, 1/6, 1/6, 1/2
+    low, high = (0.0,) * 5 + (-math.pi / 2, 0.0), (4.0, 4.0, 4.0, 4.0, 4.0, math.pi / 2, 1.0)
+    density = nets.Binned(logit, low, high)
+    action = jnp.array([[3.5, 0, 0, 0, 0, 0, 0]])
+    expected = math.log(1 / 2) + 4 * math.log(1 / 4) + math.log(1 / math.pi) + math.log(1)
+    assert float(density.log_prob(action)[0]) == pytest.approx(expected, abs=1e-5)
+    assert float(density.mode()[0, 0]) == 3.5
+
+
+def test_gradients_are_finite_at_extremes() -> None:
+    def nll(raw: jax.Array, action: jax.Array) -> jax.Array:
+        density = nets._mixture(raw, nets.REACH * jnp.tanh(raw[..., 1:3]), jnp.zeros((1, 2)))
+        return -density.log_prob(action).sum()
+
+    for value in (0.0, 30.0, -30.0):
+        raw, action = jnp.full((1, 3, nets.RAW), value), jnp.array([[0.3, -0.3, 0.4, 1, 1, 1, 1.0]])
+        assert np.isfinite(jax.grad(nll)(raw, action)).all()
+
+
+# ---- embeddings and policy ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("embedding", sorted(nets.EMBEDDINGS))
+@pytest.mark.parametrize("m", [2, 5])
+def test_embeddings_are_unit_vectors_of_their_own_demonstration(embedding: str, m: int) -> None:
+    policy = nets.Policy(camera=CAMERA, embedding=embedding, embedding_size=12, channels=8)
+    params = nets.init(policy, jax.random.key(0), image_size=32, frames=m)
+    demo_image, demo_pose = pictures(0, 4, m), poses(0, 4, 5)
+    embed = jax.jit(lambda i, p: policy.apply({"params": params}, i, p, method="embed"))
+    z = np.asarray(embed(demo_image, demo_pose))
+    assert z.shape == (4, 12)
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, atol=1e-3)
+    order = [2, 0, 3, 1]
+    np.testing.assert_allclose(embed(demo_image[order], demo_pose[order]), z[order], atol=1e-5)
+    # Only the pose-anchored embedding may look at the given poses.
+    moved = np.abs(np.asarray(embed(demo_image, poses(9, 4, 5))) - z).max()
+    assert (moved > 1e-3) == (embedding == "pose_anchored")
+    last = demo_image.copy()
+    last[:, -1] = 255 - last[:, -1]
+    assert np.abs(np.asarray(embed(last, demo_pose)) - z).max() > 1e-4
+
+
+def test_auxiliary_loss_is_the_error_of_the_read_pose() -> None:
+    module = nets.ImagesOnlyPredicted(CAMERA, 8)
+    maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 4, 8)), jnp.float32)
+    pose = poses(0, 2, 5)
+    params = jax.jit(module.init)(jax.random.key(0), maps, pose)
+    # With its output layers at zero it reads: middle of the table, 0.1 m, half open, yaw unknown.
+    params["params"]["where"] = jax.tree.map(jnp.zeros_like, params["params"]["where"])
+    params["params"]["read"] = jax.tree.map(jnp.zeros_like, params["params"]["read"])
+    _, auxiliary = jax.jit(module.apply)(params, maps, pose)
+    for row in range(2):
+        errors = []
+        for x, y, z, _, _, _, finger in pose[row, [0, 2, 4]].astype(float):
+            place = np.hypot(x, y) / (1 - z) / 0.05
+            errors.append(place**2 + ((z - 0.1) / 0.05) ** 2 + (finger - 0.5) ** 2 + 1)
+        assert float(auxiliary[row]) == pytest.approx(np.mean(errors), rel=1e-4)
+
+
+@pytest.mark.parametrize("head", sorted(nets.HEADS))
+def test_every_head_acts_on_picture_pose_and_demonstration(head: str) -> None:
+    policy = nets.Policy(camera=CAMERA, head=head, embedding_size=6, channels=8)
+    params = nets.init(policy, jax.random.key(0), image_size=32)
+    args = [pictures(0, 2), poses(0, 2), jnp.eye(2, 6)]
+    log_prob = jax.jit(
+        lambda *a: policy.apply({"params": params}, *a, method="act").log_prob(poses(1, 2))
+    )
+    base = np.asarray(log_prob(*args))
+    for k, other in enumerate((pictures(1, 2), poses(2, 2), jnp.zeros((2, 6)))):
+        changed = [other if i == k else a for i, a in enumerate(args)]
+        assert np.abs(np.asarray(log_prob(*changed)) - base).max() > 1e-5
+    # The same parameters serve another picture size.
+    density = policy.apply({"params": params}, pictures(0, 2, size=40), *args[1:], method="act")
+    assert np.isfinite(density.log_prob(poses(1, 2))).all()
+
+
+def test_anchored_components_stay_near_their_cells() -> None:
+    density = density_of("anchored_mixture")
+    cells = CAMERA.cells(5, 5)
+    assert density.xy.shape == (3, 25 + 1 + 4, 2)
+    assert (np.abs(density.xy[:, :25] - cells) <= nets.REACH + 1e-6).all()
+    assert (np.abs(density.xy[:, 25] - poses(0, 3)[:, :2]) <= nets.REACH + 1e-6).all()
+
+
+def test_unknown_names_are_refused() -> None:
+    for field in ("embedding", "head"):
+        with pytest.raises(ConfigError, match=f"Policy.{field}"):
+            nets.init(nets.Policy(**{field: "nonsense"}), jax.random.key(0), image_size=32)

@@ -1,0 +1,334 @@
+"""Rollouts: what a trial becomes depends on the trial alone, wherever it runs, beside whatever."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mili_jax.sim import rollout, scenes, tasks
+from mili_jax.sim.env import HORIZON, RENDERER, KitchenEnv, object_pool
+from mili_jax.sim.rollout import Player, Request, Teacher, Trial, run_job, run_jobs
+from mili_jax.types import SimulationError
+
+SIZE = 32
+LISTED = tasks.load_tasks()
+
+
+def make_trials(count, split="train"):
+    pool = object_pool(split)
+    found = []
+    for i in range(count):
+        task = LISTED[split][i]
+        scene = scenes.sample([task], pool, np.random.default_rng((5, i)))
+        found.append(Trial(f"trial-{i}", task.id, scene.to_json(), 5000 + i, 1, "scripted"))
+    return found
+
+
+def scripted(trials):
+    """A pure function of what each row sees: sweeps low through the scene, then rests."""
+
+    def policy(image, pose):
+        assert image.shape == (len(trials), SIZE, SIZE, 3) and image.dtype == np.uint8
+        assert pose.shape == (len(trials), 7) and pose.dtype == np.float32
+        # Greenish pixels draw the tool sideways, so that the pictures matter, too. Integer sums,
+        # because those of floats depend on how many rows there are.
+        green = (image[..., 1].astype(int) - image[..., 0]).clip(0).sum(axis=1)
+        drawn = green @ (2 * np.arange(SIZE) + 1 - SIZE) / (green.sum(axis=1) + 1) / SIZE
+        action = pose.copy()
+        action[:, 0] = np.where(pose[:, 2] < 0.04, pose[:, 0] + 0.03, drawn * 0.2)
+        action[:, 1] = 0.8 * pose[:, 1] + 0.05 * drawn
+        action[:, 2] = 0.03
+        action[:, 5] = 0.4 * drawn
+        action[:, 6] = 0.4
+        return action.astype(np.float64)  # more digits than are stored
+
+    return policy
+
+
+def make_scripted():
+    return scripted
+
+
+make_player = functools.partial(Player, make_scripted, SIZE, 3)
+make_teacher = functools.partial(Teacher, SIZE)
+
+
+def write(folder, index, episodes):
+    """A sink: one file per episode and, when all are there, one for the job."""
+    for e in episodes:
+        name = f"{e.meta.episode_id}.npz"
+        np.savez(folder / name, image=e.image, pose=e.pose, action=e.action)
+    (folder / f"job-{index}").write_text(" ".join(e.meta.episode_id for e in episodes))
+
+
+def keep(found, index, episodes):
+    found[index] = episodes
+
+
+def ignore(index, episodes):
+    pass
+
+
+def same(a, b):
+    return (
+        a.meta == b.meta
+        and np.array_equal(a.image, b.image)
+        and np.array_equal(a.pose, b.pose)
+        and np.array_equal(a.action, b.action)
+    )
+
+
+@pytest.fixture(scope="module")
+def trials():
+    return make_trials(6)
+
+
+@pytest.fixture(scope="module")
+def alone(trials):
+    """Every trial run for itself, each in a new environment."""
+    found = []
+    for trial in trials:
+        env = KitchenEnv(image_size=SIZE)
+        found += run_job([env], [trial], scripted)
+        env.close()
+    return found
+
+
+def test_the_scripted_trials_differ_and_do_something(trials, alone):
+    assert [e.meta.episode_id for e in alone] == [t.episode_id for t in trials]
+    assert len({len(e) for e in alone}) > 1, "they end at different times"
+    assert all(6 <= len(e) <= HORIZON for e in alone)
+    assert any(e.meta.achieved_tasks for e in alone)
+    for trial, e in zip(trials, alone, strict=True):
+        e_facts = dataclasses.asdict(e.meta)
+        for field, value in dataclasses.asdict(trial).items():
+            assert e_facts[field] == value
+        assert e.meta.renderer == RENDERER
+        assert e.image.dtype == np.uint8 and e.pose.dtype == e.action.dtype == np.float32
+        assert e.image.shape == (len(e), SIZE, SIZE, 3) and e.action.shape == (len(e), 7)
+        assert e.meta.success == (e.meta.task in e.meta.achieved_tasks)
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_the_number_of_environments_changes_nothing(trials, alone, count):
+    envs = [KitchenEnv(image_size=SIZE) for _ in range(count)]
+    found = run_job(envs, trials, scripted)
+    assert len(found) == len(alone) and all(map(same, found, alone))
+    # Again in the same environments, in another order and beside other trials.
+    order = [3, 0, 5, 1, 4, 2, 0]
+    again = run_job(envs, [trials[i] for i in order], scripted)
+    assert all(same(e, alone[i]) for e, i in zip(again, order, strict=True))
+    for env in envs:
+        env.close()
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_processes_and_grouping_change_nothing(trials, alone, processes, tmp_path):
+    jobs = [(7, trials[4:6]), (2, trials[:1]), (9, trials[1:4])]
+    done = list(run_jobs(jobs, make_player, functools.partial(write, tmp_path), processes))
+    assert sorted(index for index, _, _ in done) == [2, 7, 9]
+    for index, metas, steps in done:
+        expected = [alone[trials.index(t)] for t in dict(jobs)[index]]
+        assert metas == [e.meta for e in expected]
+        assert steps == sum(map(len, expected))
+        for e in expected:
+            with np.load(tmp_path / f"{e.meta.episode_id}.npz") as stored:
+                for field in ("image", "pose", "action"):
+                    assert np.array_equal(stored[field], getattr(e, field)), field
+
+
+def test_replaying_stored_actions_ends_the_same(alone):
+    env = KitchenEnv(image_size=SIZE)
+    for e in alone:
+        images, poses = [], []
+
+        def watch(env, images=images, poses=poses):
+            images.append(env.world.image(SIZE))
+            poses.append(env.world.pose())
+
+        rollout.replay(env, e.meta, e.action, watch)
+        assert np.array_equal(np.stack(images[:-1]), e.image[1:])
+        assert np.array_equal(np.stack(poses[:-1]), e.pose[1:])
+        outcome = env.outcome()
+        assert outcome["success"] == e.meta.success and outcome["useful"] == e.meta.useful
+        assert outcome["achieved_tasks"] == e.meta.achieved_tasks
+    env.close()
+
+
+def test_a_policy_may_reuse_its_array(trials, alone):
+    buffer = np.zeros((1, 7))
+
+    def actor(group):
+        policy = scripted(group)
+
+        def act(image, pose):
+            buffer[:] = policy(image, pose)
+            return buffer
+
+        return act
+
+    env = KitchenEnv(image_size=SIZE)
+    assert same(run_job([env], trials[:1], actor)[0], alone[0])
+    env.close()
+
+
+def test_demonstrations_repeat_from_scene_and_seed():
+    first, second = KitchenEnv(image_size=SIZE), KitchenEnv(image_size=SIZE)
+    disturbed = []
+    for trial in make_trials(4, "test"):
+        a = rollout.demonstrate(first, trial)
+        rollout.demonstrate(second, dataclasses.replace(trial, seed=trial.seed + 1))
+        assert same(rollout.demonstrate(second, trial), a)
+        calm = rollout.demonstrate(second, trial, noise=0.0)
+        disturbed.append(not np.array_equal(calm.pose, a.pose))
+        # The first label answers the first picture, before any disturbance.
+        assert np.array_equal(calm.action[0], a.action[0])
+    assert any(disturbed)
+    first.close()
+    second.close()
+
+
+def test_a_demonstration_succeeds_and_says_how_to_repeat_it():
+    env = KitchenEnv(image_size=SIZE)
+    for i in (0, 1, 2, 3):
+        request = Request(f"train-{i}", LISTED["train"][i].id, "train", 900 + 100 * i)
+        e = rollout.demonstration(env, request)
+        assert e.meta.success and e.meta.useful and e.meta.task == request.task
+        assert 0 <= e.meta.seed - request.seed < request.attempts
+        assert same(e, rollout.demonstration(env, request))
+        trial = Trial(e.meta.episode_id, e.meta.task, e.meta.scene, e.meta.seed)
+        assert same(e, rollout.demonstrate(env, trial))
+    env.close()
+
+
+def test_a_demonstration_that_cannot_be_had():
+    env = KitchenEnv(image_size=SIZE, horizon=3)
+    with pytest.raises(SimulationError, match=r"place:mug_04:pan_04 in 2 attempts"):
+        rollout.demonstration(env, Request("x", "place:mug_04:pan_04", "train", 1, attempts=2))
+    env.close()
+
+
+def test_requests_run_in_processes_give_the_same_as_here():
+    requests = [Request(f"r{i}", LISTED["train"][i].id, "train", 100 * i) for i in range(3)]
+    jobs = [(0, requests[:1]), (1, requests[1:])]
+    here: dict = {}
+    facts = sorted(run_jobs(jobs, make_teacher, functools.partial(keep, here), 0))
+    assert sorted(run_jobs(jobs, make_teacher, ignore, 2)) == facts
+    assert [m for _, metas, _ in facts for m in metas] == [e.meta for i in (0, 1) for e in here[i]]
+
+
+def test_no_jobs():
+    assert list(run_jobs([], make_player, ignore, 2)) == []
+
+
+# Workers that fail. The runners stand in for a simulator; what is tested is who notices.
+
+
+class Suicidal:
+    """Kills its own process on request."""
+
+    def __call__(self, job):
+        if job[0] == "die":
+            time.sleep(1.0)  # let the others finish
+            os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+
+class Failing:
+    def __call__(self, job):
+        raise SimulationError(f"no object {job[0]!r}")
+
+
+def fail_to_start():
+    raise SimulationError("no such policy")
+
+
+def touch(folder, index, episodes):
+    (folder / f"job-{index}").write_text(str(os.getpid()))
+
+
+class Busy:
+    """Says who it is, and is at it for a while."""
+
+    def __call__(self, job):
+        folder, seconds = job
+        Path(folder, f"pid-{os.getpid()}").touch()
+        time.sleep(seconds)
+        return []
+
+
+def test_a_dead_worker_is_an_error_and_finished_jobs_are_kept(tmp_path):
+    jobs = [(i, [kind]) for i, kind in enumerate(["", "", "", "die"])]
+    sink = functools.partial(touch, tmp_path)
+    seen = []
+    with pytest.raises(SimulationError, match="process died"):
+        for index, _, _ in run_jobs(jobs, Suicidal, sink, 2):
+            seen.append(index)
+    assert {f.name for f in tmp_path.iterdir()} == {"job-0", "job-1", "job-2"}
+    assert set(seen) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_errors_in_a_worker_arrive_as_they_are(processes):
+    with pytest.raises(SimulationError, match="no object 'mug_00'"):
+        list(run_jobs([(0, ["mug_00"])], Failing, ignore, processes))
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_errors_in_a_factory_arrive_as_they_are(processes):
+    with pytest.raises(SimulationError, match="no such policy"):
+        list(run_jobs([(0, ["mug_00"])], fail_to_start, ignore, processes))
+
+
+def test_workers_are_replaced_and_all_jobs_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(rollout, "PROCESS_RECYCLE", 2)
+    jobs = [(i, [""]) for i in range(9)]
+    done = run_jobs(jobs, Suicidal, functools.partial(touch, tmp_path), 2)
+    assert sorted(index for index, _, _ in done) == list(range(9))
+    workers = {(tmp_path / f"job-{i}").read_text() for i in range(9)}
+    assert 3 <= len(workers) <= 6 and str(os.getpid()) not in workers
+
+
+ORPHAN = """
+import sys
+import test_rollout
+from mili_jax.sim.rollout import run_jobs
+if __name__ == "__main__":
+    jobs = [(i, [sys.argv[1], 60]) for i in range(2)]
+    list(run_jobs(jobs, test_rollout.Busy, test_rollout.ignore, 2))
+"""
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    script = tmp_path / "orphan.py"
+    script.write_text(ORPHAN)
+    here = str(Path(__file__).parent)
+    parent = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], env={**os.environ, "PYTHONPATH": here}
+    )
+    deadline = time.monotonic() + 40
+    while len(pids := [int(f.name[4:]) for f in tmp_path.glob("pid-*")]) < 2:
+        assert time.monotonic() < deadline and parent.poll() is None
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    while any(map(alive, pids)):
+        assert time.monotonic() < deadline, "the workers are still there"
+        time.sleep(0.1)
+
+
+def alive(pid):
+    """Whether the process runs (a killed one that nobody has waited for does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
