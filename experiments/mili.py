@@ -5,27 +5,8 @@ python -m experiments.mili --config=experiments/configs/mili.py:quick --workdir=
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-from absl import app, flags
-from ml_collections import config_flags
-
+from experiments import command
 from mili_jax import stages
-from mili_jax.types import MiliError
-
-_CONFIG = config_flags.DEFINE_config_file("config", "experiments/configs/mili.py:quick")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
-
-
-def main(argv: list[str]) -> None:
-    del argv
-    try:
-        page = stages.run(_CONFIG.value, Path(_WORKDIR.value))
-    except MiliError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    print(f"report: {page}")
-
 
 if __name__ == "__main__":
-    app.run(main)
+    command.main(stages.run_all)

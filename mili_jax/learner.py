@@ -109,8 +109,8 @@ def init_state(
     if params is None:
         params = nets.init(policy, jax.random.key(seed), frames=frames)
     # Copies: the train step donates its state, and two leaves must not share a buffer.
-    copy = jax.tree.map(jnp.array, (params, params))
-    return TrainState(jnp.zeros((), jnp.int32), *copy, _optimizer(hyper).init(params))
+    params, average = jax.tree.map(jnp.array, (params, params))
+    return TrainState(jnp.zeros((), jnp.int32), params, average, _optimizer(hyper).init(params))
 
 
 # Mirror y, then k quarter turns to the left: the eight symmetries of the square.
@@ -265,7 +265,7 @@ def make_train_step(
         # A young average follows closely; otherwise it would remember the random start.
         decay = jnp.minimum(hyper.ema, (1 + state.step) / (10 + state.step))
         average = optax.incremental_update(params, state.average, 1 - decay)
-        metrics = {**metrics, "gradient_norm": optax.global_norm(grads)}
+        metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, average, opt_state), metrics
 
     return jax.jit(train_step, donate_argnums=0)
@@ -281,7 +281,8 @@ def make_act(policy: nets.Policy) -> Callable[[Params, Any, Any, Any], Array]:
 
     @jax.jit
     def act(params: Params, image: Array, pose: Array, z: Array) -> Array:
-        return policy.apply({"params": params}, image, pose, z, method="act").mode()
+        density: Any = policy.apply({"params": params}, image, pose, z, method="act")
+        return density.mode()
 
     return act
 
@@ -293,7 +294,7 @@ def make_sample(
 
     @jax.jit
     def act(params: Params, image: Array, pose: Array, z: Array, key: Array) -> Array:
-        density = policy.apply({"params": params}, image, pose, z, method="act")
+        density: Any = policy.apply({"params": params}, image, pose, z, method="act")
         return density.sample(key, temperature)
 
     return act

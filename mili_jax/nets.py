@@ -1,10 +1,11 @@
 """The networks (flax.linen): shared encoder, demonstration embeddings, action densities, policy.
 
 Everything here knows one piece of geometry, `Camera`: the camera looks straight down, so a pixel
-is a place on the table. The default policy uses that twice: the embedding looks at the demonstration
-where the gripper was (`PoseAnchored`), and the action density has one mixture component per cell of
-the feature map, anchored at the cell's place on the table (`AnchoredMixture`). The heads and the
-images-only embedding of Singh et al. (2020) are configurations of the same policy.
+is a place on the table. The default policy uses that twice: the embedding looks at the
+demonstration where the gripper was (`PoseAnchored`), and the action density has one mixture
+component per cell of the feature map, anchored at the cell's place on the table
+(`AnchoredMixture`). The heads and the images-only embedding of Singh et al. (2020) are
+configurations of the same policy.
 
 Dimension letters are those of `mili_jax.types`; n is any number of images.
 """
@@ -12,6 +13,7 @@ Dimension letters are those of `mili_jax.types`; n is any number of images.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -87,7 +89,7 @@ def rms_norm(x: Array) -> Array:
     return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + 1e-4)
 
 
-# ---- encoder --------------------------------------------------------------------------------
+# Encoder.
 
 # On CPU, layers over 10^5 cells are limited by memory, not arithmetic. Images go through in chunks
 # of about this many cells, whose activations stay in the cache; they are computed again for the
@@ -166,7 +168,8 @@ class Encoder(nn.Module):
 
     The stem sees 8x8 pixels per cell through one matrix product (strided convolutions of raw
     pictures are slow on CPU); then pre-normalised residual blocks (3x3 convolution, ReLU, 1x1).
-    Three blocks see 32x32 pixels around a cell. Raises ConfigError if H or W is not a multiple of 4.
+    Three blocks see 32x32 pixels around a cell.
+    Raises ConfigError if H or W is not a multiple of 4.
     """
 
     channels: int = 32
@@ -231,7 +234,7 @@ def spatial_softmax(logits: Array) -> Array:
     return jnp.einsum("ngd,gc->ndc", attention, Camera(view=1.0).cells(h, w))
 
 
-# ---- demonstration embeddings: (maps [N,M,h,w,C], pose [N,K,7]) -> (z [N,Z], auxiliary [N]) -----
+# Demonstration embeddings: (maps [N,M,h,w,C], pose [N,K,7]) -> (z [N,Z], auxiliary [N]).
 
 
 class _Temporal(nn.Module):
@@ -362,7 +365,7 @@ class ImagesOnly(nn.Module):
         return _Temporal(self.size)(x), jnp.zeros(n)
 
 
-# ---- action densities -----------------------------------------------------------------------
+# Action densities.
 
 
 class Density(Protocol):
@@ -582,7 +585,7 @@ class Binned:
         return low + (index + jax.random.uniform(within, index.shape)) * width
 
 
-# ---- policy heads: (maps [n,h,w,C], pose [n,7], z [n,Z]) -> Density --------------------------------
+# Policy heads: (maps [n,h,w,C], pose [n,7], z [n,Z]) -> Density.
 
 
 def _pose_features(camera: Camera, pose: Array) -> Array:
@@ -628,9 +631,9 @@ class AnchoredMixture(nn.Module):
         points = jnp.concatenate([gripper, place], 1)
         point_cells = jnp.concatenate([under, seen], 1)
 
-        context = [_pose_features(self.camera, pose), z, (place - gripper).reshape(n, -1) / UNIT]
-        context.append(point_cells.reshape(n, -1))
-        context = nn.relu(nn.Dense(2 * self.width)(jnp.concatenate(context, -1)))
+        offsets = (place - gripper).reshape(n, -1) / UNIT
+        known = [_pose_features(self.camera, pose), z, offsets, point_cells.reshape(n, -1)]
+        context = nn.relu(nn.Dense(2 * self.width)(jnp.concatenate(known, -1)))
         context = nn.relu(nn.Dense(self.width)(context))
 
         small = nn.initializers.normal(0.02)
@@ -652,8 +655,9 @@ class AnchoredMixture(nn.Module):
             dx = anchors[:, None, 0] - points[:, None, :, 0]
             dy = anchors[:, None, 1] - points[:, None, :, 1]
             near = jnp.exp((jnp.square(dx) + jnp.square(dy)) / (-2 * 0.03**2))
-            features = [similarity, near, 2 * dx / (0.1 + abs(dx)), 2 * dy / (0.1 + abs(dy))]
-            features = jnp.concatenate(features, -1).reshape(-1, 4 * self.places + 3)
+            bounded = [2 * d / (0.1 + jnp.abs(d)) for d in (dx, dy)]
+            features = jnp.concatenate([similarity, near, *bounded], -1)
+            features = features.reshape(-1, 4 * self.places + 3)
             x = (cells.reshape(-1, c) @ cell).reshape(-1, h * w, self.width)
             x = x * (1 + gain[:, None]) + shift[:, None] + position
             x = nn.relu(x.reshape(-1, self.width) + features @ local)
@@ -674,7 +678,7 @@ class AnchoredMixture(nn.Module):
 
 
 class _Summary(nn.Module):
-    """The paper's trunk: spatial softmax features, pose and demonstration into an MLP -> [n,128]."""
+    """The paper's trunk: spatial softmax, pose and demonstration into an MLP -> [n,128]."""
 
     camera: Camera
     maps: int = 32
@@ -735,7 +739,7 @@ class Discretised(nn.Module):
         return Binned(nn.Dense(7 * self.bins)(x).reshape(len(x), 7, self.bins), low, high)
 
 
-# ---- the policy -----------------------------------------------------------------------------
+# The policy.
 
 EMBEDDINGS: dict[str, Callable[..., nn.Module]] = {
     "pose_anchored": PoseAnchored,
@@ -814,4 +818,9 @@ def init(policy: Policy, key: Array, image_size: int = 64, frames: int = 2) -> A
     image = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
     pose = jnp.zeros((1, 7))
     demo = jnp.repeat(image[:, None], frames, 1), jnp.repeat(pose[:, None], frames, 1)
-    return jax.jit(policy.init)(key, *demo, image, pose)["params"]
+    return _init(policy, key, *demo, image, pose)["params"]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _init(policy: Policy, key: Array, *args: Array) -> Any:
+    return policy.init(key, *args)

@@ -59,7 +59,9 @@ def _cosine(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 def _check_alpha(alpha: float) -> None:
     if not -1 <= alpha <= 1:
-        raise ConfigError(f"alpha: {alpha} is not a cosine; choose it between -1 and 1 (paper: 0.9)")
+        raise ConfigError(
+            f"alpha: {alpha} is not a cosine; choose it between -1 and 1 (paper: 0.9)"
+        )
 
 
 def _nominations(
@@ -164,7 +166,8 @@ def cosine_pairs(
 
 
 def _tiles(single: np.ndarray, block: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Tiles of the upper triangle: (first row, first column, cosine); -inf where not row < column."""
+    """Tiles of the upper triangle: (first row, first column, cosine), -inf on and below the
+    diagonal."""
     for i in range(0, len(single), block):
         for j in range(i, len(single), block):
             screen = single[i : i + block] @ single[j : j + block].T
@@ -299,14 +302,12 @@ def alpha_curve(
     def count(cosine: np.ndarray, pairs: np.ndarray) -> None:
         # How many of the sorted alphas a pair exceeds.
         passed = np.searchsorted(edges, cosine, side="left")
-        for k, which in enumerate((slice(None), oracle.right(pairs), oracle.kin(pairs))):
-            counts[k] += np.bincount(passed[which], minlength=len(edges) + 1)
+        for k, which in enumerate((passed, passed[oracle.right(pairs)], passed[oracle.kin(pairs)])):
+            counts[k] += np.bincount(which, minlength=len(edges) + 1)
 
     if cap is not None or mutual:
         # Taken nearest first, the pairs of a higher alpha are the first pairs of a lower one.
-        pairs, similarity = cosine_pairs(
-            embedding, float(edges[0]), block=block, cap=cap, mutual=mutual
-        )
+        pairs, _ = cosine_pairs(embedding, float(edges[0]), block=block, cap=cap, mutual=mutual)
         count(_cosine(_unit(embedding), pairs), pairs)
     else:
         unit = _unit(embedding)
@@ -319,8 +320,8 @@ def alpha_curve(
             cosine[near] = _cosine(unit, pairs[near])
             count(cosine, pairs)
     above = counts[:, ::-1].cumsum(1)[:, ::-1]
-    total = oracle.total()
-    return [
-        _quality(*(int(x) for x in above[:, np.searchsorted(edges, alpha) + 1]), total)
-        for alpha in alphas
-    ]
+    total, curve = oracle.total(), []
+    for alpha in alphas:
+        made, right, kin = above[:, np.searchsorted(edges, alpha) + 1]
+        curve.append(_quality(int(made), int(right), int(kin), total))
+    return curve

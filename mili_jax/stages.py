@@ -69,26 +69,49 @@ def open_run(config: ConfigDict, path: Path) -> Run:
         raise
 
 
-def run(config: ConfigDict, path: Path) -> Path:
+def run_all(run: Run) -> Path:
     """The whole of Algorithm 1 and its report; returns the path of the report's page."""
-    this = open_run(config, path)
-    with this.workdir:
-        for split in tasks.SPLITS:
-            demonstrate(this, split)
-        pretrain(this)
-        evaluate(this, "pretrain", "meta_imitation", 0)
-        before = "pretrain"
-        for number in range(1, config.improve.rounds + 1):
-            collect(this, number, before)
-            label(this, number)
-            pair(this, number, before)
-            retrain(this, number, before)
-            evaluate(this, f"mili_{number}", "mili", number)
-            if config.improve.control:
-                retrain(this, number, before, control=True)
-                evaluate(this, f"control_{number}", "meta_imitation", number)
-            before = f"mili_{number}"
-        return write_report(this, before)
+    demonstrate(run)
+    pretrain(run)
+    evaluate(run, 0)
+    for number in range(1, run.config.improve.rounds + 1):
+        collect(run, number)
+        label(run, number)
+        pair(run, number)
+        retrain(run, number)
+        evaluate(run, number)
+    return write_report(run)
+
+
+def policies(config: ConfigDict, number: int) -> dict[str, str]:
+    """The method of every policy that a round trains, by its name; round 0 is pre-training.
+
+    Raises ConfigError if the configuration has no such round.
+    """
+    _check_round(config, number, 0)
+    if number == 0:
+        return {"pretrain": "meta_imitation"}
+    control = {f"control_{number}": "meta_imitation"} if config.improve.control else {}
+    return {f"mili_{number}": "mili"} | control
+
+
+def start_of(config: ConfigDict, number: int) -> str:
+    """The policy that acts in a round, embeds its trials and is trained further.
+
+    Raises ConfigError if the configuration has no such round.
+    """
+    _check_round(config, number, 1)
+    return "pretrain" if number == 1 else f"mili_{number - 1}"
+
+
+def _check_round(config: ConfigDict, number: int, first: int) -> None:
+    rounds = config.improve.rounds
+    if not first <= number <= rounds:
+        raise ConfigError(f"there is no round {number}: config.improve.rounds = {rounds}")
+
+
+def _last(config: ConfigDict) -> str:
+    return next(iter(policies(config, config.improve.rounds)))
 
 
 _POSITIVE: Callable[[Any], bool] = lambda v: v > 0  # noqa: E731
@@ -180,8 +203,13 @@ def check(config: ConfigDict) -> None:
 # Demonstrations
 
 
-def demonstrate(run: Run, split: str) -> None:
-    """Stage: the scripted expert demonstrates every task of a split; only successes are kept."""
+def demonstrate(run: Run) -> None:
+    """Stages: the scripted expert demonstrates every task of a split; only successes are kept."""
+    for split in tasks.SPLITS:
+        _demonstrate(run, split)
+
+
+def _demonstrate(run: Run, split: str) -> None:
     config, name = run.config, f"demos_{split}"
     if run.workdir.is_done(name, _subset(run, "data")):
         return
@@ -271,6 +299,8 @@ def _finish(run: Run, name: str, subset: Mapping[str, Any], began: float, **fact
 
 # Training
 
+_make_train_step = functools.cache(learner.make_train_step)  # compiled once for equal trainings
+_make_embed = functools.cache(learner.make_embed)
 _LEARNING = ("data", "policy", "train")
 _LOOP = (*_LEARNING, "improve")
 
@@ -285,18 +315,23 @@ def pretrain(run: Run) -> None:
     _train(run, "pretrain", hyper, pool, None, 0.0, None, _LEARNING)
 
 
-def retrain(run: Run, number: int, before: str, control: bool = False) -> None:
-    """Stage (line 24): training on demonstrations and the pairs of all rounds so far.
+def retrain(run: Run, number: int) -> None:
+    """Stages (line 24): training on demonstrations and the pairs of all rounds so far.
 
-    The control trains as many steps from the same start on demonstrations alone.
+    The control, if there is one, trains as many steps from the same start on demonstrations alone.
     """
-    name = f"{'control' if control else 'mili'}_{number}"
+    before = start_of(run.config, number)
+    for name in policies(run.config, number):
+        _retrain(run, name, number, before)
+
+
+def _retrain(run: Run, name: str, number: int, before: str) -> None:
     if run.workdir.is_done(name, _subset(run, *_LOOP)):
         return
     c = run.config.improve
     pool = data.build_pool(run.dataset.read("demos_train"), demonstrations=True)
     table, fraction = None, 0.0
-    if not control:
+    if name.startswith("mili"):
         pool, table = _with_trials(run, pool, number)
         fraction = c.pair_fraction
         if table is None:
@@ -365,7 +400,9 @@ def _train(
     """Trains to the end, from the latest checkpoint of this name if there is one."""
     config, began = run.config, time.time()
     policy = run.policy
-    state = learner.init_state(policy, hyper, config.seed, params)
+    state = learner.init_state(policy, hyper, config.seed, config.policy.frames, params)
+    # All leaves committed to the device: a mixture would be compiled for again after one step.
+    state = jax.device_put(state, jax.devices()[0])
     start = run.workdir.latest_step(name) or 0
     if start:
         state = run.workdir.load_checkpoint(name, state, start)
@@ -382,7 +419,7 @@ def _train(
         frames=config.policy.frames,
         places=config.policy.places,
     )
-    step_fn = learner.make_train_step(policy, hyper)
+    step_fn = _make_train_step(policy, hyper)
     recent: list[Any] = []
     shown: dict[str, float] = {}
     saved = None
@@ -405,6 +442,8 @@ def _train(
             if done % config.train.checkpoint_every == 0 or done == hyper.steps:
                 saved = run.workdir.save_checkpoint(name, state, done)
             bar.update()
+    if saved is None:  # killed between its last checkpoint and its manifest
+        saved = run.workdir.save_checkpoint(name, state, hyper.steps)
     _finish(
         run,
         name,
@@ -415,15 +454,17 @@ def _train(
         demonstrations=int((pool.task >= 0).sum()),
         trials=int((pool.task < 0).sum()),
         **{f"last_{k}": v for k, v in shown.items()},
-        outputs=[saved] if saved else [],
+        outputs=[saved],
     )
 
 
 def load_params(run: Run, name: str) -> Any:
     """The averaged parameters that a training stage ended with. Raises DataError without them."""
+    # The last step and no other: a stage that did not finish has earlier checkpoints too.
+    step = run.workdir.read_manifest(name)["steps"]
     hyper = _hyper(run.config, 1, 1.0)
-    state = learner.init_state(run.policy, hyper, 0)
-    return run.workdir.load_checkpoint(name, state).average
+    state = learner.init_state(run.policy, hyper, 0, run.config.policy.frames)
+    return run.workdir.load_checkpoint(name, state, step).average
 
 
 # Acting
@@ -460,7 +501,7 @@ class MakeActor:
 
 def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, list[EpisodeMeta]]:
     """Embeds every episode of the splits: z float32 [N,Z] and the episodes' facts."""
-    function = learner.make_embed(run.policy)
+    function = _make_embed(run.policy)
     c = run.config.policy
     parts, metas = [], []
     for split in splits:
@@ -475,9 +516,9 @@ def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, lis
 # Improvement
 
 
-def collect(run: Run, number: int, before: str) -> None:
+def collect(run: Run, number: int) -> None:
     """Stage (lines 9-12): trials of the latest policy, each after a random demonstration."""
-    name = f"round_{number}"
+    name, before = f"round_{number}", start_of(run.config, number)
     if run.workdir.is_done(name, _subset(run, *_LOOP)):
         return
     began = time.time()
@@ -518,6 +559,7 @@ def trial_plan(
 
 def label(run: Run, number: int) -> None:
     """Stage (line 13): the filter F answers yes or no for every trial."""
+    _check_round(run.config, number, 1)
     name = f"filter_{number}"
     if run.workdir.is_done(name, _subset(run, *_LOOP)):
         return
@@ -528,9 +570,9 @@ def label(run: Run, number: int) -> None:
     _finish(run, name, _subset(run, *_LOOP), began, trials=len(labels), useful=useful)
 
 
-def pair(run: Run, number: int, before: str) -> None:
+def pair(run: Run, number: int) -> None:
     """Stage (lines 17-22): useful trials that lie close in the latent space become pairs."""
-    name = f"pair_{number}"
+    name, before = f"pair_{number}", start_of(run.config, number)
     if run.workdir.is_done(name, _subset(run, *_LOOP)):
         return
     began, c = time.time(), run.config.improve
@@ -633,8 +675,16 @@ def arrangements(config: ConfigDict) -> list[Arrangement]:
     return found
 
 
-def evaluate(run: Run, name: str, method: str, number: int) -> None:
-    """Stage: one-shot success on held-out objects, with the right, a wrong and no demonstration."""
+def evaluate(run: Run, number: int) -> None:
+    """Stages: one-shot success on held-out objects of every policy of a round (0: pre-training).
+
+    Every policy is given the right, a wrong and no demonstration.
+    """
+    for name, method in policies(run.config, number).items():
+        _evaluate(run, name, method, number)
+
+
+def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     stage = f"evaluate_{name}"
     subset = _subset(run, *_LOOP, "evaluate")
     if run.workdir.is_done(stage, subset):
@@ -696,14 +746,12 @@ def evaluate(run: Run, name: str, method: str, number: int) -> None:
 # Report
 
 
-def write_report(run: Run, last: str) -> Path:
+def write_report(run: Run) -> Path:
     """Stage: `report/index.html` from what the other stages left; made anew every time."""
-    config, workdir = run.config, run.workdir
-    names = ["pretrain"]
-    collection = []
-    for number in range(1, config.improve.rounds + 1):
-        names += [f"mili_{number}"] + ([f"control_{number}"] if config.improve.control else [])
-        collection.append(_collected(run, number))
+    config, workdir, last = run.config, run.workdir, _last(run.config)
+    rounds = range(1, config.improve.rounds + 1)
+    names = [name for number in (0, *rounds) for name in policies(config, number)]
+    collection = [_collected(run, number) for number in rounds]
     metrics = [
         {"stage": name, "step": step, **values}
         for name in names

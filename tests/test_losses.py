@@ -50,7 +50,7 @@ def test_contrastive_against_a_loop(wrap, seed: int) -> None:
     for j in range(len(task)):
         for k in range(len(task)):
             if j != k and mask[j] and mask[k]:
-                h = sum((float(a) - float(b)) ** 2 for a, b in zip(embedding[j], embedding[k]))
+                h = sum((float(a) - float(b)) ** 2 for a, b in zip(*embedding[[j, k]], strict=True))
                 (same if task[j] == task[k] else other).append(
                     h if task[j] == task[k] else max(0.0, 1.0 - h)
                 )

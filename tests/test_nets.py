@@ -43,9 +43,6 @@ def one(density: nets.Density, row: int, count: int) -> nets.Density:
     return jax.tree.map(lambda a: jnp.repeat(a[row : row + 1], count, 0), density)
 
 
-# ---- geometry -------------------------------------------------------------------------------
-
-
 def test_projection_hand_worked() -> None:
     # At half the camera's height everything looks twice as far from the middle.
     points = np.array([[0.25, -0.25, 0.0], [0.1, 0.05, 0.0], [0.1, 0.05, 0.5]])
@@ -80,9 +77,6 @@ def test_spatial_softmax_finds_the_bright_cell() -> None:
     logits[0, 2, 1, 1] = 50.0
     found = nets.spatial_softmax(jnp.asarray(logits))[0]
     np.testing.assert_allclose(found, [[0.75, 0.75], [-0.25, -0.25]], atol=1e-5)
-
-
-# ---- encoder --------------------------------------------------------------------------------
 
 
 def test_conv_gradients_are_the_compilers() -> None:
@@ -138,9 +132,6 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_encoder_refuses_a_size_that_is_no_multiple_of_its_cells() -> None:
     with pytest.raises(ConfigError, match="multiple of 4"):
         nets.Encoder().init(jax.random.key(0), pictures(0, 1, size=30))
-
-
-# ---- densities ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("head", sorted(nets.HEADS))
@@ -281,9 +272,6 @@ def test_gradients_are_finite_at_extremes() -> None:
         assert np.isfinite(jax.grad(nll)(raw, action)).all()
 
 
-# ---- embeddings and policy ------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("embedding", sorted(nets.EMBEDDINGS))
 @pytest.mark.parametrize("m", [2, 5])
 def test_embeddings_are_unit_vectors_of_their_own_demonstration(embedding: str, m: int) -> None:
@@ -334,8 +322,7 @@ def test_every_head_acts_on_picture_pose_and_demonstration(head: str) -> None:
         changed = [other if i == k else a for i, a in enumerate(args)]
         assert np.abs(np.asarray(log_prob(*changed)) - base).max() > 1e-5
     # The same parameters serve another picture size.
-    density = policy.apply({"params": params}, pictures(0, 2, size=40), *args[1:], method="act")
-    assert np.isfinite(density.log_prob(poses(1, 2))).all()
+    assert np.isfinite(log_prob(pictures(0, 2, size=40), *args[1:])).all()
 
 
 def test_anchored_components_stay_near_their_cells() -> None:

@@ -1,0 +1,92 @@
+"""What the binaries share: their flags, a quiet console, and errors as one line.
+
+A binary names one function of `mili_jax.stages`:
+
+    command.main(stages.pretrain)
+    command.main(lambda run, number: stages.collect(run, number), first_round=1)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from ml_collections import config_flags
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+# PyBullet prints its build time when it is imported, and every worker process imports it: that
+# would tear the progress bars. Its errors arrive as exceptions all the same.
+with _without_stderr():
+    import pybullet  # noqa: F401
+
+from mili_jax import stages  # noqa: E402
+from mili_jax.types import MiliError  # noqa: E402
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", "experiments/configs/mili.py:quick", "file:name; --config.a.b=v changes a field"
+)
+_WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
+
+
+def main(stage: Callable[..., Any], first_round: int | None = None) -> None:
+    """Runs a stage on the run of --config and --workdir; its errors become one line and exit 1.
+
+    Args:
+      stage: called with the open run, and with --round if the stage has rounds. A path that it
+        returns is printed.
+      first_round: the first round that the stage has, the default of --round.
+    """
+    if first_round is not None:
+        flags.DEFINE_integer("round", first_round, "round of improvement", lower_bound=0)
+
+    def run(argv: list[str]) -> None:
+        try:
+            if argv[1:]:
+                sys.exit(f"ConfigError: what is {' '.join(argv[1:])!r}? Flags begin with --")
+            this = stages.open_run(_CONFIG.value, Path(_WORKDIR.value))
+            with this.workdir:
+                numbers = () if first_round is None else (flags.FLAGS.round,)
+                page = stage(this, *numbers)
+        except MiliError as error:
+            sys.exit(f"{type(error).__name__}: {error}")
+        except KeyboardInterrupt:
+            sys.exit("interrupted: the same command goes on from here")
+        if page is not None:
+            print(page)
+
+    # Before what the user says, so that the user has the last word.
+    argv = [sys.argv[0], "--verbosity=-1", *sys.argv[1:]]
+    app.run(run, argv, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        rest = flags.FLAGS(argv)
+        flags.FLAGS["config"].value  # noqa: B018  a file that is missing raises here
+        return rest
+    except (KeyError, AttributeError) as error:
+        name = str(error).strip("\"'")
+        sys.exit(f"ConfigError: a --config flag names {name!r}, which the configuration has not")
+    except (flags.Error, TypeError, ValueError, OSError) as error:
+        # Of a configuration file that raised, the message holds the whole traceback.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        sys.exit(f"ConfigError: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")

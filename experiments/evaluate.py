@@ -1,0 +1,12 @@
+"""Stage 7 of a round: one-shot success on held-out objects; round 0 is the pre-trained policy.
+
+python -m experiments.evaluate --workdir=runs/quick --round=1
+"""
+
+from __future__ import annotations
+
+from experiments import command
+from mili_jax import stages
+
+if __name__ == "__main__":
+    command.main(stages.evaluate, first_round=0)

@@ -1,0 +1,12 @@
+"""The last stage: the page report/index.html.
+
+python -m experiments.report --workdir=runs/quick
+"""
+
+from __future__ import annotations
+
+from experiments import command
+from mili_jax import stages
+
+if __name__ == "__main__":
+    command.main(stages.write_report)

@@ -1,0 +1,555 @@
+"""Algorithm 1 as a user runs it: to the end, again, killed and resumed, without the oracle, and
+with everything wrong that a user, a disk or another run can make wrong.
+
+The runs are the configuration `test`, made smaller still.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from ml_collections import ConfigDict
+from orbax.checkpoint import v1 as ocp
+
+from experiments.configs.mili import get_config
+from mili_jax import stages
+from mili_jax.episodes import Dataset
+from mili_jax.sim import tasks
+from mili_jax.sim.env import KitchenEnv
+from mili_jax.types import FAMILIES, ConfigError, DataError, SimulationError
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {
+    "data.image_size": 32,
+    "data.tasks": 5,
+    "data.demonstrations": 2,
+    "policy.channels": 8,
+    "policy.blocks": 1,
+    "policy.places": 4,
+    "train.steps": 40,
+    "train.checkpoint_every": 5,
+    "train.batch": 4,
+    "train.policy_steps": 2,
+    "improve.trials": 20,
+    "improve.steps": 10,
+    "improve.alpha": -1.0,
+    "evaluate.tasks": 4,
+    "evaluate.episodes": 1,
+    "machine.shard": 4,
+}
+TRAINED = ("pretrain", "mili_1", "control_1")
+STAGES = {
+    *(f"demos_{split}" for split in tasks.SPLITS),
+    *("round_1", "filter_1", "pair_1"),
+    *TRAINED,
+    *(f"evaluate_{name}" for name in TRAINED),
+}
+
+
+def config(**changes):
+    made = get_config("test")
+    made.update_from_flattened_dict({**SMALL, **changes})
+    return made
+
+
+def command(module, workdir, *flags):
+    """The command line of a binary."""
+    small = [f"--config.{field}={value}" for field, value in SMALL.items()]
+    flag = "--config=experiments/configs/mili.py:test"
+    program = [sys.executable, "-m", f"experiments.{module}", flag, f"--workdir={workdir}"]
+    return [*program, *small, *flags]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """The processes of this file compile the same programs."""
+    cache = str(tmp_path_factory.mktemp("xla"))
+    return {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+@pytest.fixture(scope="session")
+def call(environment):
+    """Runs a binary to its end: exit code, stdout, stderr."""
+
+    def call(module, workdir, *flags, **options):
+        done = subprocess.run(
+            command(module, workdir, *flags),
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            **options,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def finished(call, tmp_path_factory):
+    """The folder of a run that nobody interrupted, and what it printed."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    code, out, err = call("mili", workdir)
+    assert code == 0, err
+    (workdir.parent / "stdout").write_text(out)
+    (workdir.parent / "stderr").write_text(err)
+    return workdir
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def data_of(workdir):
+    return workdir / "dataset" / "mili" / "1.0.0"
+
+
+def shards_of(workdir, split):
+    return sorted(data_of(workdir).glob(f"mili-{split}.array_record-*"))
+
+
+def rows_of(workdir):
+    lines = (workdir / "results.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "commit"} for line in lines]
+
+
+def assert_same_checkpoints(one, other, names=TRAINED):
+    for name in names:
+        steps = sorted(int(p.stem) for p in (one / "checkpoints" / name).glob("*.json"))
+        a, b = (jax.tree.leaves_with_path(_arrays(w, name, steps[-1])) for w in (one, other))
+        assert len(a) == len(b) > 10
+        for (path, left), (path_too, right) in zip(a, b, strict=True):
+            assert path == path_too
+            np.testing.assert_array_equal(left, right, err_msg=f"{name} {path}")
+
+
+def _arrays(workdir, name, step):
+    return jax.tree.map(np.asarray, ocp.load(workdir / "checkpoints" / name / str(step)))
+
+
+def run_again(workdir, *names):
+    """Makes these stages undone, as if they had not run yet."""
+    for name in names:
+        (workdir / "stages" / f"{name}.json").unlink()
+        shutil.rmtree(workdir / "checkpoints" / name, ignore_errors=True)
+
+
+# To the end
+
+
+@pytest.mark.slow
+def test_one_command_leaves_everything(finished):
+    assert {p.stem for p in (finished / "stages").glob("*.json")} == STAGES
+    for path in (finished / "stages").glob("*.json"):
+        facts = json.loads(path.read_text())
+        assert facts["stage"] == path.stem and facts["seconds"] >= 0
+    manifest = json.loads((finished / "manifest.json").read_text())
+    assert manifest["config"]["data"]["image_size"] == 32
+    page = (finished / "report" / "index.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>") and len(page) > 5000
+    assert (finished.parent / "stdout").read_text().strip() == str(finished / "report/index.html")
+    assert not list(finished.rglob(".*.tmp"))
+
+
+@pytest.mark.slow
+def test_the_console_shows_progress_and_nothing_else(finished):
+    shown = (finished.parent / "stderr").read_text()
+    assert "pretrain: 100%" in shown and "trials, round 1: 100%" in shown
+    assert "build time" not in shown and "dataset info" not in shown
+
+
+@pytest.mark.slow
+def test_result_rows_have_the_declared_fields(finished):
+    rows = [json.loads(line) for line in (finished / "results.jsonl").read_text().splitlines()]
+    success = [row for row in rows if "task" in row]
+    listed = tasks.load_tasks()["test"][:4]
+    fields = {"config", "commit", "method", "round", "seed", "split", "family", "task", "demo"}
+    assert all(fields | {"n", "successes", "any_task"} <= set(row) for row in success)
+    arms = {("meta_imitation", 0), ("mili", 1), ("meta_imitation", 1)}
+    wanted = {(*arm, task.id, demo) for arm in arms for task in listed for demo in CONDITIONS}
+    got = [(row["method"], row["round"], row["task"], row["demo"]) for row in success]
+    assert set(got) == wanted and len(got) == len(wanted)
+    for row in success:
+        assert row["family"] == row["task"].split(":")[0] and row["family"] in FAMILIES
+        assert row["split"] == "test" and row["config"] == "test" and row["seed"] == 0
+        assert 0 <= row["successes"] <= row["any_task"] <= row["n"] == 1
+    pairing = [row for row in rows if "task" not in row]
+    fields = {"config", "round", "seed", "alpha", "chosen", "pairs"}
+    fields |= {"precision", "recall", "family_precision"}
+    assert pairing and all(fields <= set(row) for row in pairing)
+    assert [row["alpha"] for row in pairing if row["chosen"]] == [-1.0]
+
+
+CONDITIONS = ("right", "wrong", "none")
+
+
+@pytest.mark.slow
+def test_a_stranger_reads_the_episodes(finished):
+    """With TFDS alone, and what comes is what was asked for."""
+    builder = tfds.builder_from_directory(str(data_of(finished)))
+    sizes = {"demos_train": 10, "demos_validation": 8, "demos_test": 8, "round_1": 20}
+    sizes |= {f"evaluation_{name}": 12 for name in TRAINED}
+    assert {name: split.num_examples for name, split in builder.info.splits.items()} == sizes
+    demos = {e["episode_metadata"]["episode_id"] for e in builder.as_data_source("demos_train")}
+    seen = []
+    for episode in builder.as_data_source("round_1"):
+        meta, steps = episode["episode_metadata"], list(episode["steps"])
+        assert steps[0]["observation"]["image"].shape == (32, 32, 3) and steps[-1]["is_last"]
+        assert meta["demonstration"] in demos and meta["round"] == 1
+        assert meta["policy"] == b"pretrain"
+        seen.append(meta["scene"])
+    assert len(set(seen)) == 20  # every trial has its own arrangement
+
+
+@pytest.mark.slow
+def test_the_conditions_share_their_arrangements(finished):
+    """Each condition and each policy meets the same scenes; only the demonstration differs."""
+    dataset = Dataset(finished / "dataset", 32)
+    demos = {m.episode_id: m.task for m in dataset.read_metadata("demos_test")}
+    scenes = set()
+    for name in TRAINED:
+        metas = list(dataset.read_metadata(f"evaluation_{name}"))
+        parts = [metas[0:4], metas[4:8], metas[8:12]]
+        scenes |= {tuple((m.task, m.scene, m.seed) for m in part) for part in parts}
+        right, wrong, none = parts
+        assert all(demos[m.demonstration] == m.task for m in right)
+        assert all(m.demonstration == "" for m in none)
+        for m in wrong:
+            shown = demos[m.demonstration]
+            assert shown != m.task  # of another task, which this scene affords
+            assert all(name in m.scene for name in shown.split(":")[1:])
+    assert len(scenes) == 1
+
+
+@pytest.mark.slow
+def test_the_same_command_again_does_nothing_again(call, finished):
+    def times():
+        kept = [*finished.glob("stages/*"), *finished.glob("checkpoints/**/*")]
+        kept += [*finished.glob("dataset/**/*.*"), *finished.glob("rows/*"), finished]
+        kept += [finished / "results.jsonl", finished / "metrics.jsonl"]
+        return {p: p.stat().st_mtime_ns for p in kept if p.is_file()}
+
+    before = times()
+    page = finished / "report" / "index.html"
+    made = page.stat().st_mtime_ns
+    code, _, err = call("mili", finished)
+    assert code == 0, err
+    assert times() == before and len(before) > 60
+    assert page.stat().st_mtime_ns > made
+    assert "pretrain" not in err  # no progress bar of a stage
+
+
+# Killed
+
+
+def kill_when(appears, absent, workdir, environment):
+    """Starts the whole run; kills it and all its processes as soon as a file appears."""
+    run = subprocess.Popen(
+        command("mili", workdir),
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        limit = time.monotonic() + 300
+        while not (workdir / appears).exists():
+            assert run.poll() is None, f"ended with {run.returncode} before {appears} was there"
+            assert time.monotonic() < limit, f"{appears} never came"
+            time.sleep(0.005)
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    assert not (workdir / absent).exists(), f"was killed too late: {absent} is there"
+
+
+@pytest.mark.slow
+def test_killed_runs_continue_and_end_the_same(call, finished, environment, tmp_path):
+    """Killed three times, then finished stage by stage with the single binaries."""
+    workdir = tmp_path / "run"
+    shards = "dataset/mili/1.0.0/mili-"
+    for appears, absent in (
+        (shards + "demos_train.array_record-00000", "stages/demos_train.json"),
+        ("checkpoints/pretrain/5.json", "stages/pretrain.json"),
+        (shards + "round_1.array_record-00000", "stages/round_1.json"),
+    ):
+        kill_when(appears, absent, workdir, environment)
+    metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [m["step"] for m in metrics if m["stage"] == "pretrain"] == [20, 40]
+
+    for module, *flags in (
+        ("demos",),
+        ("pretrain",),
+        ("evaluate", "--round=0"),
+        ("collect", "--round=1"),
+        ("label", "--round=1"),
+        ("pair", "--round=1"),
+        ("retrain", "--round=1"),
+        ("evaluate", "--round=1"),
+        ("report",),
+    ):
+        code, _, err = call(module, workdir, *flags)
+        assert code == 0, err
+    assert {p.stem for p in (workdir / "stages").glob("*.json")} == STAGES
+    # SHA-256 of every shard: the episodes are the same to the last bit.
+    sums = [json.loads((data_of(w) / "checksums.json").read_text()) for w in (finished, workdir)]
+    assert sums[0] == sums[1]
+    assert_same_checkpoints(finished, workdir)
+    assert rows_of(workdir) == rows_of(finished)
+    assert (workdir / "report" / "index.html").exists()
+    assert not list(workdir.rglob(".*.tmp"))
+
+
+# Without the oracle
+
+
+def retell(workdir, change):
+    """Writes the dataset of a finished run anew with other metadata; the steps stay."""
+    old = Dataset(workdir / "dataset", 32)
+    episodes = {split: list(old.read(split)) for split in ("demos_train", "round_1")}
+    shutil.rmtree(workdir / "dataset")
+    new = Dataset(workdir / "dataset", 32)
+    for split, listed in episodes.items():
+        for i in range(0, len(listed), 4):
+            told = [
+                dataclasses.replace(e, meta=change(split, n, e.meta))
+                for n, e in enumerate(listed[i : i + 4], start=i)
+            ]
+            new.write_shard(split, i // 4, told)
+        new.commit(split, -(-len(listed) // 4))
+
+
+def told(split, n, meta):
+    """Trials of which every second is useful and says what it achieved."""
+    if split != "round_1":
+        return meta
+    useful = n % 2 == 0
+    achieved = ("press:button_01", f"grasp:mug_0{1 + n % 3}") if useful else ()
+    return dataclasses.replace(meta, useful=useful, success=useful, achieved_tasks=achieved)
+
+
+def blank(split, n, meta):
+    """The same answers of F, but no word of what was achieved, in demonstrations neither."""
+    return dataclasses.replace(told(split, n, meta), success=False, achieved_tasks=())
+
+
+@pytest.mark.slow
+def test_nothing_that_trains_or_pairs_reads_the_oracle(finished, tmp_path):
+    results = []
+    for change in (told, blank):
+        workdir = shutil.copytree(finished, tmp_path / change.__name__)
+        retell(workdir, change)
+        run_again(workdir, "filter_1", "pair_1", "mili_1", "control_1")
+        run = stages.open_run(config(), workdir)
+        with run.workdir:
+            stages.label(run, 1)
+            stages.pair(run, 1)
+            stages.retrain(run, 1)
+            facts = {name: run.workdir.read_manifest(name) for name in ("pair_1", "mili_1")}
+        results.append((workdir, run, facts))
+    (one, run, facts), (other, run_too, facts_too) = results
+    labels = run.dataset.read_labels("round_1")
+    assert labels == run_too.dataset.read_labels("round_1")
+    assert sum(label.useful for label in labels.values()) == 10
+    tables = [(data_of(w) / "pairs_round_1.csv").read_bytes() for w in (one, other)]
+    assert tables[0] == tables[1] and facts["mili_1"]["trials"] == 10
+    assert facts["mili_1"]["pairs"] == facts["pair_1"]["pairs"] >= 40
+    assert facts["pair_1"]["resembles"] == facts_too["pair_1"]["resembles"]
+    losses = [facts["mili_1"], facts_too["mili_1"]]
+    assert losses[0]["last_loss"] == losses[1]["last_loss"]
+    assert_same_checkpoints(one, other)
+    # The pairs made a difference, and so did the blanking, where the oracle may be read.
+    control = json.loads((one / "stages" / "control_1.json").read_text())
+    assert control["last_loss"] != losses[0]["last_loss"]
+    chosen = [next(r for r in rows_of(w) if r.get("chosen")) for w in (one, other)]
+    assert chosen[0]["precision"] == 1 and chosen[1]["precision"] != 1
+
+
+# Wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--config.improve.nonsense=1"], "ConfigError: .*'nonsense'"),
+        (["--config.improve.alpha=2"], r"ConfigError: config\.improve\.alpha = 2\.0 .*-1\.\.1"),
+        (["--config=experiments/configs/none.py"], "ConfigError: .*configs/none.py"),
+        (["--config.seed=7"], r"ConfigError: workdir .*config\.seed = 0, now it is 7"),
+        (["again"], "ConfigError: what is 'again'"),
+    ],
+)
+def test_a_mistaken_command_ends_with_one_line(call, finished, flags, message):
+    code, out, err = call("mili", finished, *flags)
+    assert code == 1 and not out
+    assert re.fullmatch(message + ".*\n", err), err
+
+
+@pytest.mark.slow
+def test_a_stage_out_of_order_says_what_is_missing(call, tmp_path):
+    code, _, err = call("collect", tmp_path / "run", "--round=1")
+    assert code == 1
+    assert re.fullmatch("DataError: .*stages/pretrain.json is missing: the stage .*\n", err)
+
+
+@pytest.mark.slow
+def test_a_full_disk_names_the_shard_and_leaves_nothing_half_written(call, tmp_path):
+    def few_bytes():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    code, _, err = call("demos", tmp_path / "run", preexec_fn=few_bytes)
+    assert code == 1
+    last = err.strip().splitlines()[-1]
+    assert re.match(r"DataError: .*mili-demos_train\.array_record-0000\d could not be", last), err
+    assert not shards_of(tmp_path / "run", "demos_train")
+    assert not list((tmp_path / "run").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("data.image_size", 50, r"config\.data\.image_size = 50 .*multiple of 4"),
+        ("data.tasks", 521, r"config\.data\.tasks = 521 .*1\.\.520"),
+        ("improve.alpha", -1.5, r"config\.improve\.alpha = -1\.5"),
+        ("policy.head", "none", r"config\.policy\.head = 'none' .*anchored_mixture"),
+        ("train.contrastive", "x", r"config\.train\.contrastive = 'x' .*hinge"),
+        ("evaluate.conditions", ("wrong",), r"config\.evaluate\.conditions.*right first"),
+    ],
+)
+def test_a_configuration_is_checked_before_anything_is_written(field, value, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        stages.open_run(config(**{field: value}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_missing_and_mistyped_fields_are_named(tmp_path):
+    for change, message in (
+        (lambda c: c["improve"].update(alfa=0.9), r"config\.improve\.alfa is unknown.*alpha"),
+        (lambda c: c["train"].pop("steps"), r"config\.train\.steps is missing"),
+        (lambda c: c.pop("machine"), r"missing \['machine'\]"),
+        (lambda c: c["train"].update(steps=True), r"config\.train\.steps = True must be int"),
+    ):
+        given = config().to_dict()
+        change(given)
+        with pytest.raises(ConfigError, match=message):
+            stages.open_run(ConfigDict(given), tmp_path / "run")
+
+
+def test_rounds_that_the_configuration_has_not(tmp_path):
+    run = stages.open_run(config(), tmp_path / "run")
+    with run.workdir:
+        for stage in (stages.collect, stages.label, stages.pair, stages.retrain):
+            for number in (0, 2):
+                with pytest.raises(ConfigError, match=f"no round {number}.*rounds = 1"):
+                    stage(run, number)
+        with pytest.raises(ConfigError, match="no round 2"):
+            stages.evaluate(run, 2)
+    assert stages.start_of(config(**{"improve.rounds": 3}), 3) == "mili_2"
+    one, without = config(), config(**{"improve.control": False})
+    assert stages.policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
+    assert stages.policies(without, 1) == {"mili_1": "mili"}
+
+
+def test_folders_that_are_no_workdir(tmp_path):
+    foreign = tmp_path / "thesis"
+    foreign.mkdir()
+    (foreign / "chapter.tex").write_text("x")
+    with pytest.raises(ConfigError, match=r"thesis is not empty and has no manifest\.json"):
+        stages.open_run(config(), foreign)
+    with pytest.raises(DataError, match=r"chapter\.tex could not be opened"):
+        stages.open_run(config(), foreign / "chapter.tex")
+    assert (foreign / "chapter.tex").read_text() == "x"
+
+
+@pytest.mark.slow
+def test_a_truncated_manifest_is_named(copy):
+    for name in ("stages/pretrain.json", "manifest.json"):
+        path = copy / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DataError, match=f"{name} is damaged"):
+            run = stages.open_run(config(), copy)
+            with run.workdir:
+                stages.pretrain(run)
+        path.write_bytes(whole)
+
+
+@pytest.mark.slow
+def test_a_dataset_of_another_image_size_is_refused(finished, tmp_path):
+    stages.open_run(config(**{"data.image_size": 64}), tmp_path / "run").workdir.close()
+    shutil.copytree(finished / "dataset", tmp_path / "run" / "dataset")
+    for _ in range(2):  # a refusal does not keep the folder locked
+        with pytest.raises(DataError, match=r"dataset.* holds images 32x32, but image_size 64"):
+            stages.open_run(config(**{"data.image_size": 64}), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_gone_is_missed(copy):
+    shutil.rmtree(copy / "checkpoints" / "pretrain" / "40")
+    run = stages.open_run(config(), copy)
+    with run.workdir:
+        run_again(copy, "pair_1")
+        # The one before it is not what the stage ended with.
+        with pytest.raises(DataError, match="pretrain"):
+            stages.pair(run, 1)
+        (copy / "checkpoints" / "pretrain" / "40.json").unlink()
+        with pytest.raises(DataError, match=r"pretrain/40\.json.*'pretrain', is missing"):
+            stages.pretrain(run)
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_in_a_shard_is_found_before_training(copy):
+    shard = shards_of(copy, "demos_train")[1]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 4
+    shard.write_bytes(content)
+    run_again(copy, "pretrain")
+    run = stages.open_run(config(), copy)
+    with run.workdir, pytest.raises(DataError, match=f"{shard.name} is damaged: its SHA-256"):
+        stages.pretrain(run)
+
+
+def test_tasks_that_the_benchmark_has_not():
+    with pytest.raises(SimulationError, match=r"'press:doorbell'.*no object 'doorbell'"):
+        KitchenEnv(task="press:doorbell")
+    with pytest.raises(SimulationError, match="unknown task family 'juggle'"):
+        KitchenEnv(task="juggle:mug_01")
+
+
+# The README
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "snippet",
+    re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL),
+    ids=lambda code: code.splitlines()[0][:40],
+)
+def test_the_snippets_of_the_readme_run(snippet, finished, environment):
+    code = snippet.replace("runs/quick", str(finished)).replace("mili.py:quick", "mili.py:test")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
