@@ -27,8 +27,9 @@ class Pool:
     """All frames of N episodes, one after another in flat arrays (F frames in all).
 
     image uint8 [F,H,W,3]; pose, action float32 [F,7]; start, length int64 [N] (an episode's first
-    frame and number of steps); ids: episode ids; task int64 [N]: index into `tasks` of the
-    demonstrated task, -1 for trials; family int64 [N]: index into FAMILIES, -1 for trials.
+    frame and number of steps); focus float32 [N,2,2] m and touch int64 [N] (see `find_focus`);
+    ids: episode ids; task int64 [N]: index into `tasks` of the demonstrated task, -1 for trials;
+    family int64 [N]: index into FAMILIES, -1 for trials.
     """
 
     image: np.ndarray
@@ -36,6 +37,8 @@ class Pool:
     action: np.ndarray
     start: np.ndarray
     length: np.ndarray
+    focus: np.ndarray
+    touch: np.ndarray
     ids: tuple[str, ...]
     task: np.ndarray
     family: np.ndarray
@@ -77,6 +80,8 @@ class Batch(NamedTuple):
     pose: np.ndarray  # float32 [B,P,7]
     action: np.ndarray  # float32 [B,P,7]
     task: np.ndarray  # int32 [B], equal for equal tasks; a different negative for each trial pair
+    focus: np.ndarray  # float32 [B,2,2] m, what episode m acts on and what it moves it to
+    focus_seen: np.ndarray  # bool [B,P,2], whether that is still there at each policy step
     contrastive: np.ndarray  # bool [B], False for pairs of trials: their task is not known
 
 
@@ -112,7 +117,10 @@ def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
     tasks = tuple(sorted({name for name in names if name is not None}))
     number = {name: index for index, name in enumerate(tasks)}
     family = {name: FAMILIES.index(Task.parse(name).family) for name in tasks}
+    found = [find_focus(pose) for pose in poses]
     pool = Pool(
+        focus=np.stack([focus for focus, _ in found]),
+        touch=np.array([touch for _, touch in found], np.int64),
         image=np.concatenate(images),
         pose=np.concatenate(poses),
         action=np.concatenate(actions),
@@ -146,6 +154,8 @@ def concatenate(pools: Sequence[Pool]) -> Pool:
         task.append(renumbered[pool.task])
     length = np.concatenate([pool.length for pool in pools])
     joined = Pool(
+        focus=np.concatenate([pool.focus for pool in pools]),
+        touch=np.concatenate([pool.touch for pool in pools]),
         image=np.concatenate([pool.image for pool in pools]),
         pose=np.concatenate([pool.pose for pool in pools]),
         action=np.concatenate([pool.action for pool in pools]),
@@ -223,6 +233,42 @@ def spread(length: np.ndarray | int, count: int) -> np.ndarray:
         return last
     place = np.arange(count, dtype=np.int64)
     return (2 * place * last + (count - 1)) // (2 * (count - 1))
+
+
+TOUCH_Z = 0.09  # m: a tool that stops going down below this height touches something
+LOW_Z, MOVED = 0.05, 0.04  # m: a tool that ends below this height, and so far away, has pushed
+AHEAD_START, AHEAD_END = 0.085, 0.14  # m from a pushing tool to what it pushes, and to its goal
+
+
+def find_focus(pose: np.ndarray) -> tuple[np.ndarray, int]:
+    """What an episode acts on and where to, told from the tool's own path in hindsight.
+
+    The first thing acted on lies where the tool first stops going down; the second where the
+    episode ends. A tool that ends low, away from there, pushed something: then both lie ahead of
+    it. Nobody labels this, so it serves trials as well as demonstrations.
+
+    Args:
+      pose: float32 [T,7].
+
+    Returns float32 [2,2] m and the step of the first touch.
+    """
+    z = pose[:, 2]
+    stops = (z[:-1] < TOUCH_Z) & (z[1:] > z[:-1] - 0.004)
+    touch = int(np.argmax(stops)) if stops.any() else len(pose) - 1
+    start, end = pose[touch, :2], pose[-1, :2]
+    way = end - start
+    length = float(np.hypot(*way))
+    if length > MOVED and z[-1] < LOW_Z:
+        way = way / length
+        start, end = start + AHEAD_START * way, end + AHEAD_END * way
+    return np.stack([start, end]).astype(np.float32), touch
+
+
+def _focus_seen(pool: Pool, episodes: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """bool [B,P,2]: the first focus until it is touched; the second all along if it is another."""
+    before = steps - pool.start[episodes][:, None] <= pool.touch[episodes][:, None]
+    apart = np.hypot(*np.moveaxis(pool.focus[episodes, 0] - pool.focus[episodes, 1], -1, 0)) > 0.05
+    return np.stack([before, before | apart[:, None]], -1)
 
 
 def demo_inputs(
@@ -307,6 +353,8 @@ def sample_batch(
         image=pool.image[steps],
         pose=pool.pose[steps],
         action=pool.action[steps],
+        focus=pool.focus[chosen[:, 0]],
+        focus_seen=_focus_seen(pool, chosen[:, 0], steps),
         task=task.astype(np.int32),
         contrastive=contrastive,
     )

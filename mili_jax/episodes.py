@@ -472,7 +472,11 @@ class Dataset:
         ]
         metadata = dataclasses.asdict(meta) | {"achieved_tasks": list(meta.achieved_tasks)}
         example = self._features.encode_example({"steps": steps, "episode_metadata": metadata})
-        return self._serializer.serialize_example(example)
+        record = self._serializer.serialize_example(example)
+        # The fields of a record are a map, whose order differs between processes; equal episodes
+        # must be equal bytes.
+        proto = tf_example_pb2.Example.FromString(record)
+        return bytes(proto.SerializeToString(deterministic=True))
 
     def _decode(self, path: Path, record: bytes) -> Episode:
         # TFDS decodes step by step, which is ten times slower than taking the fields whole.

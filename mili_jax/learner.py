@@ -3,6 +3,7 @@
 A batch is a NamedTuple of arrays with these fields (`mili_jax.data.Batch`):
   demo_image uint8 [B,2,M,H,W,3], demo_pose float32 [B,2,K,7]: two episodes of one task per row
   image uint8 [B,P,H,W,3], pose float32 [B,P,7], action float32 [B,P,7]: steps of member 0
+  focus float32 [B,2,2], focus_seen bool [B,P,2]: what member 0 acted on, in hindsight
   task int32 [B], contrastive bool [B]: whether the row takes part in the contrastive loss
 The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
 """
@@ -39,16 +40,17 @@ class Hyper:
     """
 
     steps: int = 3000
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     warmup: int = 100  # steps of linear warm-up, before a cosine decay to a hundredth
     weight_decay: float = 1e-4
     clip: float = 5.0  # global gradient norm
-    ema: float = 0.998  # decay of the averaged parameters that act and embed; 0: no averaging
+    ema: float = 0.99  # decay of the averaged parameters that act and embed; 0: no averaging
     condition: bool = True
     contrastive: str = "supervised"  # a key of CONTRASTIVE; "hinge" is the paper's
     contrastive_weight: float = 1.0  # 1 in eq. 3
     beta: float = 1.0  # margin of the hinge, squared distance
     temperature: float = 0.1  # of the supervised loss
+    focus_weight: float = 0.3  # of pointing at what the episode acted on, in hindsight
     auxiliary_weight: float = 1.0  # of the embedding's own loss (reading the gripper's pose)
     demo_dropout: float = 0.05  # share of rows whose policy gets no demonstration
     policy_to_embedding_scale: float = 1.0  # of the policy's gradient through z; 0 stops it
@@ -67,7 +69,9 @@ class Hyper:
         need(self.contrastive in CONTRASTIVE, "contrastive", f"one of {sorted(CONTRASTIVE)}")
         for field in ("steps", "learning_rate", "clip", "temperature"):
             need(getattr(self, field) > 0, field, "positive")
-        for field in ("warmup", "weight_decay", "contrastive_weight", "beta", "auxiliary_weight"):
+        for field in ("warmup", "weight_decay", "contrastive_weight", "beta"):
+            need(getattr(self, field) >= 0, field, "at least 0")
+        for field in ("focus_weight", "auxiliary_weight"):
             need(getattr(self, field) >= 0, field, "at least 0")
         for field in ("shift", "brightness", "contrast", "pose_noise"):
             need(getattr(self, field) >= 0, field, "at least 0")
@@ -192,6 +196,8 @@ def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> Any:
         image=zero[:, m : m + p],
         pose=transform_pose(batch.pose, *mine),
         action=transform_pose(batch.action, *mine),
+        focus=jnp.einsum("bij,bkj->bki", jnp.asarray(DIHEDRAL)[elements[:, 0]], batch.focus)
+        + metres[:, :1],
     )
 
 
@@ -236,6 +242,15 @@ def loss_fn(
             density.log_prob(action), contrastive, hyper.contrastive_weight
         )
         loss = loss + hyper.auxiliary_weight * auxiliary.mean()
+        if isinstance(density, nets.Mixture) and density.attention is not None:
+            shape = maps.shape[1:3]
+            pointing = losses.pointing(
+                density.attention[:, :2],
+                jnp.repeat(policy.camera.share(batch.focus, *shape), p, 0),
+                batch.focus_seen.reshape(b * p, 2),
+            )
+            loss = loss + hyper.focus_weight * pointing
+            metrics["pointing"] = pointing
         metrics = {**details, **metrics, "auxiliary": auxiliary.mean()}
         metrics |= losses.neighbours(jax.lax.stop_gradient(embedding), task, mask)
     # One step of each row: seeking the mode of all would take a tenth of the train step.

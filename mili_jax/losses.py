@@ -84,6 +84,14 @@ def supervised_contrastive(
     return loss, {"contrastive": loss}
 
 
+def pointing(log_attention: Array, target: Array, seen: Array) -> Array:
+    """Cross-entropy of attention to cells [n,A,G] against where it should be [n,A,G].
+
+    Means over the entries that `seen` bool [n,A] marks; 0 if there is none.
+    """
+    return _mean(-jnp.sum(target * log_attention, -1), seen)
+
+
 def complete(
     log_prob: Array, contrastive_loss: Array, weight: float = 1.0
 ) -> tuple[Array, Metrics]:

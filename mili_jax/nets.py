@@ -32,9 +32,9 @@ Array = jax.Array
 STRIDE = 4  # pixels per cell of the feature map
 UNIT = 0.05  # m; lengths enter and leave the networks in this unit so that they are of order one
 REACH = 0.08  # m; how far a component's mean may lie from its anchor, about two cells at 64 px
-XY_FLOOR, Z_FLOOR, FINGER_FLOOR = 0.008, 0.008, 0.1  # m, m, 1; smallest standard deviations
+XY_FLOOR, Z_FLOOR, FINGER_FLOOR = 0.012, 0.012, 0.15  # m, m, 1; smallest standard deviations
 TILT_SIGMA = 0.05  # rad; fixed standard deviation of roll and pitch, which hardly vary
-MAX_CONCENTRATION = 100.0  # of 2 * yaw; a standard deviation of 0.05 rad in yaw
+MAX_CONCENTRATION = 20.0  # of 2 * yaw; a standard deviation of 0.05 rad in yaw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +65,10 @@ class Camera:
         uv is (-1, -1) at the lower left corner of the picture and (1, 1) at the upper right one.
         """
         return self.on_table(xyz) / self.view
+
+    def share(self, place: Array, h: int, w: int) -> Array:
+        """Bilinear shares of places on the table among the cells: [...,2] m -> [...,h*w]."""
+        return bilinear_weights(place / self.view, h, w, offsets=False)[..., 0, :]
 
     def cells(self, h: int, w: int) -> np.ndarray:
         """The places on the table of the centres of h * w cells, row by row: [h*w, 2] metres."""
@@ -269,7 +273,11 @@ def _track(pose: Array) -> Array:
 
 
 class _Pooled(nn.Module):
-    """Features around the gripper's place at each time, in the first, current and last frame."""
+    """Features around the gripper's place at each time, and ahead of it, in the first, current and
+    last frame.
+
+    Ahead is where the gripper is moving: what is pushed, and what it is pushed to, lie there.
+    """
 
     camera: Camera
     size: int
@@ -279,7 +287,13 @@ class _Pooled(nn.Module):
     def __call__(self, maps: Array, pose: Array) -> Array:
         n, m, h, w, c = maps.shape
         k = pose.shape[1]
-        weights = bilinear_weights(self.camera.project(pose), h, w, offsets=True)
+        around = bilinear_weights(self.camera.project(pose), h, w, offsets=True)
+        step = jnp.concatenate([pose[:, 1:2], pose[:, 2:], pose[:, -1:]], 1)[..., :2]
+        step = step - jnp.concatenate([pose[:, :1], pose[:, :-1]], 1)[..., :2]
+        step = step * jax.lax.rsqrt(jnp.sum(jnp.square(step), -1, keepdims=True) + 0.01**2)
+        there = pose[:, :, None, :2] + step[:, :, None] * AHEAD[:, None]
+        ahead = bilinear_weights(there / self.camera.view, h, w, offsets=False)
+        weights = jnp.concatenate([around, ahead[:, :, :, 0]], 2)
         flat = rms_norm(maps).reshape(n, m, h * w, c)
         ends = jnp.einsum("nksg,nfgc->nkfsc", weights, flat[:, np.array([0, m - 1])])
         samples = [ends[:, :, 0], ends[:, :, 1]]
@@ -288,7 +302,7 @@ class _Pooled(nn.Module):
             now = jnp.einsum("nksg,nkgc->nksc", weights, flat[:, _frames_at(m, k)])
             samples.insert(1, now)
         per_frame = [
-            nn.Dense(self.width, name=f"frame{i}")(s.reshape(n, k, 9 * c))
+            nn.Dense(self.width, name=f"frame{i}")(s.reshape(n, k, -1))
             for i, s in enumerate(samples)
         ]
         track = nn.Dense(self.width, name="track")(_track(pose))
@@ -432,6 +446,7 @@ class Mixture:
     xy_sigma: Array
     z_sigma: Array
     finger_sigma: Array
+    attention: Array | None = None  # log attention to every cell [n,places,G], where there is one
 
     def _log_place(self, x: Array, y: Array, z: Array, finger: Array) -> Array:
         """Per component, log weight plus log density of everything but the angles."""
@@ -475,7 +490,7 @@ class Mixture:
             jnp.take_along_axis(a, strongest, 1)[..., None]
             for a in (self.xy[..., 0], self.xy[..., 1], self.z, self.finger)
         ]
-        spread = jax.tree.map(lambda a: a[:, None], self)
+        spread = jax.tree.map(lambda a: a[:, None], dataclasses.replace(self, attention=None))
         density = jax.nn.logsumexp(spread._log_place(*candidates), -1)
         best = jnp.take_along_axis(strongest, density.argmax(-1)[:, None], 1)[:, 0]
         return self._means(best)
@@ -496,6 +511,13 @@ class Mixture:
         return jnp.concatenate([shaken[:, :5], yaw[:, None], finger], -1)
 
 
+HEIGHTS = np.arange(0.0, 0.2, 0.0125)  # m, centres of tiles
+FINGERS = np.arange(0.0, 1.01, 0.1)  # of the opening
+DISTANCES = np.array([0.0, 0.01, 0.02, 0.03, 0.045, 0.065, 0.09])  # m
+PARTNER = np.array([1, 0, 3, 2])  # attended places come in pairs
+LIFTED_Z = 0.17  # m, height of a label that stays where the gripper is
+BESIDE = 0.07  # m between an attended place and the tool that pushes it
+AHEAD = np.array([0.05, 0.085, 0.12, 0.155])  # m ahead of the gripper
 RAW = 10  # network outputs per mixture component
 
 
@@ -588,12 +610,16 @@ class Binned:
 # Policy heads: (maps [n,h,w,C], pose [n,7], z [n,Z]) -> Density.
 
 
+def _tiles(value: Array, centres: np.ndarray, width: float) -> Array:
+    """Gaussian bumps, [...] -> [..., len(centres)]: a sharp decision on a length becomes linear."""
+    return jnp.exp(-0.5 * jnp.square((value[..., None] - centres) / width))
+
+
 def _pose_features(camera: Camera, pose: Array) -> Array:
     place = jnp.concatenate([pose[..., :2], camera.on_table(pose)], -1) / camera.view
-    height = (pose[..., 2:3] - 0.1) / UNIT
-    return jnp.concatenate(
-        [place, height, pose[..., 3:5], yaw_features(pose[..., 5]), pose[..., 6:7] * 2 - 1], -1
-    )
+    rest = [(pose[..., 2:3] - 0.1) / UNIT, pose[..., 3:5], pose[..., 6:7] * 2 - 1]
+    tiles = [_tiles(pose[..., 2], HEIGHTS, 0.01), _tiles(pose[..., 6], FINGERS, 0.07)]
+    return jnp.concatenate([place, *rest, yaw_features(pose[..., 5]), *tiles], -1)
 
 
 class AnchoredMixture(nn.Module):
@@ -601,8 +627,9 @@ class AnchoredMixture(nn.Module):
 
     The demonstration asks `places` questions: each is a query compared with every cell, and its
     soft-argmax is an attended place. A cell knows its similarities, its offset from the gripper and
-    from the attended places, and the demonstration; the gripper's own place and the attended places
-    are anchors of further components.
+    from the attended places, and the demonstration. Further components are anchored at the
+    attended places, for every ordered pair of them where a tool stands that moves the one towards
+    the other and where that ends, and at the gripper's own place for lifting.
     """
 
     camera: Camera
@@ -620,7 +647,8 @@ class AnchoredMixture(nn.Module):
         query = rms_norm(query.reshape(n, self.places, c))
         scale = self.param("sharpness", nn.initializers.constant(math.log(8)), (self.places,))
         similarity = jnp.einsum("ngc,npc->ngp", cells, query) * (jnp.exp(scale) / c)
-        attention = jax.nn.softmax(similarity, 1)
+        log_attention = jax.nn.log_softmax(similarity, 1)
+        attention = jnp.exp(log_attention)
         place = jnp.einsum("ngp,gc->npc", attention, anchors)
         seen = jnp.einsum("ngp,ngc->npc", attention, cells)
 
@@ -631,10 +659,20 @@ class AnchoredMixture(nn.Module):
         points = jnp.concatenate([gripper, place], 1)
         point_cells = jnp.concatenate([under, seen], 1)
 
-        offsets = (place - gripper).reshape(n, -1) / UNIT
-        known = [_pose_features(self.camera, pose), z, offsets, point_cells.reshape(n, -1)]
-        context = nn.relu(nn.Dense(2 * self.width)(jnp.concatenate(known, -1)))
-        context = nn.relu(nn.Dense(self.width)(context))
+        way = place[:, PARTNER] - place
+        way = way * jax.lax.rsqrt(jnp.sum(jnp.square(way), -1, keepdims=True) + 1e-4)
+        beside = jnp.concatenate([place - BESIDE * way, place[:, PARTNER] - BESIDE * way], 1)
+        x, y = way[..., 0], way[..., 1]
+        heading = jnp.stack([2 * x * y, jnp.square(x) - jnp.square(y)], -1)  # of twice the angle
+        heading = jnp.concatenate([heading, heading], 1)
+
+        goals = jnp.concatenate([place, beside], 1)
+        apart = goals - pose[:, None, :2]
+        distance = jnp.sqrt(jnp.sum(jnp.square(apart), -1) + 1e-8)
+        known = [apart / UNIT, _tiles(distance, DISTANCES, 0.01), heading, point_cells]
+        known = [_pose_features(self.camera, pose), z, *(x.reshape(n, -1) for x in known)]
+        context = nn.relu(nn.Dense(4 * self.width)(jnp.concatenate(known, -1)))
+        context = nn.relu(nn.Dense(2 * self.width)(context))
 
         small = nn.initializers.normal(0.02)
         lecun, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
@@ -645,36 +683,73 @@ class AnchoredMixture(nn.Module):
         local = self.param("local", lecun, (4 * self.places + 3, self.width))
         hidden = self.param("hidden", lecun, (self.width, self.width))
         hidden_bias = self.param("hidden_bias", zeros, (self.width,))
+        # Where a component lies follows from the picture and the demonstration alone. Told where
+        # the gripper is, a policy would propose that place: on the way down it is always nearly
+        # right, and it never brings the gripper there.
+        half = self.width // 2
+        aim_shift = nn.Dense(half, name="aim_shift")(z)
+        aim_cell = self.param("aim_cell", lecun, (c, half))
+        aim_local = self.param("aim_local", lecun, (4 * self.places, half))
+        aim_out = self.param("aim", small, (half, 2))
         out = self.param("component", small, (self.width, RAW))
         out_bias = self.param("component_bias", zeros, (RAW,))
 
         def components(
-            cells: Array, similarity: Array, points: Array, gain: Array, shift: Array
+            cells: Array, similarity: Array, points: Array, gain: Array, shift: Array, aim: Array
         ) -> Array:
             # Planes of [n,G,points] rather than an axis of two: the compiler vectorises the last.
             dx = anchors[:, None, 0] - points[:, None, :, 0]
             dy = anchors[:, None, 1] - points[:, None, :, 1]
             near = jnp.exp((jnp.square(dx) + jnp.square(dy)) / (-2 * 0.03**2))
             bounded = [2 * d / (0.1 + jnp.abs(d)) for d in (dx, dy)]
+            # Without the first point, the gripper.
+            still = [similarity, near[..., 1:], *(b[..., 1:] for b in bounded)]
+            view = jnp.concatenate(still, -1).reshape(-1, 4 * self.places)
+            a = (cells.reshape(-1, c) @ aim_cell + view @ aim_local).reshape(-1, h * w, half)
+            a = nn.relu(a + aim[:, None]).reshape(-1, half) @ aim_out
             features = jnp.concatenate([similarity, near, *bounded], -1)
             features = features.reshape(-1, 4 * self.places + 3)
             x = (cells.reshape(-1, c) @ cell).reshape(-1, h * w, self.width)
             x = x * (1 + gain[:, None]) + shift[:, None] + position
             x = nn.relu(x.reshape(-1, self.width) + features @ local)
             x = nn.relu(x @ hidden + hidden_bias)
-            return (x @ out + out_bias).reshape(-1, h * w, RAW)
+            x = x @ out + out_bias
+            x = jnp.concatenate([x[:, :1], a, x[:, 3:]], -1)
+            return x.reshape(-1, h * w, RAW)
 
-        raw = in_chunks(components, h * w, cells, similarity, points, gain, shift)
+        raw = in_chunks(components, h * w, cells, similarity, points, gain, shift, aim_shift)
+        # What is asked for is proposed, without a detour through the layers above.
+        halves = nn.initializers.constant(0.5)
+        asked = nn.Dense(self.places, bias_init=halves, name="asked")(context)
+        raw = raw.at[..., 0].add(jnp.einsum("ngp,np->ng", similarity, asked))
 
-        y = nn.Dense(self.width, name="point")(point_cells)
-        y = y + nn.Dense((1 + self.places) * self.width, name="which")(context).reshape(y.shape)
-        y = nn.Dense(RAW, kernel_init=small, name="extra")(nn.relu(y))
+        extra = 3 * self.places
+        looks = jnp.concatenate([seen, seen, seen[:, PARTNER]], 1)
+        heading = jnp.concatenate([jnp.zeros_like(heading[:, : self.places]), heading], 1)
+        goal_z = jnp.broadcast_to(z[:, None], (n, extra, z.shape[-1]))
+        about = jnp.concatenate([looks, heading], -1)
+        y = nn.Dense(extra * self.width, name="goal")(context).reshape(n, extra, self.width)
+        y = nn.relu(y + nn.Dense(self.width, name="goal_look")(about))
+        y = nn.Dense(RAW, kernel_init=small, name="goal_component")(y)
+        a = nn.relu(nn.Dense(self.width, name="goal_aim")(jnp.concatenate([about, goal_z], -1)))
+        a = nn.Dense(2, kernel_init=small, name="goal_aim_out")(a)
+        y = jnp.concatenate([y[..., :1], a, y[..., 3:]], -1)
+        # Fingers that push stand across the way.
+        across = nn.Dense(extra, kernel_init=small, name="across")(context)[..., None]
+        y = y.at[..., 4:6].add(-across * heading)
 
-        raw = jnp.concatenate([raw, y], 1)
-        own = jnp.concatenate([pose[:, None, :2], place], 1)
+        # What has been lifted is carried up from wherever it was taken, which no cell shows. The
+        # component is sharp at that height, or it would explain labels on the way down as well.
+        stay = nn.Dense(RAW, kernel_init=small, name="stay")(context)[:, None]
+        stay = stay.at[..., 1:3].set(0).at[..., 3].set((LIFTED_Z - 0.1) / UNIT)
+        stay = stay.at[..., 7:9].set(-20.0)
+
+        raw = jnp.concatenate([raw, y, stay], 1)
+        own = jnp.concatenate([goals, pose[:, None, :2]], 1)
         anchor = jnp.concatenate([jnp.broadcast_to(anchors, (n, *anchors.shape)), own], 1)
         tilt = nn.Dense(2, kernel_init=nn.initializers.zeros, name="tilt")(context)
-        return _mixture(raw, anchor + REACH * jnp.tanh(raw[..., 1:3]), tilt)
+        mixture = _mixture(raw, anchor + REACH * jnp.tanh(raw[..., 1:3]), tilt)
+        return dataclasses.replace(mixture, attention=log_attention.swapaxes(1, 2))
 
 
 class _Summary(nn.Module):

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from mili_jax import data, filters, learner, nets, pairing, report, statistics
-from mili_jax.episodes import Dataset
+from mili_jax.episodes import Dataset, read_lines
 from mili_jax.sim import rollout, scenes, tasks
 from mili_jax.sim.env import KitchenEnv, object_pool
 from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
@@ -678,7 +678,7 @@ def arrangements(config: ConfigDict) -> list[Arrangement]:
 def evaluate(run: Run, number: int) -> None:
     """Stages: one-shot success on held-out objects of every policy of a round (0: pre-training).
 
-    Every policy is given the right, a wrong and no demonstration.
+    Every policy is given the right, a wrong and no demonstration, the control the right one alone.
     """
     for name, method in policies(run.config, number).items():
         _evaluate(run, name, method, number)
@@ -701,7 +701,9 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     table = {m.episode_id: row for m, row in zip(metas, z, strict=True)}
     maker = MakeActor(run.policy, params, table)
     player = functools.partial(rollout.Player, maker, config.data.image_size)
-    conditions = config.evaluate.conditions if method != "bc" else ("none",)
+    conditions = config.evaluate.conditions
+    if name.startswith("control"):
+        conditions = conditions[:1]  # it stands beside the loop's policy, right demonstration only
     trials = [
         rollout.Trial(
             episode_id=f"{name}-{condition}-{a.task.id}-{a.index}",
@@ -846,3 +848,24 @@ def _films(run: Run, name: str) -> list[dict[str, Any]]:
     finally:
         env.close()
     return films
+
+
+def write_figures(rows: Path, out: Path) -> list[Path]:
+    """Draws the figures of a run, `bars.png` and `alpha.png`, from its result rows alone.
+
+    Args:
+      rows: a `results.jsonl`.
+      out: the folder to write to.
+
+    Raises DataError naming the file if it is missing or damaged.
+    """
+    read = [row for _, row in read_lines(rows)]
+    successes = [row for row in read if "task" in row]
+    pairs = [row for row in read if "alpha" in row]
+    if not successes:
+        raise DataError(f"{rows} holds no result rows; give the results.jsonl of a finished run")
+    out.mkdir(parents=True, exist_ok=True)
+    written = [report.save_figure(report.bars_figure(successes), out / "bars.png")]
+    if pairs:
+        written.append(report.save_figure(report.alpha_figure(pairs), out / "alpha.png"))
+    return written

@@ -400,3 +400,31 @@ def test_prefetch_keeps_the_order_raises_in_place_and_ends_its_thread(pool, grou
     early.close()
     assert threading.active_count() == alive
     assert list(data.prefetch(make, 5, 5)) == []
+
+
+def path(*points: tuple[float, float, float]) -> np.ndarray:
+    """A tool's path through x, y, z points (m), one step each."""
+    pose = np.zeros((len(points), 7), np.float32)
+    pose[:, :3] = points
+    return pose
+
+
+def test_focus_of_a_carried_object_is_where_the_tool_went_down_and_where_it_ended():
+    down, up, over = (0.1, 0.05, 0.03), (0.1, 0.05, 0.17), (-0.1, 0.0, 0.17)
+    focus, touch = data.find_focus(path((0, 0, 0.2), (0.1, 0.05, 0.13), down, down, up, over))
+    assert touch == 2
+    np.testing.assert_allclose(focus, [[0.1, 0.05], [-0.1, 0.0]], atol=1e-6)
+
+
+def test_focus_of_a_push_lies_ahead_of_the_tool():
+    low, end = (0.0, -0.1, 0.018), (0.0, 0.1, 0.018)
+    focus, touch = data.find_focus(path((0, -0.1, 0.13), low, low, (0, 0, 0.018), end))
+    assert touch == 1
+    expected = [[0, -0.1 + data.AHEAD_START], [0, 0.1 + data.AHEAD_END]]
+    np.testing.assert_allclose(focus, expected, atol=1e-6)
+
+
+def test_focus_of_a_path_that_never_touches_is_its_end():
+    focus, touch = data.find_focus(path((0, 0, 0.2), (0.1, 0, 0.2), (0.2, 0.1, 0.2)))
+    assert touch == 2
+    np.testing.assert_allclose(focus, [[0.2, 0.1], [0.2, 0.1]], atol=1e-6)

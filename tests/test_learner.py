@@ -53,7 +53,9 @@ def squares(seed: int, b: int = 16, p: int = 4, k: int = 4) -> Batch:
             pose[row, :, :2] = rng.uniform(-0.2, 0.2, (p, 2))
             action[row, :, :2] = place
     task = task.astype(np.int32)
-    return Batch(demo_image, demo_pose, image, pose, action, task, np.ones(b, bool))
+    focus = action[:, [0, 0], :2]
+    seen, all_rows = np.ones((b, p, 2), bool), np.ones(b, bool)
+    return Batch(demo_image, demo_pose, image, pose, action, task, focus, seen, all_rows)
 
 
 def bright_place(image: np.ndarray) -> np.ndarray:

@@ -119,3 +119,17 @@ def test_neighbours_hand_worked(wrap) -> None:
     apart = [(0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4), (2, 3), (3, 4)]
     expected = sum(c(i, j) for i, j in apart) / len(apart)
     assert float(metrics["other_cosine"]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_pointing_is_the_cross_entropy_of_what_is_seen():
+    probability = np.array([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]], np.float32)
+    target = np.array([[[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]], np.float32)
+    first = -(0.5 * np.log(0.5) + 0.5 * np.log(0.25))
+    second = -np.log(0.8)
+    for seen, expected in (
+        ([[True, False]], first),
+        ([[True, True]], (first + second) / 2),
+        ([[False, False]], 0.0),
+    ):
+        got = losses.pointing(jnp.log(probability), jnp.asarray(target), jnp.asarray(seen))
+        assert abs(float(got) - expected) < 1e-6

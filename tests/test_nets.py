@@ -337,3 +337,11 @@ def test_unknown_names_are_refused() -> None:
     for field in ("embedding", "head"):
         with pytest.raises(ConfigError, match=f"Policy.{field}"):
             nets.init(nets.Policy(**{field: "nonsense"}), jax.random.key(0), image_size=32)
+
+
+def test_the_shares_of_a_place_among_the_cells_point_back_at_it():
+    camera = nets.Camera()
+    places = np.random.default_rng(0).uniform(-0.2, 0.2, (20, 2)).astype(np.float32)
+    share = np.asarray(camera.share(jnp.asarray(places), 16, 16))
+    np.testing.assert_allclose(share.sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(share @ camera.cells(16, 16), places, atol=1e-4)

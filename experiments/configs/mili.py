@@ -33,15 +33,15 @@ def get_config(name: str = "quick") -> ConfigDict:
     )
     config.policy.embedding_size = 32
     config.policy.channels = 32
-    config.policy.blocks = 3
+    config.policy.blocks = 2
     config.policy.frames = 2  # encoded frames of a demonstration: 2 = first and last
     config.policy.places = 12  # poses along a demonstration
 
     config.train = ConfigDict()
     config.train.steps = 2000
-    config.train.batch = 32  # pairs of episodes
+    config.train.batch = 24  # pairs of episodes
     config.train.policy_steps = 12  # time steps imitated per pair
-    config.train.learning_rate = 1e-3
+    config.train.learning_rate = 3e-3
     config.train.contrastive = "supervised"  # or hinge (the paper's)
     config.train.contrastive_weight = 1.0
     config.train.demo_dropout = 0.05  # share of pairs imitated without a demonstration
@@ -57,8 +57,8 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.improve.mutual = False  # both must be among each other's nearest
     config.improve.balance = True  # pairs drawn evenly over the families their trials resemble
     config.improve.pair_fraction = 0.5  # share of a batch that comes from pairs
-    config.improve.steps = 600  # of retraining
-    config.improve.learning_rate = 5e-4
+    config.improve.steps = 500  # of retraining
+    config.improve.learning_rate = 1e-3
     config.improve.warm_start = True
     config.improve.control = True  # as many steps on demonstrations alone
 

@@ -38,6 +38,7 @@ class Expert:
         self._phase = "take"
         self._finger = 1.0  # the last measured opening
         self._settled = False
+        self._release_z = 0.0
         self._done: np.ndarray | None = None
 
     def act(self) -> np.ndarray:
@@ -77,6 +78,8 @@ class Expert:
         yaw = pose[5] if spec.symmetric else half_turn(heading + turn)
         if self.world.holding(name) and self._settled and pose[6] < 0.9:
             return None
+        if self._settled and pose[6] < 0.3:  # closed on nothing
+            return _label(pose[:2], HOVER_Z, pose[5], 1.0)
         near = float(np.hypot(*(pose[:2] - xy))) < ASTRAY and pose[2] < z + 0.008
         return self._descend(pose, xy, z, yaw, 0.0 if near else 1.0)
 
@@ -109,9 +112,10 @@ class Expert:
             if pose[2] > z + 0.008:
                 return _label(xy, z, pose[5], 0.0)
             self._phase = "release"
+            self._release_z = z
         if self._phase == "release":
             if pose[6] < opening - 0.05:
-                return _label(pose[:2], pose[2], pose[5], opening)
+                return _label(pose[:2], self._release_z, pose[5], opening)
             self._phase = "retreat"
         inside = float(np.hypot(*(at - base)[:2])) < goal.inner_radius
         if pose[2] > HOVER_Z - 0.02 and not inside:

@@ -29,6 +29,7 @@ NOISE_SHARE = 0.2  # of the steps
 NOISE_XY = 0.02  # m, standard deviation
 NOISE_Z = 0.01  # m
 NOISE_YAW = 0.25  # rad
+CLOSED_SHARE = 0.3  # of the demonstrations begin with the fingers at a random opening
 HOLD_STEPS = 2  # steps a demonstration goes on after it has succeeded and come to its last pose
 LOCKSTEP = 16  # environments per process
 PROCESS_RECYCLE = 40  # jobs per worker after which all are replaced: PyBullet's memory grows
@@ -178,6 +179,9 @@ def demonstration(env: KitchenEnv, request: Request, noise: float = 1.0) -> Epis
     for attempt in range(request.attempts):
         rng = np.random.default_rng((request.seed, attempt))
         scene = scenes.sample([task], pool, rng)
+        if noise and rng.random() < CLOSED_SHARE:
+            tool = (*scene.tool[:6], round(float(rng.random()), 4))
+            scene = dataclasses.replace(scene, tool=tool)
         trial = Trial(request.episode_id, request.task, scene.to_json(), request.seed + attempt)
         episode = demonstrate(env, trial, noise)
         if episode.meta.success:

@@ -1,0 +1,32 @@
+"""Draws a run's figures again from its result rows alone.
+
+    python -m experiments.figures --rows=experiments/results/quick/results.jsonl \
+        --out=experiments/results/quick
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+
+from mili_jax import stages
+from mili_jax.types import MiliError
+
+_ROWS = flags.DEFINE_string("rows", "experiments/results/quick/results.jsonl", "result rows")
+_OUT = flags.DEFINE_string("out", "experiments/results/quick", "folder of the figures")
+
+
+def main(argv: list[str]) -> None:
+    """Writes the figures and prints their paths."""
+    del argv
+    try:
+        for path in stages.write_figures(Path(_ROWS.value), Path(_OUT.value)):
+            print(path)
+    except MiliError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    app.run(main)
