@@ -173,7 +173,9 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
         assert batch.image.shape == (16, 6, SIDE, SIDE, 3)
         assert batch.pose.shape == batch.action.shape == (16, 6, 7)
         types = [str(array.dtype) for array in batch]
-        assert types == ["uint8", "float32", "uint8", "float32", "float32", "int32", "bool"]
+        before, after = ["uint8", "float32"] * 2 + ["float32"], ["int32", "float32", "bool", "bool"]
+        assert types == before + after
+        assert batch.focus.shape == (16, 2, 2) and batch.focus_seen.shape == (16, 6, 2)
         m, n = sources(batch, pool)
         assert (m != n).all()
         assert batch.contrastive.tolist() == [True] * 12 + [False] * 4
