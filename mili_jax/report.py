@@ -405,7 +405,7 @@ def latent_figure(
     """
     theme = _DARK if dark else _LIGHT
     z, family, split, kind = _embedding_columns(embedding)
-    places, shares = _principal_axes(z)
+    places, shares = _principal_axes(z, family)
     figure = _figure(theme, *((4.6, 4.8) if narrow else (11.0, 5.8)))
     axis = figure.subplots()
     splits = [name for name in reversed(_SPLITS) if name in split]
@@ -444,8 +444,8 @@ def latent_figure(
     ]
     _legend(figure, theme, handles, [*families, *splits], narrow=narrow)
     look: dict[str, Any] = {"color": theme.muted, "fontsize": 8.5}
-    axis.set_xlabel(f"first principal axis ({100 * shares[0]:.0f}% of variance)", **look)
-    axis.set_ylabel(f"second principal axis ({100 * shares[1]:.0f}% of variance)", **look)
+    axis.set_xlabel(f"first axis between families ({100 * shares[0]:.0f}% of variance)", **look)
+    axis.set_ylabel(f"second axis between families ({100 * shares[1]:.0f}% of variance)", **look)
     axis.set_aspect("equal", adjustable="datalim")
     axis.grid(color=theme.grid, linewidth=0.8)
     _quiet(axis, theme)
@@ -556,19 +556,25 @@ def _embedding_columns(
     return z, column("family", None), column("split", "all"), column("kind", "demo")
 
 
-def _principal_axes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[N,Z] -> coordinates on two principal axes [N,2] and their shares of the variance [2]."""
+def _principal_axes(z: np.ndarray, family: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """[N,Z] -> coordinates [N,2] on two axes, and the shares of the variance along them [2].
+
+    The axes are the principal ones of the families' means, which show how far families lie apart;
+    with fewer than three families those of the points.
+    """
     centred = z - z.mean(axis=0)
-    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    names = np.array(family)
+    means = np.stack([centred[names == name].mean(axis=0) for name in sorted(set(family))])
+    _, _, axes = np.linalg.svd(means if len(means) > 2 else centred, full_matrices=False)
     axes = axes[:2]
     # The sign of a singular vector is arbitrary: fix it, so that the picture does not flip.
     largest = np.abs(axes).argmax(axis=1)
     axes = axes * np.sign(axes[np.arange(len(axes)), largest])[:, None]
-    total = float((singular**2).sum())
+    total = float((centred**2).sum())
     places, shares = np.zeros((len(z), 2)), np.zeros(2)
     places[:, : len(axes)] = centred @ axes.T
     if total > 0:
-        shares[: len(axes)] = singular[:2] ** 2 / total
+        shares = (places**2).sum(axis=0) / total
     return places, shares
 
 
@@ -1511,7 +1517,7 @@ align-items:center;padding:14px 0;border-top:1px solid var(--line)}
 .difference .dot{fill:var(--muted)}
 .difference.shown .whisker{stroke:var(--accent)}.difference.shown .dot{fill:var(--accent)}
 .difference text{font-size:10px;fill:var(--muted)}
-.films{display:grid;grid-template-columns:repeat(auto-fill,minmax(290px,1fr));gap:20px;
+.films{display:grid;grid-template-columns:repeat(auto-fill,minmax(430px,1fr));gap:20px;
 margin-top:10px}
 .film video{display:block;width:100%;height:auto;object-fit:contain;object-position:top;
 border-radius:6px;background:#000}
