@@ -524,14 +524,18 @@ def test_alpha_figure_draws_means_over_seeds():
         alpha_figure([{"precision": 0.1}])
 
 
-def test_latent_figure_keeps_the_variance_of_the_leading_eigenvectors():
+def test_latent_figure_shows_the_families_as_far_apart_as_two_axes_can():
     data = embedding()
     (axis,) = latent_figure(data).axes
-    points = np.concatenate([part.get_offsets() for part in axis.collections])
-    assert points.shape == (760, 2)
-    values = np.linalg.eigvalsh(np.cov(data["z"].astype(float).T, bias=True))[::-1]
-    np.testing.assert_allclose(points.var(axis=0), values[:2], rtol=1e-6)
-    assert f"({100 * values[0] / values.sum():.0f}% of variance)" in axis.get_xlabel()
+    drawn: dict[tuple, list[np.ndarray]] = {}
+    for part in axis.collections:
+        drawn.setdefault(tuple(part.get_facecolor()[0][:3]), []).append(part.get_offsets())
+    means = np.stack([np.concatenate(points).mean(axis=0) for points in drawn.values()])
+    assert sum(len(p) for points in drawn.values() for p in points) == 760 and len(means) == 4
+    z, family = data["z"].astype(float), np.array(data["family"])
+    between = np.stack([z[family == name].mean(axis=0) for name in set(family)]) - z.mean(axis=0)
+    values = np.linalg.eigvalsh(between.T @ between)[::-1]
+    np.testing.assert_allclose((means**2).sum(axis=0), values[:2], rtol=1e-5)
     with pytest.raises(DataError, match="finite"):
         latent_figure(dict(data, z=np.full_like(data["z"], np.nan)))
 
