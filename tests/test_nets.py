@@ -325,12 +325,18 @@ def test_every_head_acts_on_picture_pose_and_demonstration(head: str) -> None:
     assert np.isfinite(log_prob(pictures(0, 2, size=40), *args[1:])).all()
 
 
-def test_anchored_components_stay_near_their_cells() -> None:
+def test_anchored_components_stay_near_their_anchors() -> None:
     density = density_of("anchored_mixture")
     cells = CAMERA.cells(5, 5)
-    assert density.xy.shape == (3, 25 + 1 + 4, 2)
+    # Cells, 4 attended places, 2 components for each of their ordered pairs, the gripper's place.
+    assert density.xy.shape == (3, 25 + 4 + 8 + 1, 2)
     assert (np.abs(density.xy[:, :25] - cells) <= nets.REACH + 1e-6).all()
-    assert (np.abs(density.xy[:, 25] - poses(0, 3)[:, :2]) <= nets.REACH + 1e-6).all()
+    place = np.exp(density.attention) @ cells
+    np.testing.assert_allclose(np.exp(density.attention).sum(-1), 1, atol=1e-5)
+    assert (np.abs(density.xy[:, 25:29] - place) <= nets.REACH + 1e-6).all()
+    # What is lifted goes straight up: exactly there, and at the carrying height alone.
+    np.testing.assert_allclose(density.xy[:, -1], poses(0, 3)[:, :2], atol=1e-6)
+    np.testing.assert_allclose(density.z[:, -1], nets.LIFTED_Z, atol=1e-6)
 
 
 def test_unknown_names_are_refused() -> None:
