@@ -37,8 +37,9 @@ class Pool:
     action: np.ndarray
     start: np.ndarray
     length: np.ndarray
+    key: np.ndarray
     focus: np.ndarray
-    touch: np.ndarray
+    focus_seen: np.ndarray
     ids: tuple[str, ...]
     task: np.ndarray
     family: np.ndarray
@@ -75,13 +76,13 @@ class Batch(NamedTuple):
     """
 
     demo_image: np.ndarray  # uint8 [B,2,M,H,W,3], M frames evenly over the whole episode
-    demo_pose: np.ndarray  # float32 [B,2,K,7], K poses evenly over the whole episode
+    demo_pose: np.ndarray  # float32 [B,2,K,7], see `demo_inputs`
     image: np.ndarray  # uint8 [B,P,H,W,3]
     pose: np.ndarray  # float32 [B,P,7]
     action: np.ndarray  # float32 [B,P,7]
     task: np.ndarray  # int32 [B], equal for equal tasks; a different negative for each trial pair
-    focus: np.ndarray  # float32 [B,2,2] m, what episode m acts on and what it moves it to
-    focus_seen: np.ndarray  # bool [B,P,2], whether that is still there at each policy step
+    focus: np.ndarray  # float32 [B,P,2,CANDIDATES,2] m, the two places that episode m is about
+    focus_seen: np.ndarray  # bool [B,P,2], whether there is something to be seen there
     contrastive: np.ndarray  # bool [B], False for pairs of trials: their task is not known
 
 
@@ -119,11 +120,12 @@ def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
     family = {name: FAMILIES.index(Task.parse(name).family) for name in tasks}
     found = [find_focus(pose) for pose in poses]
     pool = Pool(
-        focus=np.stack([focus for focus, _ in found]),
-        touch=np.array([touch for _, touch in found], np.int64),
+        focus=np.concatenate([focus for focus, _ in found]),
+        focus_seen=np.concatenate([seen for _, seen in found]),
         image=np.concatenate(images),
         pose=np.concatenate(poses),
         action=np.concatenate(actions),
+        key=np.array([find_key(pose) for pose in poses], np.int64),
         start=np.cumsum(length) - length,
         length=length,
         ids=tuple(ids),
@@ -155,10 +157,11 @@ def concatenate(pools: Sequence[Pool]) -> Pool:
     length = np.concatenate([pool.length for pool in pools])
     joined = Pool(
         focus=np.concatenate([pool.focus for pool in pools]),
-        touch=np.concatenate([pool.touch for pool in pools]),
+        focus_seen=np.concatenate([pool.focus_seen for pool in pools]),
         image=np.concatenate([pool.image for pool in pools]),
         pose=np.concatenate([pool.pose for pool in pools]),
         action=np.concatenate([pool.action for pool in pools]),
+        key=np.concatenate([pool.key for pool in pools]),
         start=np.cumsum(length) - length,
         length=length,
         ids=tuple(name for pool in pools for name in pool.ids),
@@ -236,39 +239,86 @@ def spread(length: np.ndarray | int, count: int) -> np.ndarray:
 
 
 TOUCH_Z = 0.09  # m: a tool that stops going down below this height touches something
-LOW_Z, MOVED = 0.05, 0.04  # m: a tool that ends below this height, and so far away, has pushed
-AHEAD_START, AHEAD_END = 0.085, 0.14  # m from a pushing tool to what it pushes, and to its goal
+LOW_Z, MOVED = 0.035, 0.04  # m: a tool that moves so far while it is so low pushes
+APART = 0.06  # m: an episode that ends nearer than this to where it touched is about one place
+BEHIND = 0.03  # m between the tool and what it is going to push
+CANDIDATES = 7  # points per place
+PUSHED = np.linspace(0.05, 0.12, CANDIDATES)  # m from a tool behind an object to its middle
+GOAL = np.linspace(0.08, 0.20, CANDIDATES)  # m from a tool that has pushed to the goal's middle
 
 
-def find_focus(pose: np.ndarray) -> tuple[np.ndarray, int]:
-    """What an episode acts on and where to, told from the tool's own path in hindsight.
+def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two places an episode is about, at every step, told in hindsight: what it acts on, and
+    what it moves that to.
 
-    The first thing acted on lies where the tool first stops going down; the second where the
-    episode ends. A tool that ends low, away from there, pushed something: then both lie ahead of
-    it. Nobody labels this, so it serves trials as well as demonstrations.
+    All that is read is the tool's own path, so nobody has to label it and it serves trials as well
+    as demonstrations. The first place is where the tool first stops going down; from then on the
+    object is with the tool. The second is where the episode ends. A tool whose last way was low has
+    pushed: then both lie ahead of it. How far ahead is not known, so a place is a row of
+    candidates, one of which is right.
 
     Args:
       pose: float32 [T,7].
 
-    Returns float32 [2,2] m and the step of the first touch.
+    Returns the candidates, float32 [T,2,CANDIDATES,2] m on the table (all equal where the place is
+    known), and whether there is something to be seen there, bool [T,2].
     """
-    z = pose[:, 2]
-    stops = (z[:-1] < TOUCH_Z) & (z[1:] > z[:-1] - 0.004)
-    touch = int(np.argmax(stops)) if stops.any() else len(pose) - 1
-    start, end = pose[touch, :2], pose[-1, :2]
-    way = end - start
-    length = float(np.hypot(*way))
-    if length > MOVED and z[-1] < LOW_Z:
-        way = way / length
-        start, end = start + AHEAD_START * way, end + AHEAD_END * way
-    return np.stack([start, end]).astype(np.float32), touch
+    xy = pose[:, :2]
+    steps = np.arange(len(pose))
+    focus = np.zeros((len(pose), 2, CANDIDATES, 2), np.float32)
+    seen = np.ones((len(pose), 2), bool)
+    runs = _descents(pose[:, 2])
+    if _pushes(pose, runs):
+        start, stop = runs[-1]
+        final = _unit(xy[stop] - xy[start])
+        before = 0
+        for touch, stop in runs:
+            # Of several descents each has its own way; one that moved nothing meant the last one's.
+            way = xy[stop] - xy[touch]
+            way = _unit(way) if np.hypot(*way) > MOVED else final
+            rest = steps[before:]  # of which the next descent takes its own
+            gone = (xy[np.minimum(rest, stop)] - xy[touch]) @ way - BEHIND
+            gone = np.maximum(gone, 0) * (rest > touch)
+            focus[rest, 0] = xy[touch] + (PUSHED + gone[:, None])[..., None] * way
+            before = stop + 1
+        focus[:, 1] = xy[stop] + GOAL[:, None] * final
+        return focus, seen
+    touch = runs[0][0] if runs else len(pose) - 1
+    near = np.hypot(*(xy[-1] - xy[touch])) < APART
+    focus[:, 0], focus[:, 1] = xy[touch], xy[touch if near else -1]
+    seen[touch + 1 :, : 1 + near] = False
+    return focus, seen
 
 
-def _focus_seen(pool: Pool, episodes: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """bool [B,P,2]: the first focus until it is touched; the second all along if it is another."""
-    before = steps - pool.start[episodes][:, None] <= pool.touch[episodes][:, None]
-    apart = np.hypot(*np.moveaxis(pool.focus[episodes, 0] - pool.focus[episodes, 1], -1, 0)) > 0.05
-    return np.stack([before, before | apart[:, None]], -1)
+def find_key(pose: np.ndarray) -> tuple[int, int]:
+    """The steps at which an episode float32 [T,7] touches what it is about and at which that ends:
+    of a push its own beginning and end, else the first touch and the last step."""
+    runs = _descents(pose[:, 2])
+    if _pushes(pose, runs):
+        return runs[-1]
+    return runs[0][0] if runs else len(pose) - 1, len(pose) - 1
+
+
+def _pushes(pose: np.ndarray, runs: list[tuple[int, int]]) -> bool:
+    return bool(runs) and bool(np.hypot(*(pose[runs[-1][1], :2] - pose[runs[-1][0], :2])) > MOVED)
+
+
+def _descents(z: np.ndarray) -> list[tuple[int, int]]:
+    """Stretches near the table, each as (the first step that stops going down, the last step that
+    is as low as a push, or the first again)."""
+    low = np.flatnonzero(z < TOUCH_Z)
+    slows = np.append(z[1:] > z[:-1] - 0.004, True)
+    runs = []
+    for run in np.split(low, np.flatnonzero(np.diff(low) > 1) + 1):
+        stops = run[slows[run]]
+        if len(stops) and run[0] > 0:  # else it only began there
+            pushing = run[(run >= stops[0]) & (z[run] < LOW_Z)]
+            runs.append((int(stops[0]), int(pushing[-1]) if len(pushing) else int(stops[0])))
+    return runs
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.hypot(*vector)
 
 
 def demo_inputs(
@@ -280,14 +330,13 @@ def demo_inputs(
       episodes: pool indices, int [N] (or any shape [...]).
       frames: M. places: K.
 
-    Returns images uint8 [N,M,H,W,3] and poses float32 [N,K,7].
+    Returns images uint8 [N,M,H,W,3] and poses float32 [N,K,7]: those of `find_key`, then K - 2
+    evenly over the whole episode.
     """
     start = pool.start[episodes][..., None]
     length = pool.length[episodes]
-    return (
-        pool.image[start + spread(length, frames)],
-        pool.pose[start + spread(length, places)],
-    )
+    steps = np.concatenate([pool.key[episodes], spread(length, places - 2)], -1)
+    return pool.image[start + spread(length, frames)], pool.pose[start + steps]
 
 
 def sample_batch(
@@ -353,8 +402,8 @@ def sample_batch(
         image=pool.image[steps],
         pose=pool.pose[steps],
         action=pool.action[steps],
-        focus=pool.focus[chosen[:, 0]],
-        focus_seen=_focus_seen(pool, chosen[:, 0], steps),
+        focus=pool.focus[steps],
+        focus_seen=pool.focus_seen[steps],
         task=task.astype(np.int32),
         contrastive=contrastive,
     )

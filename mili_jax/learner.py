@@ -3,7 +3,7 @@
 A batch is a NamedTuple of arrays with these fields (`mili_jax.data.Batch`):
   demo_image uint8 [B,2,M,H,W,3], demo_pose float32 [B,2,K,7]: two episodes of one task per row
   image uint8 [B,P,H,W,3], pose float32 [B,P,7], action float32 [B,P,7]: steps of member 0
-  focus float32 [B,2,2], focus_seen bool [B,P,2]: what member 0 acted on, in hindsight
+  focus float32 [B,P,2,K,2], focus_seen bool [B,P,2]: what member 0 is about, in hindsight
   task int32 [B], contrastive bool [B]: whether the row takes part in the contrastive loss
 The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
 """
@@ -11,6 +11,8 @@ The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +27,8 @@ from mili_jax.types import ConfigError
 
 Array = jax.Array
 Params = Any
+
+MEMORY = 0.85  # share of earlier pictures when acting
 
 CONTRASTIVE: dict[str, Callable[..., tuple[Array, losses.Metrics]]] = {
     "hinge": losses.contrastive,
@@ -50,13 +54,13 @@ class Hyper:
     contrastive_weight: float = 1.0  # 1 in eq. 3
     beta: float = 1.0  # margin of the hinge, squared distance
     temperature: float = 0.1  # of the supervised loss
-    focus_weight: float = 0.3  # of pointing at what the episode acted on, in hindsight
+    focus_weight: float = 1.0  # of the likelihood of the places known in hindsight
     auxiliary_weight: float = 1.0  # of the embedding's own loss (reading the gripper's pose)
     demo_dropout: float = 0.05  # share of rows whose policy gets no demonstration
     policy_to_embedding_scale: float = 1.0  # of the policy's gradient through z; 0 stops it
     dihedral: bool = True  # random flips and quarter turns
     shift: int = 2  # pixels, at most, to each side
-    colour_permutation: bool = True
+    colours: int = 4  # groups of rows, each with its own turn of the colour circle; 0: no turns
     brightness: float = 0.1  # largest change, as a share of the range
     contrast: float = 0.1  # largest relative change
     pose_noise: float = 0.0  # m, standard deviation on the policy's input x, y, z
@@ -73,7 +77,7 @@ class Hyper:
             need(getattr(self, field) >= 0, field, "at least 0")
         for field in ("focus_weight", "auxiliary_weight"):
             need(getattr(self, field) >= 0, field, "at least 0")
-        for field in ("shift", "brightness", "contrast", "pose_noise"):
+        for field in ("shift", "colours", "brightness", "contrast", "pose_noise"):
             need(getattr(self, field) >= 0, field, "at least 0")
         for field in ("demo_dropout", "policy_to_embedding_scale"):
             need(0 <= getattr(self, field) <= 1, field, "between 0 and 1")
@@ -164,9 +168,9 @@ def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> Any:
     """A batch as another arrangement of the same tasks, seen in another light.
 
     Every episode gets its own symmetry of the square and its own shift; pictures, poses and actions
-    move together (a shift in pixels by its length at table height). Colours, brightness and
-    contrast change for the whole batch at once: changed per row, they would tell the contrastive
-    loss which two episodes belong together.
+    move together (a shift in pixels by its length at table height). The colour circle is turned by
+    one angle per group of rows (`colour_groups`), brightness and contrast change for the whole
+    batch: changed per row, they would tell the contrastive loss which two episodes belong together.
     """
     b, _, m, size = batch.demo_image.shape[:4]
     p = batch.image.shape[1]
@@ -181,13 +185,21 @@ def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> Any:
 
     gain, offset = jax.random.uniform(light, (2,), minval=-1.0)
     gain, offset = 1 + hyper.contrast * gain, 255 * hyper.brightness * offset
-    order = jax.random.permutation(swap, 3) if hyper.colour_permutation else jnp.arange(3)
+    turns = jnp.eye(3)[None]
+    if hyper.colours:
+        turns = turn_colours(swap, hyper.colours)
+    turns = turns[colour_groups(b, hyper)]
 
     def relight(image: Array) -> Array:
-        image = (image[..., order].astype(jnp.float32) - 127.5) * gain + 127.5 + offset
-        return jnp.clip(jnp.round(image), 0, 255).astype(jnp.uint8)
+        x = image.astype(jnp.float32) - 127.5
+        # Written out: the compiler is slow at products of 3 x 3 matrices with many pixels.
+        rows = [
+            sum(turns[:, None, None, None, i, j] * x[..., j] for j in range(3)) for i in range(3)
+        ]
+        x = jnp.stack(rows, -1) * gain + 127.5 + offset
+        return jnp.clip(jnp.round(x), 0, 255).astype(jnp.uint8)
 
-    if hyper.colour_permutation or hyper.brightness or hyper.contrast:
+    if hyper.colours or hyper.brightness or hyper.contrast:
         zero, one = relight(zero), relight(one)
     mine = elements[:, :1], metres[:, :1]
     return batch._replace(
@@ -196,9 +208,29 @@ def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> Any:
         image=zero[:, m : m + p],
         pose=transform_pose(batch.pose, *mine),
         action=transform_pose(batch.action, *mine),
-        focus=jnp.einsum("bij,bkj->bki", jnp.asarray(DIHEDRAL)[elements[:, 0]], batch.focus)
-        + metres[:, :1],
+        focus=jnp.einsum("bij,bpakj->bpaki", jnp.asarray(DIHEDRAL)[elements[:, 0]], batch.focus)
+        + metres[:, None, None, :1],
     )
+
+
+def colour_groups(rows: int, hyper: Hyper) -> np.ndarray:
+    """The colour group of every row of a batch, int [rows]: dealt out in turn, so that each group
+    holds all families. Tasks of different groups are not compared (`loss_fn`)."""
+    if rows % max(1, hyper.colours):
+        raise ConfigError(f"{rows} rows do not make {hyper.colours} equal colour groups")
+    return np.arange(rows) % max(1, hyper.colours)
+
+
+def turn_colours(key: Array, count: int) -> Array:
+    """`count` random rotations about the grey axis of the colour cube, half of them with two
+    channels swapped: [count,3,3]. Greys stay; permutations of the channels are among them."""
+    turn, swap = jax.random.split(key)
+    angle = jax.random.uniform(turn, (count, 1, 1), maxval=2 * jnp.pi)
+    grey = jnp.full((3, 3), 1 / 3)
+    cross = jnp.array([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    rotation = jnp.cos(angle) * (jnp.eye(3) - grey) + jnp.sin(angle) * cross + grey
+    swapped = jax.random.bernoulli(swap, 0.5, (count, 1, 1))
+    return jnp.where(swapped, rotation[:, jnp.array([1, 0, 2])], rotation)
 
 
 def loss_fn(
@@ -233,26 +265,39 @@ def loss_fn(
         z = embedding.reshape(b, 2, -1)[:, 1]
         z = scale * z + (1 - scale) * jax.lax.stop_gradient(z)
         z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
-        density = apply("act_maps", maps[b * 2 * m :], seen_pose, jnp.repeat(z, p, 0))
+        places = (x.reshape(b * p, *x.shape[2:]) for x in (batch.focus, batch.focus_seen))
+        focus, focus_seen = hindsight = tuple(places)
+        z = jnp.repeat(z, p, 0)
+        density = apply("act_maps", maps[b * 2 * m :], seen_pose, z, hindsight)
 
-        task, mask = jnp.repeat(batch.task, 2), jnp.repeat(batch.contrastive, 2)
-        option = hyper.beta if hyper.contrastive == "hinge" else hyper.temperature
-        contrastive, details = CONTRASTIVE[hyper.contrastive](embedding, task, mask, option)
+        groups = max(1, hyper.colours)
+
+        def grouped(x: Array) -> Array:
+            """Rows of two episodes by colour group: [B,2,...] -> [groups,2B/groups,...]."""
+            x = x.reshape(b // groups, groups, 2, *x.shape[2:]).swapaxes(0, 1)
+            return x.reshape(groups, 2 * b // groups, *x.shape[3:])
+
+        task, mask = (
+            grouped(jnp.repeat(x[:, None], 2, 1)) for x in (batch.task, batch.contrastive)
+        )
+        per_group = grouped(embedding.reshape(b, 2, -1))
+        hinge = hyper.contrastive == "hinge"
+        option = {"beta": hyper.beta} if hinge else {"temperature": hyper.temperature}
+        compare = functools.partial(CONTRASTIVE[hyper.contrastive], **option)
+        contrastive, details = jax.tree.map(jnp.mean, jax.vmap(compare)(per_group, task, mask))
         loss, metrics = losses.complete(
             density.log_prob(action), contrastive, hyper.contrastive_weight
         )
         loss = loss + hyper.auxiliary_weight * auxiliary.mean()
-        if isinstance(density, nets.Mixture) and density.attention is not None:
-            shape = maps.shape[1:3]
-            pointing = losses.pointing(
-                density.attention[:, :2],
-                jnp.repeat(policy.camera.share(batch.focus, *shape), p, 0),
-                batch.focus_seen.reshape(b * p, 2),
-            )
+        if isinstance(density, nets.Mixture) and density.focus is not None:
+            pointing = losses.pointing(density.focus.log_prob(focus), focus_seen)
             loss = loss + hyper.focus_weight * pointing
-            metrics["pointing"] = pointing
+            apart = jnp.linalg.norm(density.focus.mode()[:, :, None] - focus, axis=-1).min(-1)
+            found = jnp.sum((apart < 0.03) & focus_seen, 0) / jnp.maximum(focus_seen.sum(0), 1)
+            metrics |= {"pointing": pointing, "found_first": found[0], "found_second": found[1]}
         metrics = {**details, **metrics, "auxiliary": auxiliary.mean()}
-        metrics |= losses.neighbours(jax.lax.stop_gradient(embedding), task, mask)
+        nearest = jax.vmap(losses.neighbours)(jax.lax.stop_gradient(per_group), task, mask)
+        metrics |= jax.tree.map(jnp.mean, nearest)
     # One step of each row: seeking the mode of all would take a tenth of the train step.
     some: nets.Density = jax.tree.map(lambda a: a[::p], density)
     distance = jnp.linalg.norm((some.mode() - action[::p])[:, :2], axis=-1)
@@ -291,28 +336,44 @@ def make_embed(policy: nets.Policy) -> Callable[[Params, Any, Any], Array]:
     return jax.jit(lambda params, *demo: policy.apply({"params": params}, *demo, method="embed"))
 
 
-def make_act(policy: nets.Policy) -> Callable[[Params, Any, Any, Any], Array]:
-    """Mode of g: (params, image uint8 [n,H,W,3], pose [n,7], z [n,Z]) -> action [n,7], jitted."""
+def make_act(
+    policy: nets.Policy, temperature: float = 0.0, memory: float = MEMORY
+) -> Callable[..., Callable[[Any, Any], Array]]:
+    """Acting: (params, z [n,Z], seed) -> a function of one trial each of n robots.
+
+    That function takes their next observations, image uint8 [n,H,W,3] and pose [n,7], and returns
+    the mode of g, or a sample of it at `temperature`: actions [n,7]. It remembers: `memory` is the
+    share of earlier pictures in where it believes the places to lie that the trial is about. Its
+    randomness is fold_in(key(seed), number of the call).
+    """
 
     @jax.jit
-    def act(params: Params, image: Array, pose: Array, z: Array) -> Array:
-        density: Any = policy.apply({"params": params}, image, pose, z, method="act")
-        return density.mode()
+    def step(
+        params: Params, image: Array, pose: Array, z: Array, past: Any, seed: int, t: int
+    ) -> tuple[Array, Any]:
+        weight = jnp.where(t > 0, memory, 0.0)
+        kept = None if past is None else (past, weight)
+        density: Any = policy.apply({"params": params}, image, pose, z, kept, method="act")
+        if temperature:
+            key = jax.random.fold_in(jax.random.key(seed), t)
+            return density.sample(key, temperature), getattr(density, "focus", None)
+        return density.mode(), getattr(density, "focus", None)
 
-    return act
+    def start(params: Params, z: Array, seed: int = 0) -> Callable[[Any, Any], Array]:
+        past, t = None, 0
 
+        def act(image: Array, pose: Array) -> Array:
+            nonlocal past, t
+            if t == 0:
+                shapes = jax.eval_shape(step, params, image, pose, z, None, seed, t)[1]
+                past = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+            action, past = step(params, image, pose, z, past, seed, t)
+            t += 1
+            return action
 
-def make_sample(
-    policy: nets.Policy, temperature: float
-) -> Callable[[Params, Any, Any, Any, Array], Array]:
-    """As `make_act`, but a sample of g at `temperature`, with a key as last argument."""
+        return act
 
-    @jax.jit
-    def act(params: Params, image: Array, pose: Array, z: Array, key: Array) -> Array:
-        density: Any = policy.apply({"params": params}, image, pose, z, method="act")
-        return density.sample(key, temperature)
-
-    return act
+    return start
 
 
 def embed_all(

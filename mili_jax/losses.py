@@ -6,6 +6,8 @@ loss weight mean the same whatever the batch. Metrics are scalars under plain na
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -84,12 +86,10 @@ def supervised_contrastive(
     return loss, {"contrastive": loss}
 
 
-def pointing(log_attention: Array, target: Array, seen: Array) -> Array:
-    """Cross-entropy of attention to cells [n,A,G] against where it should be [n,A,G].
-
-    Means over the entries that `seen` bool [n,A] marks; 0 if there is none.
-    """
-    return _mean(-jnp.sum(target * log_attention, -1), seen)
+def pointing(log_prob: Array, seen: Array) -> Array:
+    """-log p that one of K equally likely points is the place: log_prob [...,K], averaged over the
+    places that `seen` bool [...] marks; 0 if there is none."""
+    return _mean(math.log(log_prob.shape[-1]) - jax.nn.logsumexp(log_prob, -1), seen)
 
 
 def complete(

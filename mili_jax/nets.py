@@ -32,7 +32,7 @@ Array = jax.Array
 STRIDE = 4  # pixels per cell of the feature map
 UNIT = 0.05  # m; lengths enter and leave the networks in this unit so that they are of order one
 REACH = 0.08  # m; how far a component's mean may lie from its anchor, about two cells at 64 px
-XY_FLOOR, Z_FLOOR, FINGER_FLOOR = 0.012, 0.012, 0.15  # m, m, 1; smallest standard deviations
+XY_FLOOR, Z_FLOOR, FINGER_FLOOR = 0.012, 0.012, 0.07  # m, m, 1; smallest standard deviations
 TILT_SIGMA = 0.05  # rad; fixed standard deviation of roll and pitch, which hardly vary
 MAX_CONCENTRATION = 20.0  # of 2 * yaw; a standard deviation of 0.05 rad in yaw
 
@@ -65,10 +65,6 @@ class Camera:
         uv is (-1, -1) at the lower left corner of the picture and (1, 1) at the upper right one.
         """
         return self.on_table(xyz) / self.view
-
-    def share(self, place: Array, h: int, w: int) -> Array:
-        """Bilinear shares of places on the table among the cells: [...,2] m -> [...,h*w]."""
-        return bilinear_weights(place / self.view, h, w, offsets=False)[..., 0, :]
 
     def cells(self, h: int, w: int) -> np.ndarray:
         """The places on the table of the centres of h * w cells, row by row: [h*w, 2] metres."""
@@ -242,7 +238,7 @@ def spatial_softmax(logits: Array) -> Array:
 
 
 class _Temporal(nn.Module):
-    """Two temporal convolutions of width 3, pooled over time: [N,T,D] -> unit vectors [N,Z]."""
+    """Two temporal convolutions of width 3, pooled over time: [N,T,D] -> [N,size]."""
 
     size: int
     width: int = 64
@@ -254,8 +250,11 @@ class _Temporal(nn.Module):
             window = jnp.concatenate([padded[:, :-2], x, padded[:, 2:]], -1)
             x = nn.relu(nn.Dense(self.width)(window))
         pooled = jnp.concatenate([x.mean(1), x.max(1), x[:, 0], x[:, -1]], -1)
-        z = nn.Dense(self.size)(nn.relu(nn.Dense(2 * self.width)(rms_norm(pooled))))
-        return z * jax.lax.rsqrt(jnp.sum(jnp.square(z), -1, keepdims=True) + 1e-6)
+        return nn.Dense(self.size)(nn.relu(nn.Dense(2 * self.width)(rms_norm(pooled))))
+
+
+def _unit(z: Array) -> Array:
+    return z * jax.lax.rsqrt(jnp.sum(jnp.square(z), -1, keepdims=True) + 1e-6)
 
 
 def _frames_at(frames: int, times: int) -> np.ndarray:
@@ -273,10 +272,13 @@ def _track(pose: Array) -> Array:
 
 
 class _Pooled(nn.Module):
-    """Features around the gripper's place at each time, and ahead of it, in the first, current and
-    last frame.
+    """What a demonstration shows, from what lies where the gripper goes.
 
-    Ahead is where the gripper is moving: what is pushed, and what it is pushed to, lie there.
+    Two things are added up. The story: features around the gripper at each time, and ahead of it,
+    in the first, current and last frame, through temporal convolutions. The portraits: features of
+    the first frame where the two places that the demonstration is about may lie (`key` are the
+    poses at which it touches and at which it ends), by attention; for a place to be found again in
+    another picture its features must come through, whatever they are.
     """
 
     camera: Camera
@@ -284,18 +286,18 @@ class _Pooled(nn.Module):
     width: int = 64
 
     @nn.compact
-    def __call__(self, maps: Array, pose: Array) -> Array:
+    def __call__(self, maps: Array, pose: Array, key: Array) -> Array:
         n, m, h, w, c = maps.shape
         k = pose.shape[1]
         around = bilinear_weights(self.camera.project(pose), h, w, offsets=True)
         step = jnp.concatenate([pose[:, 1:2], pose[:, 2:], pose[:, -1:]], 1)[..., :2]
         step = step - jnp.concatenate([pose[:, :1], pose[:, :-1]], 1)[..., :2]
-        step = step * jax.lax.rsqrt(jnp.sum(jnp.square(step), -1, keepdims=True) + 0.01**2)
-        there = pose[:, :, None, :2] + step[:, :, None] * AHEAD[:, None]
+        there = pose[:, :, None, :2] + _direction(step, 0.01)[:, :, None] * AHEAD[:, None]
         ahead = bilinear_weights(there / self.camera.view, h, w, offsets=False)
         weights = jnp.concatenate([around, ahead[:, :, :, 0]], 2)
         flat = rms_norm(maps).reshape(n, m, h * w, c)
-        ends = jnp.einsum("nksg,nfgc->nkfsc", weights, flat[:, np.array([0, m - 1])])
+        outer = flat[:, np.array([0, m - 1])]
+        ends = jnp.einsum("nksg,nfgc->nkfsc", weights, outer)
         samples = [ends[:, :, 0], ends[:, :, 1]]
         if m > 2:
             # Written out per time: a frame is only sampled where the gripper is in that frame.
@@ -308,7 +310,29 @@ class _Pooled(nn.Module):
         track = nn.Dense(self.width, name="track")(_track(pose))
         x = nn.relu(jnp.concatenate([*per_frame, track], -1))
         x = nn.relu(nn.Dense(self.width)(x))
-        return _Temporal(self.size, self.width)(x)
+        story = _Temporal(2 * self.width, self.width)(x)
+
+        touch, end = self.camera.on_table(key[:, 0]), self.camera.on_table(key[:, 1])
+        way = _direction(end - touch, 0.02)
+        reach = jnp.concatenate([jnp.zeros(1), jnp.linspace(0.05, 0.19, POINTS - 1)])[:, None]
+        points = jnp.concatenate([a[:, None] + reach * way[:, None] for a in (touch, end)], 1)
+        sampled = bilinear_weights(points / self.camera.view, h, w, offsets=False)[..., 0, :]
+        seen = jnp.einsum("npg,nfgc->npfc", sampled, outer)
+        hidden = nn.Dense(self.width, name="choose_look")(seen.reshape(n, 2 * POINTS, -1))
+        hidden = hidden + nn.Dense(self.width, name="choose_story")(story)[:, None]
+        hidden = hidden + self.param(
+            "choose_point", nn.initializers.normal(0.1), (2 * POINTS, self.width)
+        )
+        chosen = jax.nn.softmax(nn.Dense(2, name="choose")(nn.relu(hidden)), 1)
+        portraits = jnp.einsum("npk,npc->nkc", chosen, seen[:, :, 0]).reshape(n, -1)
+        z = nn.Dense(self.size, name="story")(nn.relu(story))
+        z = z + nn.Dense(self.size, use_bias=False, name="portraits")(portraits)
+        return _unit(z)
+
+
+def _direction(way: Array, short: float) -> Array:
+    """Vectors [...,2] m over their length; those much shorter than `short` become nothing."""
+    return way * jax.lax.rsqrt(jnp.sum(jnp.square(way), -1, keepdims=True) + short**2)
 
 
 class PoseAnchored(nn.Module):
@@ -323,7 +347,9 @@ class PoseAnchored(nn.Module):
 
     @nn.compact
     def __call__(self, maps: Array, pose: Array) -> tuple[Array, Array]:
-        return _Pooled(self.camera, self.size)(maps, pose), jnp.zeros(len(pose))
+        # The first two poses are those at which it touches and ends (`data.demo_inputs`).
+        z = _Pooled(self.camera, self.size)(maps, pose[:, 2:], pose[:, :2])
+        return z, jnp.zeros(len(pose))
 
 
 class ImagesOnlyPredicted(nn.Module):
@@ -349,7 +375,7 @@ class ImagesOnlyPredicted(nn.Module):
         z, finger = read[..., 0] * UNIT + 0.1, read[..., 1] * 0.5 + 0.5
         yaw = 0.5 * jnp.arctan2(read[..., 2], read[..., 3] + 1e-6)
 
-        true = pose[:, _frames_at(pose.shape[1], m)]
+        true = pose[:, 2:][:, _frames_at(pose.shape[1] - 2, m)]
         error = jnp.sum(jnp.square((seen - self.camera.on_table(true)) / UNIT), -1)
         error += jnp.square((z - true[..., 2]) / UNIT)
         error += jnp.square(finger - true[..., 6])
@@ -359,7 +385,11 @@ class ImagesOnlyPredicted(nn.Module):
         tilt = jnp.zeros_like(xy)
         guess = jnp.concatenate([xy, z[..., None], tilt, yaw[..., None], finger[..., None]], -1)
         guess = jax.lax.stop_gradient(guess)
-        return _Pooled(self.camera, self.size)(maps, guess), error.mean(-1)
+        # It touches where it is first about as low as it ever is.
+        low = guess[..., 2] < guess[..., 2].min(1, keepdims=True) + 0.02
+        touch = jnp.take_along_axis(guess, low.argmax(1)[:, None, None], 1)
+        key = jnp.concatenate([touch, guess[:, -1:]], 1)
+        return _Pooled(self.camera, self.size)(maps, guess, key), error.mean(-1)
 
 
 class ImagesOnly(nn.Module):
@@ -376,7 +406,7 @@ class ImagesOnly(nn.Module):
         places = spatial_softmax(nn.Dense(self.maps)(frames) * 4).reshape(n, m, -1)
         mean = nn.relu(nn.Dense(c)(frames)).mean((1, 2)).reshape(n, m, c)
         x = nn.relu(nn.Dense(64)(jnp.concatenate([places * 2, mean * 2], -1)))
-        return _Temporal(self.size)(x), jnp.zeros(n)
+        return _unit(_Temporal(self.size)(x)), jnp.zeros(n)
 
 
 # Action densities.
@@ -446,7 +476,7 @@ class Mixture:
     xy_sigma: Array
     z_sigma: Array
     finger_sigma: Array
-    attention: Array | None = None  # log attention to every cell [n,places,G], where there is one
+    focus: Focus | None = None  # where the places lie that the components are anchored at
 
     def _log_place(self, x: Array, y: Array, z: Array, finger: Array) -> Array:
         """Per component, log weight plus log density of everything but the angles."""
@@ -490,7 +520,7 @@ class Mixture:
             jnp.take_along_axis(a, strongest, 1)[..., None]
             for a in (self.xy[..., 0], self.xy[..., 1], self.z, self.finger)
         ]
-        spread = jax.tree.map(lambda a: a[:, None], dataclasses.replace(self, attention=None))
+        spread = jax.tree.map(lambda a: a[:, None], dataclasses.replace(self, focus=None))
         density = jax.nn.logsumexp(spread._log_place(*candidates), -1)
         best = jnp.take_along_axis(strongest, density.argmax(-1)[:, None], 1)[:, 0]
         return self._means(best)
@@ -514,10 +544,14 @@ class Mixture:
 HEIGHTS = np.arange(0.0, 0.2, 0.0125)  # m, centres of tiles
 FINGERS = np.arange(0.0, 1.01, 0.1)  # of the opening
 DISTANCES = np.array([0.0, 0.01, 0.02, 0.03, 0.045, 0.065, 0.09])  # m
-PARTNER = np.array([1, 0, 3, 2])  # attended places come in pairs
+LENGTHS = np.arange(0.0, 0.41, 0.08)  # m between the two places
+OFFSETS = np.arange(-0.16, 0.17, 0.04)  # m along the way from a place
 LIFTED_Z = 0.17  # m, height of a label that stays where the gripper is
 BESIDE = 0.07  # m between an attended place and the tool that pushes it
 AHEAD = np.array([0.05, 0.085, 0.12, 0.155])  # m ahead of the gripper
+POINTS = 8  # where a place may lie: at the gripper and up to 19 cm ahead of it
+FOCUS_FLOOR = 0.006  # m, smallest standard deviation of a place
+CLOSE = 0.025  # m between a place and one that serves as well
 RAW = 10  # network outputs per mixture component
 
 
@@ -622,134 +656,182 @@ def _pose_features(camera: Camera, pose: Array) -> Array:
     return jnp.concatenate([place, *rest, yaw_features(pose[..., 5]), *tiles], -1)
 
 
-class AnchoredMixture(nn.Module):
-    """One mixture component per cell, anchored at the cell's place on the table (module docstring).
+@flax.struct.dataclass
+class Focus:
+    """Where two places lie that an episode is about: for each, a mixture with a component per cell.
 
-    The demonstration asks `places` questions: each is a query compared with every cell, and its
-    soft-argmax is an attended place. A cell knows its similarities, its offset from the gripper and
-    from the attended places, and the demonstration. Further components are anchored at the
-    attended places, for every ordered pair of them where a tool stands that moves the one towards
-    the other and where that ends, and at the gripper's own place for lifting.
+    logit [n,2,G] (normalised here), x, y [n,2,G] m on the table as the camera sees it, sigma
+    [n,2,G] m.
+    """
+
+    logit: Array
+    x: Array
+    y: Array
+    sigma: Array
+
+    def log_prob(self, place: Array) -> Array:
+        """Log density per m^2 of each of K points for each place: [n,2,K,2] m -> [n,2,K]."""
+        dx, dy = (place[..., i, None] - mean[:, :, None] for i, mean in enumerate((self.x, self.y)))
+        log_weight = jax.nn.log_softmax(self.logit, -1) - 2 * jnp.log(self.sigma)
+        square = (jnp.square(dx) + jnp.square(dy)) / jnp.square(self.sigma)[:, :, None]
+        joint = log_weight[:, :, None] - 0.5 * square
+        return jax.nn.logsumexp(joint, -1) - math.log(2 * math.pi)
+
+    def mode(self) -> Array:
+        """The likeliest of the means of the eight heaviest components: [n,2,2] m.
+
+        Neighbouring cells propose the same place, so the heaviest one alone is not the mode.
+        """
+        _, strongest = jax.lax.top_k(self.logit, min(8, self.logit.shape[-1]))
+        x, y = (jnp.take_along_axis(a, strongest, -1) for a in (self.x, self.y))
+        means = jnp.stack([x, y], -1)
+        best = self.log_prob(means).argmax(-1)
+        return jnp.take_along_axis(means, best[..., None, None], 2)[:, :, 0]
+
+    def after(self, earlier: Focus, share: Array) -> Focus:
+        """What is believed after several pictures of a scene in which little moves: a running mean
+        of log weights and proposals, in which `earlier` has the given share."""
+        now = self.replace(logit=jax.nn.log_softmax(self.logit, -1))  # type: ignore[attr-defined]
+        return jax.tree.map(lambda a, b: share * a + (1 - share) * b, earlier, now)
+
+
+class AnchoredMixture(nn.Module):
+    """First where, then what: a density over two places, and one over actions given the places.
+
+    The demonstration asks for each place with a query that is compared with every cell; every cell
+    proposes a point near itself (`Focus`). The action's mixture has its components anchored at the
+    two places, where a tool stands that moves the one towards the other, where that ends, and
+    where the gripper is. So log g(action) + log g(places) is the log likelihood of the
+    action and of two latent places. Training knows the places in hindsight; acting takes the mode.
+
+    Where a component lies follows from the picture and the demonstration alone. Told where the
+    gripper is, a policy would propose that place: on the way down it is always nearly right, and
+    it never brings the gripper there.
     """
 
     camera: Camera
-    places: int = 4
     width: int = 64
 
     @nn.compact
-    def __call__(self, maps: Array, pose: Array, z: Array) -> Mixture:
+    def __call__(
+        self,
+        maps: Array,
+        pose: Array,
+        z: Array,
+        hindsight: tuple[Array, Array] | None = None,
+        memory: tuple[Focus, Array] | None = None,
+    ) -> Mixture:
         n, h, w, c = maps.shape
-        anchors = jnp.asarray(self.camera.cells(h, w))
         cells = rms_norm(maps).reshape(n, h * w, c)
         z = z * math.sqrt(z.shape[-1])
+        found = self._find(cells, z, h, w)
+        if memory is not None:
+            found = found.after(*memory)
+        place = jax.lax.stop_gradient(found.mode())
+        if hindsight is not None:
+            place = _hindsight(found, place, *hindsight)
+        return self._move(cells, pose, z, place, h, w).replace(focus=found)  # type: ignore
 
-        query = nn.Dense(self.places * c, bias_init=nn.initializers.normal(0.3), name="query")(z)
-        query = rms_norm(query.reshape(n, self.places, c))
-        scale = self.param("sharpness", nn.initializers.constant(math.log(8)), (self.places,))
-        similarity = jnp.einsum("ngc,npc->ngp", cells, query) * (jnp.exp(scale) / c)
-        log_attention = jax.nn.log_softmax(similarity, 1)
-        attention = jnp.exp(log_attention)
-        place = jnp.einsum("ngp,gc->npc", attention, anchors)
-        seen = jnp.einsum("ngp,ngc->npc", attention, cells)
+    def _find(self, cells: Array, z: Array, h: int, w: int) -> Focus:
+        n, _, c = cells.shape
+        anchors = jnp.asarray(self.camera.cells(h, w))
+        lecun, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
+        asked = nn.relu(nn.Dense(2 * self.width, name="ask")(z))
+        query = nn.Dense(2 * c, name="query")(asked) + nn.Dense(2 * c, name="portraits")(z)
+        query = query.reshape(n, 2, c)
+        scale = self.param("sharpness", nn.initializers.constant(math.log(8)), (2,))
+        query = rms_norm(query) * (jnp.exp(scale) / c)[:, None]
+        shift = nn.Dense(self.width, name="find_shift")(asked)
+        position = nn.Dense(self.width, name="find_position")(anchors / self.camera.view)
+        look = self.param("find_look", lecun, (c, self.width))
+        out = self.param("find", nn.initializers.normal(0.02), (self.width, 6))
+        bias = self.param("find_bias", zeros, (6,))
 
-        gripper_uv = self.camera.project(pose)
-        gripper = gripper_uv[:, None] * self.camera.view
-        weights = bilinear_weights(gripper_uv, h, w, offsets=False)
-        under = jnp.einsum("nsg,ngc->nsc", weights, cells)
-        points = jnp.concatenate([gripper, place], 1)
-        point_cells = jnp.concatenate([under, seen], 1)
+        def propose(cells: Array, query: Array, shift: Array) -> Array:
+            similarity = jnp.einsum("ngc,npc->ngp", cells, query)
+            x = (cells.reshape(-1, c) @ look).reshape(-1, h * w, self.width)
+            x = nn.relu(x + position + shift[:, None]).reshape(-1, self.width) @ out + bias
+            return jnp.concatenate([similarity, x.reshape(-1, h * w, 6)], -1)
 
-        way = place[:, PARTNER] - place
-        way = way * jax.lax.rsqrt(jnp.sum(jnp.square(way), -1, keepdims=True) + 1e-4)
-        beside = jnp.concatenate([place - BESIDE * way, place[:, PARTNER] - BESIDE * way], 1)
-        x, y = way[..., 0], way[..., 1]
+        raw = in_chunks(propose, h * w, cells, query, shift).swapaxes(1, 2)
+        x, y = (anchors[:, i] + REACH * jnp.tanh(raw[:, 2 + 2 * i : 4 + 2 * i]) for i in (0, 1))
+        sigma = FOCUS_FLOOR + (0.02 - FOCUS_FLOOR) / math.log(2) * nn.softplus(raw[:, 6:])
+        return Focus(raw[:, :2], x, y, sigma)
+
+    def _move(self, cells: Array, pose: Array, z: Array, place: Array, h: int, w: int) -> Mixture:
+        n = len(pose)
+        around = bilinear_weights(place / self.camera.view, h, w, offsets=True)
+        looks = jnp.einsum("npsg,ngc->npsc", around, cells).reshape(n, 2, -1)
+        looks = nn.relu(nn.Dense(self.width, name="look")(looks))
+        under = bilinear_weights(self.camera.project(pose), h, w, offsets=True)
+        under = jnp.einsum("nsg,ngc->nsc", under, cells).reshape(n, -1)
+        under = nn.relu(nn.Dense(self.width, name="under")(under))
+
+        way = place[:, 1] - place[:, 0]
+        length = jnp.sqrt(jnp.sum(jnp.square(way), -1, keepdims=True) + 1e-4)
+        way = way / length
+        x, y = way[:, 0], way[:, 1]
+        across = jnp.stack([-y, x], -1)
         heading = jnp.stack([2 * x * y, jnp.square(x) - jnp.square(y)], -1)  # of twice the angle
-        heading = jnp.concatenate([heading, heading], 1)
+        yaw = yaw_features(pose[:, 5])
+        turned = yaw_features(pose[:, 5] - jnp.arctan2(y, x + 1e-6))
 
-        goals = jnp.concatenate([place, beside], 1)
-        apart = goals - pose[:, None, :2]
-        distance = jnp.sqrt(jnp.sum(jnp.square(apart), -1) + 1e-8)
-        known = [apart / UNIT, _tiles(distance, DISTANCES, 0.01), heading, point_cells]
-        known = [_pose_features(self.camera, pose), z, *(x.reshape(n, -1) for x in known)]
-        context = nn.relu(nn.Dense(4 * self.width)(jnp.concatenate(known, -1)))
-        context = nn.relu(nn.Dense(2 * self.width)(context))
+        aim = jnp.concatenate([looks.reshape(n, -1), z, _tiles(length[:, 0], LENGTHS, 0.04)], -1)
+        aim = nn.relu(nn.Dense(2 * self.width, name="aim")(aim))
+
+        known = [_pose_features(self.camera, pose), turned, under, aim]
+        for gripper in (pose[:, :2], self.camera.on_table(pose)):
+            apart = gripper[:, None] - place
+            distance = jnp.sqrt(jnp.sum(jnp.square(apart), -1) + 1e-8)
+            along, aside = (jnp.einsum("npc,nc->np", apart, v) for v in (way, across))
+            known += [apart.reshape(n, -1) / UNIT, along / UNIT, aside / UNIT]
+            known += [_tiles(v, DISTANCES, 0.01).reshape(n, -1) for v in (distance, jnp.abs(aside))]
+            known += [_tiles(along, OFFSETS, 0.02).reshape(n, -1)]
+        context = nn.relu(nn.Dense(4 * self.width, name="context0")(jnp.concatenate(known, -1)))
+        context = nn.relu(nn.Dense(2 * self.width, name="context1")(context))
 
         small = nn.initializers.normal(0.02)
-        lecun, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
-        gain = nn.Dense(self.width, name="gain")(context)
-        shift = nn.Dense(self.width, name="shift")(context)
-        position = nn.Dense(self.width, name="position")(anchors / self.camera.view)
-        cell = self.param("cell", lecun, (c, self.width))
-        local = self.param("local", lecun, (4 * self.places + 3, self.width))
-        hidden = self.param("hidden", lecun, (self.width, self.width))
-        hidden_bias = self.param("hidden_bias", zeros, (self.width,))
-        # Where a component lies follows from the picture and the demonstration alone. Told where
-        # the gripper is, a policy would propose that place: on the way down it is always nearly
-        # right, and it never brings the gripper there.
-        half = self.width // 2
-        aim_shift = nn.Dense(half, name="aim_shift")(z)
-        aim_cell = self.param("aim_cell", lecun, (c, half))
-        aim_local = self.param("aim_local", lecun, (4 * self.places, half))
-        aim_out = self.param("aim", small, (half, 2))
-        out = self.param("component", small, (self.width, RAW))
-        out_bias = self.param("component_bias", zeros, (RAW,))
+        count = 8  # two per anchor
+        raw = nn.Dense((count + 1) * RAW, kernel_init=small, name="component")(context)
+        raw = raw.reshape(n, count + 1, RAW)
+        # Of two components per anchor one starts with open fingers and one with closed ones: what
+        # lies between them holds nothing.
+        raw = raw.at[:, :count, 6].add(jnp.tile(jnp.array([1.0, -1.0]), 4))
+        offset = nn.Dense(2 * count, kernel_init=small, name="aim_offset")(aim)
+        offset = REACH * jnp.tanh(offset.reshape(n, 4, 2, 2))
+        beside = place - BESIDE * way[:, None]
+        # Offsets from the places are those of the picture, offsets beside them turn with the way.
+        frame = jnp.stack([way, across], 1)
+        along = jnp.einsum("npkd,ndc->npkc", offset[:, 2:], frame)
+        means = [place[:, :, None] + offset[:, :2], beside[:, :, None] + along]
+        xy = jnp.concatenate(means, 1).reshape(n, count, 2)
+        # The object's own direction, the present one where any will do, or across the way.
+        angles = nn.Dense(4 * count, kernel_init=small, name="aim_yaw")(aim).reshape(n, count, 4)
+        natural = 5 * angles[..., :2] + 5 * angles[..., 2:3] * yaw[:, None]
+        natural = natural - 5 * angles[..., 3:] * heading[:, None]
 
-        def components(
-            cells: Array, similarity: Array, points: Array, gain: Array, shift: Array, aim: Array
-        ) -> Array:
-            # Planes of [n,G,points] rather than an axis of two: the compiler vectorises the last.
-            dx = anchors[:, None, 0] - points[:, None, :, 0]
-            dy = anchors[:, None, 1] - points[:, None, :, 1]
-            near = jnp.exp((jnp.square(dx) + jnp.square(dy)) / (-2 * 0.03**2))
-            bounded = [2 * d / (0.1 + jnp.abs(d)) for d in (dx, dy)]
-            # Without the first point, the gripper.
-            still = [similarity, near[..., 1:], *(b[..., 1:] for b in bounded)]
-            view = jnp.concatenate(still, -1).reshape(-1, 4 * self.places)
-            a = (cells.reshape(-1, c) @ aim_cell + view @ aim_local).reshape(-1, h * w, half)
-            a = nn.relu(a + aim[:, None]).reshape(-1, half) @ aim_out
-            features = jnp.concatenate([similarity, near, *bounded], -1)
-            features = features.reshape(-1, 4 * self.places + 3)
-            x = (cells.reshape(-1, c) @ cell).reshape(-1, h * w, self.width)
-            x = x * (1 + gain[:, None]) + shift[:, None] + position
-            x = nn.relu(x.reshape(-1, self.width) + features @ local)
-            x = nn.relu(x @ hidden + hidden_bias)
-            x = x @ out + out_bias
-            x = jnp.concatenate([x[:, :1], a, x[:, 3:]], -1)
-            return x.reshape(-1, h * w, RAW)
-
-        raw = in_chunks(components, h * w, cells, similarity, points, gain, shift, aim_shift)
-        # What is asked for is proposed, without a detour through the layers above.
-        halves = nn.initializers.constant(0.5)
-        asked = nn.Dense(self.places, bias_init=halves, name="asked")(context)
-        raw = raw.at[..., 0].add(jnp.einsum("ngp,np->ng", similarity, asked))
-
-        extra = 3 * self.places
-        looks = jnp.concatenate([seen, seen, seen[:, PARTNER]], 1)
-        heading = jnp.concatenate([jnp.zeros_like(heading[:, : self.places]), heading], 1)
-        goal_z = jnp.broadcast_to(z[:, None], (n, extra, z.shape[-1]))
-        about = jnp.concatenate([looks, heading], -1)
-        y = nn.Dense(extra * self.width, name="goal")(context).reshape(n, extra, self.width)
-        y = nn.relu(y + nn.Dense(self.width, name="goal_look")(about))
-        y = nn.Dense(RAW, kernel_init=small, name="goal_component")(y)
-        a = nn.relu(nn.Dense(self.width, name="goal_aim")(jnp.concatenate([about, goal_z], -1)))
-        a = nn.Dense(2, kernel_init=small, name="goal_aim_out")(a)
-        y = jnp.concatenate([y[..., :1], a, y[..., 3:]], -1)
-        # Fingers that push stand across the way.
-        across = nn.Dense(extra, kernel_init=small, name="across")(context)[..., None]
-        y = y.at[..., 4:6].add(-across * heading)
-
-        # What has been lifted is carried up from wherever it was taken, which no cell shows. The
-        # component is sharp at that height, or it would explain labels on the way down as well.
-        stay = nn.Dense(RAW, kernel_init=small, name="stay")(context)[:, None]
-        stay = stay.at[..., 1:3].set(0).at[..., 3].set((LIFTED_Z - 0.1) / UNIT)
-        stay = stay.at[..., 7:9].set(-20.0)
-
-        raw = jnp.concatenate([raw, y, stay], 1)
-        own = jnp.concatenate([goals, pose[:, None, :2]], 1)
-        anchor = jnp.concatenate([jnp.broadcast_to(anchors, (n, *anchors.shape)), own], 1)
+        # The way up leads from wherever the gripper is. This component is sharp at the height that
+        # labels of going up have, or it would explain the way down as well.
+        stay = raw[:, count:].at[..., 3].set((LIFTED_Z - 0.1) / UNIT).at[..., 7:9].set(-20.0)
+        stay = stay.at[..., 4:6].set(3 * yaw[:, None])
+        raw = jnp.concatenate([raw[:, :count].at[..., 4:6].set(natural / 5), stay], 1)
+        still = pose[:, None, :2]
         tilt = nn.Dense(2, kernel_init=nn.initializers.zeros, name="tilt")(context)
-        mixture = _mixture(raw, anchor + REACH * jnp.tanh(raw[..., 1:3]), tilt)
-        return dataclasses.replace(mixture, attention=log_attention.swapaxes(1, 2))
+        return _mixture(raw, jnp.concatenate([xy, still], 1), tilt)
+
+
+def _hindsight(found: Focus, guess: Array, focus: Array, seen: Array) -> Array:
+    """The places to act on when training: the guess [n,2,2] where it is close to one of the
+    candidates focus [n,2,K,2] or there is nothing to be seen (seen bool [n,2]), elsewhere the
+    likeliest candidate.
+
+    So that the density of actions learns with the small errors that it meets when acting, and not
+    with the large ones, for which no action is right.
+    """
+    apart = jnp.sum(jnp.square(guess[:, :, None] - focus), -1).min(-1)
+    likely = jax.lax.stop_gradient(found.log_prob(focus)).argmax(-1)
+    likely = jnp.take_along_axis(focus, likely[..., None, None], 2)[:, :, 0]
+    return jnp.where(((apart < CLOSE**2) | ~seen)[..., None], guess, likely)
 
 
 class _Summary(nn.Module):
@@ -776,7 +858,7 @@ class SpatialSoftmaxMDN(nn.Module):
     components: int = 8
 
     @nn.compact
-    def __call__(self, maps: Array, pose: Array, z: Array) -> Mixture:
+    def __call__(self, maps: Array, pose: Array, z: Array, *_: Any) -> Mixture:
         x = _Summary(self.camera)(maps, pose, z)
         raw = nn.Dense(self.components * RAW)(x).reshape(len(x), self.components, RAW)
         tilt = nn.Dense(2, kernel_init=nn.initializers.zeros)(x)
@@ -790,7 +872,7 @@ class MSEHead(nn.Module):
     sigma: tuple[float, ...] = (0.05, 0.05, 0.05, 0.05, 0.05, 0.25, 0.25)
 
     @nn.compact
-    def __call__(self, maps: Array, pose: Array, z: Array) -> FixedGaussian:
+    def __call__(self, maps: Array, pose: Array, z: Array, *_: Any) -> FixedGaussian:
         raw = nn.Dense(8)(_Summary(self.camera)(maps, pose, z))
         yaw = 0.5 * jnp.arctan2(raw[:, 5], raw[:, 6] + 1.0)
         mean = [raw[:, :2] * self.camera.view, 0.1 + UNIT * raw[:, 2:3], 0.05 * raw[:, 3:5]]
@@ -806,7 +888,7 @@ class Discretised(nn.Module):
     ceiling: float = 0.35  # m; highest z with a bin of its own
 
     @nn.compact
-    def __call__(self, maps: Array, pose: Array, z: Array) -> Binned:
+    def __call__(self, maps: Array, pose: Array, z: Array, *_: Any) -> Binned:
         x = _Summary(self.camera)(maps, pose, z)
         view, quarter = self.camera.view, math.pi / 2
         low = (-view, -view, 0.0, -0.5, -0.5, -quarter, 0.0)
@@ -867,17 +949,32 @@ class Policy(nn.Module):
         """
         return self.embedder(maps, demo_pose)
 
-    def act_maps(self, maps: Array, pose: Array, z: Array) -> Density:
-        """Encoded observations [n,h,w,C], poses [n,7], embeddings [n,Z] -> density over actions."""
-        return self.actor(maps, pose, z)
+    def act_maps(
+        self,
+        maps: Array,
+        pose: Array,
+        z: Array,
+        hindsight: tuple[Array, Array] | None = None,
+        memory: tuple[Focus, Array] | None = None,
+    ) -> Density:
+        """Encoded observations [n,h,w,C], poses [n,7], embeddings [n,Z] -> density over actions.
+
+        For a head that acts on places, and else without effect:
+        hindsight: when training, candidates for the places [n,2,K,2] m and whether they are to be
+        seen, bool [n,2]. memory: when acting, the density's `focus` after the picture before, and
+        what share it is to have (`Focus.after`).
+        """
+        return self.actor(maps, pose, z, hindsight, memory)
 
     def embed(self, demo_image: Array, demo_pose: Array) -> Array:
         """f: uint8 [N,M,H,W,3], poses [N,K,7] -> unit vectors z [N,Z]."""
         return self.embed_maps(self.encode(demo_image), demo_pose)[0]
 
-    def act(self, image: Array, pose: Array, z: Array) -> Density:
+    def act(
+        self, image: Array, pose: Array, z: Array, memory: tuple[Focus, Array] | None = None
+    ) -> Density:
         """g: uint8 [n,H,W,3], poses [n,7], z [n,Z] (zeros: no demonstration) -> density."""
-        return self.act_maps(self.encode(image), pose, z)
+        return self.act_maps(self.encode(image), pose, z, memory=memory)
 
     def __call__(self, demo_image: Array, demo_pose: Array, image: Array, pose: Array) -> Density:
         """Acts on n observations, each after its own demonstration (N = n); initialises all."""
@@ -892,7 +989,7 @@ def init(policy: Policy, key: Array, image_size: int = 64, frames: int = 2) -> A
     """
     image = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
     pose = jnp.zeros((1, 7))
-    demo = jnp.repeat(image[:, None], frames, 1), jnp.repeat(pose[:, None], frames, 1)
+    demo = jnp.repeat(image[:, None], frames, 1), jnp.repeat(pose[:, None], frames + 2, 1)
     return _init(policy, key, *demo, image, pose)["params"]
 
 

@@ -31,6 +31,14 @@ from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
 from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta, Task
 from mili_jax.workdir import Workdir, source_commit
 
+# What a round may train, side by side from the same start, and the method each is: pairs of similar
+# trials, no pairs, the pairs of a perfect latent space, any pairs. The loop goes on from the first.
+ARMS = {
+    "mili": "mili",
+    "control": "meta_imitation",
+    "oracle": "oracle",
+    "random": "random_pairs",
+}
 ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 METRICS_EVERY = 20  # steps
 SEED_STRIDE = 1_000_000  # between the seeds of splits and rounds: disjoint by construction
@@ -91,8 +99,7 @@ def policies(config: ConfigDict, number: int) -> dict[str, str]:
     _check_round(config, number, 0)
     if number == 0:
         return {"pretrain": "meta_imitation"}
-    control = {f"control_{number}": "meta_imitation"} if config.improve.control else {}
-    return {f"mili_{number}": "mili"} | control
+    return {f"{arm}_{number}": ARMS[arm] for arm in config.improve.arms}
 
 
 def start_of(config: ConfigDict, number: int) -> str:
@@ -132,7 +139,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "channels": (int, _POSITIVE, "positive"),
         "blocks": (int, _COUNT, "at least 0"),
         "frames": (int, lambda v: v >= 2, "at least 2"),
-        "places": (int, lambda v: v >= 2, "at least 2"),
+        "places": (int, lambda v: v >= 4, "at least 4"),
     },
     "train": {
         "steps": (int, _POSITIVE, "positive"),
@@ -153,11 +160,15 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "cap": (int, _POSITIVE, "positive"),
         "mutual": (bool, lambda v: True, ""),
         "balance": (bool, lambda v: True, ""),
-        "pair_fraction": (float, _SHARE, "0..1"),
+        "pair_fraction": (float, lambda v: 0 <= v < 1, "at least 0 and below 1"),
         "steps": (int, _POSITIVE, "positive"),
         "learning_rate": (float, _POSITIVE, "positive"),
         "warm_start": (bool, lambda v: True, ""),
-        "control": (bool, lambda v: True, ""),
+        "arms": (
+            tuple,
+            lambda v: v and v[0] == "mili" and len(set(v)) == len(v) and set(v) <= set(ARMS),
+            f"mili first, then any of {sorted(set(ARMS) - {'mili'})}",
+        ),
     },
     "evaluate": {
         "split": (str, lambda v: v in ("validation", "test"), "validation or test"),
@@ -318,7 +329,8 @@ def pretrain(run: Run) -> None:
 def retrain(run: Run, number: int) -> None:
     """Stages (line 24): training on demonstrations and the pairs of all rounds so far.
 
-    The control, if there is one, trains as many steps from the same start on demonstrations alone.
+    Every arm trains as many steps, from the same start and on as many rows of demonstrations; the
+    rows of pairs come on top.
     """
     before = start_of(run.config, number)
     for name in policies(run.config, number):
@@ -330,9 +342,9 @@ def _retrain(run: Run, name: str, number: int, before: str) -> None:
         return
     c = run.config.improve
     pool = data.build_pool(run.dataset.read("demos_train"), demonstrations=True)
-    table, fraction = None, 0.0
-    if name.startswith("mili"):
-        pool, table = _with_trials(run, pool, number)
+    table, fraction, arm = None, 0.0, name.split("_")[0]
+    if arm != "control":
+        pool, table = _with_trials(run, pool, number, arm)
         fraction = c.pair_fraction
         if table is None:
             LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
@@ -342,14 +354,16 @@ def _retrain(run: Run, name: str, number: int, before: str) -> None:
     _train(run, name, hyper, pool, table, fraction, params, _LOOP)
 
 
-def _with_trials(run: Run, pool: data.Pool, number: int) -> tuple[data.Pool, data.PairTable | None]:
-    """Demonstrations and the useful trials of rounds 1..number, with their pair tables."""
+def _with_trials(
+    run: Run, pool: data.Pool, number: int, arm: str
+) -> tuple[data.Pool, data.PairTable | None]:
+    """Demonstrations and the useful trials of rounds 1..number, with an arm's pair tables."""
     pools = [pool]
     a: list[str] = []
     b: list[str] = []
     weights = []
     for past in range(1, number + 1):
-        pairs = run.dataset.read_pairs(f"round_{past}")
+        pairs = run.dataset.read_pairs(f"{arm}_{past}")
         used = {*pairs.a, *pairs.b}
         if used:
             kept = (e for e in run.dataset.read(f"round_{past}") if e.meta.episode_id in used)
@@ -413,7 +427,7 @@ def _train(
         groups,
         table,
         config.seed,
-        size=config.train.batch,
+        size=round(config.train.batch / (1 - pair_fraction)),
         pair_fraction=pair_fraction,
         policy_steps=config.train.policy_steps,
         frames=config.policy.frames,
@@ -483,18 +497,15 @@ class MakeActor:
     temperature: float = 0.0
 
     def __call__(self) -> rollout.Actor:
-        act = learner.make_act(self.policy)
-        sample = learner.make_sample(self.policy, self.temperature)
+        start = learner.make_act(self.policy, self.temperature)
         zeros = np.zeros(self.policy.embedding_size, np.float32)
 
         def actor(trials: Sequence[rollout.Trial]) -> Callable[..., np.ndarray]:
             z = np.stack(
                 [self.embeddings[t.demonstration] if t.demonstration else zeros for t in trials]
             )
-            if not self.temperature:
-                return lambda image, pose: np.asarray(act(self.params, image, pose, z))
-            keys = (jax.random.fold_in(jax.random.key(trials[0].seed), i) for i in range(10**6))
-            return lambda image, pose: np.asarray(sample(self.params, image, pose, z, next(keys)))
+            act = start(self.params, z, trials[0].seed)
+            return lambda image, pose: np.asarray(act(image, pose))
 
         return actor
 
@@ -583,9 +594,19 @@ def pair(run: Run, number: int) -> None:
     useful = [i for i, m in enumerate(metas) if labels[m.episode_id].useful]
     z, metas = z[useful], [metas[i] for i in useful]
     ids = [m.episode_id for m in metas]
-    pairs, similarity = pairing.cosine_pairs(z, c.alpha, cap=c.cap, mutual=c.mutual)
-    a, b = ([ids[i] for i in pairs[:, side]] for side in (0, 1))
-    table = run.dataset.write_pairs(split, a, b, similarity, c.alpha)
+    chosen = {"mili": pairing.cosine_pairs(z, c.alpha, cap=c.cap, mutual=c.mutual)[0]}
+    if "oracle" in c.arms:
+        achieved = [set(m.achieved_tasks) for m in metas]
+        chosen["oracle"] = pairing.oracle_pairs(achieved, c.cap, run.config.seed)
+    if "random" in c.arms:
+        chosen["random"] = pairing.random_pairs(len(z), len(chosen["mili"]), run.config.seed)
+    tables = []
+    for arm, pairs in chosen.items():
+        a, b = ([ids[i] for i in pairs[:, side]] for side in (0, 1))
+        similarity = np.einsum("rz,rz->r", z[pairs[:, 0]], z[pairs[:, 1]])
+        alpha = c.alpha if arm == "mili" else -1.0
+        tables.append(run.dataset.write_pairs(f"{arm}_{number}", a, b, similarity, alpha))
+    pairs = chosen["mili"]
     demo_z, demos = embed(run, params, ["demos_train"])
     nearest = (z @ demo_z.T).argmax(1) if len(z) else np.zeros(0, int)
     resembles = {
@@ -600,7 +621,7 @@ def pair(run: Run, number: int) -> None:
         useful=len(useful),
         pairs=len(pairs),
         resembles=resembles,
-        outputs=[table],
+        outputs=tables,
     )
 
 
@@ -678,7 +699,8 @@ def arrangements(config: ConfigDict) -> list[Arrangement]:
 def evaluate(run: Run, number: int) -> None:
     """Stages: one-shot success on held-out objects of every policy of a round (0: pre-training).
 
-    Every policy is given the right, a wrong and no demonstration, the control the right one alone.
+    The loop's policies are given the right, a wrong and no demonstration, what stands beside them
+    in a round the right one alone.
     """
     for name, method in policies(run.config, number).items():
         _evaluate(run, name, method, number)
@@ -702,8 +724,8 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     maker = MakeActor(run.policy, params, table)
     player = functools.partial(rollout.Player, maker, config.data.image_size)
     conditions = config.evaluate.conditions
-    if name.startswith("control"):
-        conditions = conditions[:1]  # it stands beside the loop's policy, right demonstration only
+    if not name.startswith(("pretrain", "mili")):
+        conditions = conditions[:1]
     trials = [
         rollout.Trial(
             episode_id=f"{name}-{condition}-{a.task.id}-{a.index}",

@@ -175,7 +175,8 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
         types = [str(array.dtype) for array in batch]
         before, after = ["uint8", "float32"] * 2 + ["float32"], ["int32", "float32", "bool", "bool"]
         assert types == before + after
-        assert batch.focus.shape == (16, 2, 2) and batch.focus_seen.shape == (16, 6, 2)
+        assert batch.focus.shape == (16, 6, 2, data.CANDIDATES, 2)
+        assert batch.focus_seen.shape == (16, 6, 2)
         m, n = sources(batch, pool)
         assert (m != n).all()
         assert batch.contrastive.tolist() == [True] * 12 + [False] * 4
@@ -192,7 +193,7 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
             np.testing.assert_array_equal(
                 batch.demo_pose[:, side, :, 0].T, [pool.pose[pool.start[who], 0]] * 5
             )
-            np.testing.assert_array_equal(batch.demo_pose[:, side, 0, 1], 0 * last)
+            np.testing.assert_array_equal(batch.demo_pose[:, side, 2, 1], 0 * last)
             np.testing.assert_array_equal(batch.demo_pose[:, side, -1, 1], last)
             np.testing.assert_array_equal(batch.demo_image[:, side, 0, 0, 0, 2], 0 * last)
             np.testing.assert_array_equal(batch.demo_image[:, side, 1, 0, 0, 2], last)
@@ -206,14 +207,15 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
 
 def test_demo_inputs_of_any_count_of_frames(pool):
     chosen = np.array([3, 0, 60])
-    images, poses = data.demo_inputs(pool, chosen, frames=3, places=4)
-    assert images.shape == (3, 3, SIDE, SIDE, 3) and poses.shape == (3, 4, 7)
+    images, poses = data.demo_inputs(pool, chosen, frames=3, places=6)
+    assert images.shape == (3, 3, SIDE, SIDE, 3) and poses.shape == (3, 6, 7)
     for row, index in enumerate(chosen):
         last = pool.length[index] - 1
         np.testing.assert_array_equal(
             images[row, :, 0, 0, 2], np.floor(np.linspace(0, last, 3) + 0.5)
         )
-        np.testing.assert_array_equal(poses[row, :, 0], [pool.pose[pool.start[index], 0]] * 4)
+        np.testing.assert_array_equal(poses[row, :, 0], [pool.pose[pool.start[index], 0]] * 6)
+        np.testing.assert_array_equal(poses[row, 2:, 1], np.floor(np.linspace(0, last, 4) + 0.5))
 
 
 def test_families_tasks_and_order_are_drawn_evenly(pool, groups):
@@ -260,7 +262,7 @@ def test_policy_steps_are_uniform_over_the_episode():
     counts = np.zeros(7)
     for step in range(500):
         batch = data.sample_batch(
-            pool, groups, None, 3, step, size=1, pair_fraction=0, policy_steps=5, frames=2, places=2
+            pool, groups, None, 3, step, size=1, pair_fraction=0, policy_steps=5, frames=2, places=4
         )
         counts += np.bincount(batch.pose[0, :, 1].astype(int), minlength=7)
     assert np.abs(counts - 2500 / 7).max() < 5 * np.sqrt(2500 / 7)
@@ -411,22 +413,58 @@ def path(*points: tuple[float, float, float]) -> np.ndarray:
     return pose
 
 
+DOWN, UP = (0.1, 0.05, 0.03), (0.1, 0.05, 0.17)
+
+
 def test_focus_of_a_carried_object_is_where_the_tool_went_down_and_where_it_ended():
-    down, up, over = (0.1, 0.05, 0.03), (0.1, 0.05, 0.17), (-0.1, 0.0, 0.17)
-    focus, touch = data.find_focus(path((0, 0, 0.2), (0.1, 0.05, 0.13), down, down, up, over))
-    assert touch == 2
-    np.testing.assert_allclose(focus, [[0.1, 0.05], [-0.1, 0.0]], atol=1e-6)
+    pose = path((0, 0, 0.2), (0.1, 0.05, 0.13), DOWN, DOWN, UP, (-0.1, 0.0, 0.17))
+    focus, seen = data.find_focus(pose)
+    assert focus.shape == (6, 2, data.CANDIDATES, 2)
+    np.testing.assert_allclose(focus[:, 0], np.broadcast_to([0.1, 0.05], (6, 7, 2)), atol=1e-6)
+    np.testing.assert_allclose(focus[:, 1], np.broadcast_to([-0.1, 0.0], (6, 7, 2)), atol=1e-6)
+    # Once touched the first place is empty: the object is with the tool.
+    assert seen.tolist() == [[True, True]] * 3 + [[False, True]] * 3
+    assert data.find_key(pose) == (2, 5)
 
 
-def test_focus_of_a_push_lies_ahead_of_the_tool():
-    low, end = (0.0, -0.1, 0.018), (0.0, 0.1, 0.018)
-    focus, touch = data.find_focus(path((0, -0.1, 0.13), low, low, (0, 0, 0.018), end))
-    assert touch == 1
-    expected = [[0, -0.1 + data.AHEAD_START], [0, 0.1 + data.AHEAD_END]]
-    np.testing.assert_allclose(focus, expected, atol=1e-6)
+def test_focus_of_what_is_only_lifted_is_one_place():
+    focus, seen = data.find_focus(path((0, 0, 0.2), (0.1, 0.05, 0.13), DOWN, UP, UP))
+    np.testing.assert_allclose(focus, np.broadcast_to([0.1, 0.05], focus.shape), atol=1e-6)
+    assert seen.tolist() == [[True, True]] * 3 + [[False, False]] * 2
+
+
+def test_focus_of_a_push_is_a_row_of_candidates_ahead_of_the_tool():
+    low = [(0.0, y, 0.018) for y in (-0.1, -0.1, -0.05, 0.02, 0.1)]
+    pose = path((0, -0.1, 0.13), *low)
+    focus, seen = data.find_focus(pose)
+    assert seen.all() and data.find_key(pose) == (1, 5)
+    np.testing.assert_allclose(focus[0, 0, :, 1], -0.1 + data.PUSHED, atol=1e-6)
+    np.testing.assert_allclose(focus[0, 1, :, 1], 0.1 + data.GOAL, atol=1e-6)
+    np.testing.assert_allclose(focus[..., 0], 0, atol=1e-6)
+    # What is pushed moves with the tool once the gap to it is closed.
+    np.testing.assert_allclose(focus[5, 0], focus[0, 0] + [0, 0.2 - data.BEHIND], atol=1e-6)
+
+
+def test_focus_of_a_second_push_does_not_explain_the_first():
+    across = [(x, -0.1, 0.018) for x in (-0.1, -0.1, 0.0)]
+    on = [(0.1, y, 0.018) for y in (-0.1, -0.1, 0.1)]
+    pose = path((-0.1, -0.1, 0.13), *across, (0.05, -0.1, 0.13), *on)
+    focus, _ = data.find_focus(pose)
+    np.testing.assert_allclose(focus[0, 0, :, 0], -0.1 + data.PUSHED, atol=1e-6)
+    np.testing.assert_allclose(focus[5, 0, :, 1], -0.1 + data.PUSHED, atol=1e-6)
+    np.testing.assert_allclose(
+        focus[:, 1, 0], np.broadcast_to([0.1, 0.1 + data.GOAL[0]], (8, 2)), atol=1e-6
+    )
+    assert data.find_key(pose) == (5, 7)
+
+
+def test_a_path_that_begins_low_has_not_touched_there():
+    focus, _ = data.find_focus(path((0, 0, 0.03), (0, 0, 0.12), (0.1, 0.05, 0.13), DOWN, DOWN, UP))
+    np.testing.assert_allclose(focus, np.broadcast_to([0.1, 0.05], focus.shape), atol=1e-6)
 
 
 def test_focus_of_a_path_that_never_touches_is_its_end():
-    focus, touch = data.find_focus(path((0, 0, 0.2), (0.1, 0, 0.2), (0.2, 0.1, 0.2)))
-    assert touch == 2
-    np.testing.assert_allclose(focus, [[0.2, 0.1], [0.2, 0.1]], atol=1e-6)
+    pose = path((0, 0, 0.2), (0.1, 0, 0.2), (0.2, 0.1, 0.2))
+    focus, seen = data.find_focus(pose)
+    np.testing.assert_allclose(focus, np.broadcast_to([0.2, 0.1], focus.shape), atol=1e-6)
+    assert seen.all() and data.find_key(pose) == (2, 2)

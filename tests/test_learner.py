@@ -21,7 +21,9 @@ CAMERA = nets.Camera(view=0.25, height=1.0)
 SIZE = 32
 COLOURS = np.array([[230, 30, 30], [30, 230, 30], [30, 30, 230], [230, 230, 30], [230, 30, 230]])
 POLICY = nets.Policy(camera=CAMERA, embedding_size=8, channels=16, blocks=1)
-HYPER = learner.Hyper(steps=140, learning_rate=2e-3, warmup=10, shift=1, demo_dropout=0.0)
+HYPER = learner.Hyper(
+    steps=140, learning_rate=2e-3, warmup=10, shift=1, demo_dropout=0.0, colours=2
+)
 
 
 def scene(rng: np.random.Generator, target: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,7 +39,7 @@ def scene(rng: np.random.Generator, target: int) -> tuple[np.ndarray, np.ndarray
     return image, uv * CAMERA.view
 
 
-def squares(seed: int, b: int = 16, p: int = 4, k: int = 4) -> Batch:
+def squares(seed: int, b: int = 16, p: int = 4, k: int = 6) -> Batch:
     rng = np.random.default_rng(seed)
     task = rng.integers(0, len(COLOURS), b)
     demo_image = np.zeros((b, 2, 2, SIZE, SIZE, 3), np.uint8)
@@ -47,13 +49,14 @@ def squares(seed: int, b: int = 16, p: int = 4, k: int = 4) -> Batch:
         picture, place = scene(rng, task[row])
         demo_image[row, member] = picture
         start = rng.uniform(-0.2, 0.2, 2)
-        demo_pose[row, member, :, :2] = start + np.linspace(0, 1, k)[:, None] * (place - start)
+        demo_pose[row, member, :2, :2] = place  # the two key poses
+        demo_pose[row, member, 2:, :2] = start + np.linspace(0, 1, k - 2)[:, None] * (place - start)
         if member == 0:
             image[row] = picture
             pose[row, :, :2] = rng.uniform(-0.2, 0.2, (p, 2))
             action[row, :, :2] = place
     task = task.astype(np.int32)
-    focus = action[:, [0, 0], :2]
+    focus = np.broadcast_to(action[:, :, None, None, :2], (b, p, 2, 3, 2))
     seen, all_rows = np.ones((b, p, 2), bool), np.ones(b, bool)
     return Batch(demo_image, demo_pose, image, pose, action, task, focus, seen, all_rows)
 
@@ -122,42 +125,51 @@ def test_the_symmetries_are_eight() -> None:
         assert (matrix @ matrix.T == np.eye(2)).all()
 
 
-def test_augmented_batch_stays_true_and_colours_change_for_all_alike() -> None:
+def test_augmented_batch_stays_true_and_colours_turn_by_group() -> None:
     batch = squares(0)
     step = jax.jit(learner.augment, static_argnums=(2, 3))
     hyper = dataclasses.replace(HYPER, brightness=0.0, contrast=0.0)
     new = step(batch, jax.random.key(3), CAMERA.view, hyper)
-    orders, elements = set(), set()
+    groups = learner.colour_groups(16, hyper)
+    elements, turned = set(), {}
     for row in range(16):
         for image, place in (
             (new.image[row, 1], new.action[row, 1]),
+            (new.image[row, 1], new.focus[row, 1, 1, 2]),
             (new.demo_image[row, 0, 0], new.demo_pose[row, 0, -1]),
             (new.demo_image[row, 1, 1], new.demo_pose[row, 1, -1]),
         ):
-            u, v = CAMERA.project(np.asarray(place))
+            u, v = CAMERA.project(np.asarray([*place[:2], 0.0]))
             r, c = int((1 - v) / 2 * SIZE), int((u + 1) / 2 * SIZE)
-            seen, colour = np.asarray(image)[r, c], COLOURS[batch.task[row]]
-            orders |= {o for o in itertools.permutations(range(3)) if (colour[[*o]] == seen).all()}
-            assert sorted(seen) == sorted(colour)
+            # One colour of a group becomes one other colour, in every picture of every row.
+            seen = tuple(np.asarray(image)[r, c].tolist())
+            assert turned.setdefault((groups[row], batch.task[row]), seen) == seen
         for member in range(2):
             old = batch.demo_pose[row, member]
             now = np.asarray(new.demo_pose[row, member])
-            motion = old[1, :2] - old[0, :2]
-            fits = [np.allclose(m @ motion, now[1, :2] - now[0, :2], atol=1e-6)
+            motion = old[-1, :2] - old[2, :2]
+            fits = [np.allclose(m @ motion, now[-1, :2] - now[2, :2], atol=1e-6)
                     for m in learner.DIHEDRAL]  # fmt: skip
             elements.add((member, fits.index(True)))
-    # One permutation explains the whole batch (two-channel colours leave some freedom).
-    assert any(
-        all(
-            (COLOURS[batch.task[row]][[*o]] == np.asarray(new.image)[row, 0]).all(-1).any()
-            for row in range(16)
-        )
-        for o in orders
-    )
+    both = [t for t in range(5) if (0, t) in turned and (1, t) in turned]
+    assert any(turned[0, t] != turned[1, t] for t in both)  # groups have turns of their own
     assert len(elements) > 8  # members turn on their own
-    off = dataclasses.replace(hyper, dihedral=False, shift=0, colour_permutation=False)
+    off = dataclasses.replace(hyper, dihedral=False, shift=0, colours=0)
     same = step(batch, jax.random.key(3), CAMERA.view, off)
     jax.tree.map(np.testing.assert_array_equal, same, batch)
+    with pytest.raises(ConfigError, match="colour groups"):
+        step(squares(0, b=5), jax.random.key(0), CAMERA.view, hyper)
+
+
+def test_turns_of_the_colour_circle_are_isometries_that_keep_greys() -> None:
+    turns = np.asarray(learner.turn_colours(jax.random.key(0), 40))
+    np.testing.assert_allclose(
+        turns @ turns.swapaxes(1, 2), np.tile(np.eye(3), (40, 1, 1)), atol=1e-5
+    )
+    np.testing.assert_allclose(turns @ np.ones(3), np.ones((40, 3)), atol=1e-5)
+    handed = np.linalg.det(turns).round().astype(int)
+    assert set(handed) == {-1, 1}
+    assert len({tuple(t.ravel().round(3)) for t in turns}) == 40
 
 
 def test_shift_repeats_the_border() -> None:
@@ -196,11 +208,11 @@ def test_learns_to_go_to_the_demonstrated_colour(learned) -> None:
     z = learner.embed_all(
         learner.make_embed(POLICY), state.average, batch.demo_image[:, 1], batch.demo_pose[:, 1], 24
     )
-    act = learner.make_act(POLICY)
+    start = learner.make_act(POLICY)
     wanted = batch.action[:, 0, :2]
 
     def error(z: np.ndarray) -> float:
-        action = np.asarray(act(state.average, batch.image[:, 0], batch.pose[:, 0], z))
+        action = np.asarray(start(state.average, z)(batch.image[:, 0], batch.pose[:, 0]))
         return float(np.median(np.linalg.norm(action[:, :2] - wanted, axis=1)))
 
     other = np.array([np.flatnonzero(batch.task != t)[0] for t in batch.task])
@@ -278,9 +290,9 @@ def test_without_condition_the_demonstration_has_no_part() -> None:
 def test_trial_pairs_stay_out_of_the_contrastive_loss() -> None:
     params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
     metrics = jax.jit(lambda b: learner.loss_fn(POLICY, HYPER, params, b, jax.random.key(0))[1])
-    batch = jax.tree.map(jnp.asarray, squares(0, b=6, p=2))
-    batch = batch._replace(contrastive=jnp.array([True] * 4 + [False] * 2))
-    changed = batch._replace(demo_image=batch.demo_image.at[4:].set(0))
+    batch = jax.tree.map(jnp.asarray, squares(0, b=8, p=2))
+    batch = batch._replace(contrastive=jnp.array([True] * 6 + [False] * 2))
+    changed = batch._replace(demo_image=batch.demo_image.at[6:].set(0))
     assert float(metrics(batch)["contrastive"]) == float(metrics(changed)["contrastive"])
     assert float(metrics(batch)["nll"]) != float(metrics(changed)["nll"])
 
@@ -316,12 +328,29 @@ def test_embed_all_does_not_depend_on_the_chunk(learned) -> None:
 def test_sampled_actions_spread_about_the_mode(learned) -> None:
     params, batch = learned[0].average, squares(4, b=8)
     z = learner.make_embed(POLICY)(params, batch.demo_image[:, 1], batch.demo_pose[:, 1])
-    args = (params, batch.image[:, 0], batch.pose[:, 0], z)
-    mode = np.asarray(learner.make_act(POLICY)(*args))
-    sample = learner.make_sample(POLICY, 0.1)
-    a, b = (np.asarray(sample(*args, jax.random.key(k))) for k in (0, 1))
-    assert (a != b).any()
+    seen = batch.image[:, 0], batch.pose[:, 0]
+    mode = np.asarray(learner.make_act(POLICY)(params, z)(*seen))
+    sample = learner.make_act(POLICY, temperature=0.1)
+    a, again, b = (np.asarray(sample(params, z, seed)(*seen)) for seed in (0, 0, 1))
+    assert (a == again).all() and (a != b).any()
     assert np.median(np.linalg.norm(a[:, :2] - mode[:, :2], axis=1)) < 0.03
+
+
+def test_acting_remembers_where_the_places_lie(learned) -> None:
+    params, batch = learned[0].average, squares(5, b=8, p=1)
+    z = learner.make_embed(POLICY)(params, batch.demo_image[:, 1], batch.demo_pose[:, 1])
+    pose, empty = batch.pose[:, 0], np.full_like(batch.image[:, 0], 128)
+    wanted = batch.action[:, 0, :2]
+
+    def error(memory: float) -> float:
+        """After five pictures of the scene, of one in which all squares are hidden."""
+        act = learner.make_act(POLICY, memory=memory)(params, z)
+        for _ in range(5):
+            act(batch.image[:, 0], pose)
+        return float(np.median(np.linalg.norm(act(empty, pose)[:, :2] - wanted, axis=1)))
+
+    assert error(0.9) < 0.03
+    assert error(0.0) > 0.05
 
 
 @pytest.mark.parametrize(

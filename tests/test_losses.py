@@ -121,15 +121,14 @@ def test_neighbours_hand_worked(wrap) -> None:
     assert float(metrics["other_cosine"]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_pointing_is_the_cross_entropy_of_what_is_seen():
-    probability = np.array([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]], np.float32)
-    target = np.array([[[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]], np.float32)
-    first = -(0.5 * np.log(0.5) + 0.5 * np.log(0.25))
-    second = -np.log(0.8)
+def test_pointing_is_the_likelihood_of_one_of_the_candidates_that_is_seen():
+    # Two places of two candidates each: densities 2 and 4, 1 and 7.
+    log_prob = jnp.log(jnp.array([[[2.0, 4.0], [1.0, 7.0]]]))
+    first, second = -np.log(3.0), -np.log(4.0)
     for seen, expected in (
         ([[True, False]], first),
         ([[True, True]], (first + second) / 2),
         ([[False, False]], 0.0),
     ):
-        got = losses.pointing(jnp.log(probability), jnp.asarray(target), jnp.asarray(seen))
-        assert abs(float(got) - expected) < 1e-6
+        got = losses.pointing(log_prob, jnp.asarray(seen))
+        np.testing.assert_allclose(got, expected, atol=1e-6)

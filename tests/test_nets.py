@@ -277,7 +277,7 @@ def test_gradients_are_finite_at_extremes() -> None:
 def test_embeddings_are_unit_vectors_of_their_own_demonstration(embedding: str, m: int) -> None:
     policy = nets.Policy(camera=CAMERA, embedding=embedding, embedding_size=12, channels=8)
     params = nets.init(policy, jax.random.key(0), image_size=32, frames=m)
-    demo_image, demo_pose = pictures(0, 4, m), poses(0, 4, 5)
+    demo_image, demo_pose = pictures(0, 4, m), poses(0, 4, 7)
     embed = jax.jit(lambda i, p: policy.apply({"params": params}, i, p, method="embed"))
     z = np.asarray(embed(demo_image, demo_pose))
     assert z.shape == (4, 12)
@@ -285,7 +285,7 @@ def test_embeddings_are_unit_vectors_of_their_own_demonstration(embedding: str, 
     order = [2, 0, 3, 1]
     np.testing.assert_allclose(embed(demo_image[order], demo_pose[order]), z[order], atol=1e-5)
     # Only the pose-anchored embedding may look at the given poses.
-    moved = np.abs(np.asarray(embed(demo_image, poses(9, 4, 5))) - z).max()
+    moved = np.abs(np.asarray(embed(demo_image, poses(9, 4, 7))) - z).max()
     assert (moved > 1e-3) == (embedding == "pose_anchored")
     last = demo_image.copy()
     last[:, -1] = 255 - last[:, -1]
@@ -295,7 +295,7 @@ def test_embeddings_are_unit_vectors_of_their_own_demonstration(embedding: str, 
 def test_auxiliary_loss_is_the_error_of_the_read_pose() -> None:
     module = nets.ImagesOnlyPredicted(CAMERA, 8)
     maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 4, 8)), jnp.float32)
-    pose = poses(0, 2, 5)
+    pose = poses(0, 2, 7)  # two key poses, five along the demonstration
     params = jax.jit(module.init)(jax.random.key(0), maps, pose)
     # With its output layers at zero it reads: middle of the table, 0.1 m, half open, yaw unknown.
     params["params"]["where"] = jax.tree.map(jnp.zeros_like, params["params"]["where"])
@@ -303,7 +303,7 @@ def test_auxiliary_loss_is_the_error_of_the_read_pose() -> None:
     _, auxiliary = jax.jit(module.apply)(params, maps, pose)
     for row in range(2):
         errors = []
-        for x, y, z, _, _, _, finger in pose[row, [0, 2, 4]].astype(float):
+        for x, y, z, _, _, _, finger in pose[row, [2, 4, 6]].astype(float):
             place = np.hypot(x, y) / (1 - z) / 0.05
             errors.append(place**2 + ((z - 0.1) / 0.05) ** 2 + (finger - 0.5) ** 2 + 1)
         assert float(auxiliary[row]) == pytest.approx(np.mean(errors), rel=1e-4)
@@ -325,29 +325,62 @@ def test_every_head_acts_on_picture_pose_and_demonstration(head: str) -> None:
     assert np.isfinite(log_prob(pictures(0, 2, size=40), *args[1:])).all()
 
 
-def test_anchored_components_stay_near_their_anchors() -> None:
-    density = density_of("anchored_mixture")
-    cells = CAMERA.cells(5, 5)
-    # Cells, 4 attended places, 2 components for each of their ordered pairs, the gripper's place.
-    assert density.xy.shape == (3, 25 + 4 + 8 + 1, 2)
-    assert (np.abs(density.xy[:, :25] - cells) <= nets.REACH + 1e-6).all()
-    place = np.exp(density.attention) @ cells
-    np.testing.assert_allclose(np.exp(density.attention).sum(-1), 1, atol=1e-5)
-    assert (np.abs(density.xy[:, 25:29] - place) <= nets.REACH + 1e-6).all()
+def anchored(place: np.ndarray | None = None) -> nets.Mixture:
+    """The default head's density for 3 observations, told the places [3,2,2] m or not."""
+    rng = np.random.default_rng(0)
+    module = nets.AnchoredMixture(CAMERA)
+    args = [jnp.asarray(rng.normal(size=(3, 5, 5, 8)), jnp.float32), poses(0, 3)]
+    args.append(jnp.asarray(rng.normal(size=(3, 6)), jnp.float32))
+    params = jax.jit(module.init)(jax.random.key(0), *args)
+    if place is not None:
+        args.append((jnp.asarray(place[:, :, None], jnp.float32), np.ones((3, 2), bool)))
+    return jax.jit(module.apply)(params, *args)
+
+
+def test_components_are_anchored_at_the_places_beside_them_and_at_the_gripper() -> None:
+    # Far from each other and from whatever the untrained head finds.
+    place = np.array([[[0.2, 0.2], [0.2, -0.2]]] * 3)
+    density = anchored(place)
+    assert density.xy.shape == (3, 9, 2)
+    way = np.array([0.0, -1.0])
+    anchors = np.repeat(np.concatenate([place[0], place[0] - nets.BESIDE * way]), 2, 0)
+    assert (np.abs(density.xy[:, :8] - anchors) <= nets.REACH + 1e-6).all()
     # What is lifted goes straight up: exactly there, and at the carrying height alone.
     np.testing.assert_allclose(density.xy[:, -1], poses(0, 3)[:, :2], atol=1e-6)
     np.testing.assert_allclose(density.z[:, -1], nets.LIFTED_Z, atol=1e-6)
+
+
+def test_without_hindsight_it_acts_on_what_it_finds() -> None:
+    density = anchored()
+    found = np.asarray(density.focus.mode())
+    told = anchored(found + 0.5 * nets.CLOSE / math.sqrt(2))  # near enough not to be corrected
+    np.testing.assert_allclose(density.xy, told.xy, atol=1e-5)
+    far = anchored(found + 2 * nets.CLOSE)
+    assert np.abs(density.xy - far.xy)[:, :8].max() > nets.CLOSE
+
+
+def test_the_density_of_the_places_integrates_to_one_and_its_mode_is_likely() -> None:
+    focus = anchored().focus
+    grid = np.linspace(-0.45, 0.45, 181)
+    points = np.stack(np.meshgrid(grid, grid), -1).reshape(1, 1, -1, 2)
+    points = jnp.asarray(np.broadcast_to(points, (3, 2, *points.shape[2:])), jnp.float32)
+    density = np.exp(np.asarray(focus.log_prob(points), np.float64))
+    np.testing.assert_allclose(density.sum(-1) * 0.005**2, 1, atol=0.01)
+    at_mode = np.exp(focus.log_prob(focus.mode()[:, :, None]))[..., 0]
+    assert (at_mode > np.quantile(density, 0.99, axis=-1)).all()
+
+
+def test_memory_is_a_running_mean() -> None:
+    a, b = anchored().focus, jax.tree.map(lambda x: x + 1.0, anchored().focus)
+    log_weight = lambda f: np.asarray(jax.nn.log_softmax(f.logit, -1))  # noqa: E731
+    first = a.after(jax.tree.map(jnp.zeros_like, a), jnp.float32(0.0))
+    np.testing.assert_allclose(first.logit, log_weight(a), atol=1e-6)
+    second = b.after(first, jnp.float32(0.75))
+    np.testing.assert_allclose(second.x, 0.75 * a.x + 0.25 * b.x, atol=1e-6)
+    np.testing.assert_allclose(second.logit, 0.75 * log_weight(a) + 0.25 * log_weight(b), atol=1e-5)
 
 
 def test_unknown_names_are_refused() -> None:
     for field in ("embedding", "head"):
         with pytest.raises(ConfigError, match=f"Policy.{field}"):
             nets.init(nets.Policy(**{field: "nonsense"}), jax.random.key(0), image_size=32)
-
-
-def test_the_shares_of_a_place_among_the_cells_point_back_at_it():
-    camera = nets.Camera()
-    places = np.random.default_rng(0).uniform(-0.2, 0.2, (20, 2)).astype(np.float32)
-    share = np.asarray(camera.share(jnp.asarray(places), 16, 16))
-    np.testing.assert_allclose(share.sum(-1), 1, atol=1e-5)
-    np.testing.assert_allclose(share @ camera.cells(16, 16), places, atol=1e-4)

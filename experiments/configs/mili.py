@@ -31,16 +31,16 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.policy.head = (
         "anchored_mixture"  # or spatial_softmax_mdn (the paper's), mse, discretised
     )
-    config.policy.embedding_size = 32
+    config.policy.embedding_size = 64
     config.policy.channels = 32
     config.policy.blocks = 2
     config.policy.frames = 2  # encoded frames of a demonstration: 2 = first and last
-    config.policy.places = 12  # poses along a demonstration
+    config.policy.places = 14  # poses of a demonstration: two key poses and 12 along it
 
     config.train = ConfigDict()
     config.train.steps = 2000
-    config.train.batch = 24  # pairs of episodes
-    config.train.policy_steps = 12  # time steps imitated per pair
+    config.train.batch = 48  # pairs of episodes
+    config.train.policy_steps = 4  # time steps imitated per pair
     config.train.learning_rate = 3e-3
     config.train.contrastive = "supervised"  # or hinge (the paper's)
     config.train.contrastive_weight = 1.0
@@ -56,11 +56,11 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.improve.cap = 10  # most pairs per trial, nearest first
     config.improve.mutual = False  # both must be among each other's nearest
     config.improve.balance = True  # pairs drawn evenly over the families their trials resemble
-    config.improve.pair_fraction = 0.5  # share of a batch that comes from pairs
+    config.improve.pair_fraction = 0.5  # share of a batch that is pairs, on top of train.batch
     config.improve.steps = 500  # of retraining
     config.improve.learning_rate = 1e-3
     config.improve.warm_start = True
-    config.improve.control = True  # as many steps on demonstrations alone
+    config.improve.arms = ("mili", "control")  # and oracle, random: what a round compares
 
     config.evaluate = ConfigDict()
     config.evaluate.split = "test"

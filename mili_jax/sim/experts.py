@@ -36,16 +36,13 @@ class Expert:
             "press": self._press, "grasp": self._grasp, "push": self._push, "place": self._place
         }[task.family]  # fmt: skip
         self._phase = "take"
-        self._finger = 1.0  # the last measured opening
-        self._settled = False
-        self._release_z = 0.0
+        self._pushing = False
+        self._release = np.zeros(3)  # m, where the tool lets go
         self._done: np.ndarray | None = None
 
     def act(self) -> np.ndarray:
         """float32 [7], the desired pose the expert is heading for now."""
         pose = self.world.pose().astype(np.float64)
-        self._settled = abs(pose[6] - self._finger) < 0.02
-        self._finger = float(pose[6])
         return np.asarray(self._family(pose), np.float32)
 
     def _descend(
@@ -56,7 +53,7 @@ class Expert:
         turned = abs(half_turn(yaw - pose[5]))
         down = pose[2] < HOVER_Z - 0.03
         if down and (off > ASTRAY or turned > 3 * TURNED):
-            return _label(pose[:2], HOVER_Z, pose[5], finger)
+            return _label(pose[:2], TRAVEL_Z, pose[5], finger)
         if not down and (off > ALIGNED or turned > TURNED):
             return _label(xy, HOVER_Z, yaw, finger)
         return _label(xy, z, yaw, finger)
@@ -76,10 +73,10 @@ class Expert:
         z = max(float(at[2]), 0.0) + dz
         heading = math.atan2(rotation[1, 0], rotation[0, 0])
         yaw = pose[5] if spec.symmetric else half_turn(heading + turn)
-        if self.world.holding(name) and self._settled and pose[6] < 0.9:
+        if self.world.holding(name) and pose[6] < 0.9:
             return None
-        if self._settled and pose[6] < 0.3:  # closed on nothing
-            return _label(pose[:2], HOVER_Z, pose[5], 1.0)
+        if pose[6] < 0.3 and pose[2] < HOVER_Z - 0.03:  # closed on nothing
+            return _label(pose[:2], TRAVEL_Z, pose[5], 1.0)
         near = float(np.hypot(*(pose[:2] - xy))) < ASTRAY and pose[2] < z + 0.008
         return self._descend(pose, xy, z, yaw, 0.0 if near else 1.0)
 
@@ -100,7 +97,7 @@ class Expert:
         if self._phase == "carry":
             if not self.world.holding(name):
                 self._phase = "take"
-                return _label(pose[:2], HOVER_Z, pose[5], 1.0)
+                return _label(pose[:2], TRAVEL_Z, pose[5], 1.0)
             xy = base[:2] + pose[:2] - at[:2]  # brings the object, not the tool, to the centre
             off = float(np.hypot(*(pose[:2] - xy)))
             hang = pose[2] - at[2]
@@ -112,15 +109,15 @@ class Expert:
             if pose[2] > z + 0.008:
                 return _label(xy, z, pose[5], 0.0)
             self._phase = "release"
-            self._release_z = z
+            self._release = np.array([*xy, z])
         if self._phase == "release":
             if pose[6] < opening - 0.05:
-                return _label(pose[:2], self._release_z, pose[5], opening)
+                return _label(self._release[:2], self._release[2], pose[5], opening)
             self._phase = "retreat"
         inside = float(np.hypot(*(at - base)[:2])) < goal.inner_radius
         if pose[2] > HOVER_Z - 0.02 and not inside:
             self._phase = "take"
-        return _label(pose[:2], HOVER_Z, pose[5], opening)
+        return _label(self._release[:2], HOVER_Z, pose[5], opening)
 
     def _push(self, pose: np.ndarray) -> np.ndarray:
         if self._done is not None:
@@ -141,10 +138,12 @@ class Expert:
             front = self.world.extent(name, way, PUSH_Z) + self.world.extent(goal, -way, PUSH_Z)
             # A little further than touching: friction stops the object short.
             xy = end - way * (front + back + PAD_HALF_WIDTH - 0.010)
-            label = _label(xy, PUSH_Z, yaw, opening)
-            if self.world.gap(name, goal, 0.01) < 0.006:
-                self._done = _label(pose[:2], PUSH_Z, pose[5], opening)
-            return label
+            self._pushing = True
+            return _label(xy, PUSH_Z, yaw, opening)
+        if low and self._pushing and self.world.gap(name, goal, 0.01) < 0.01:
+            self._done = _label(pose[:2], PUSH_Z, pose[5], opening)
+            return self._done
+        self._pushing = False
         return self._descend(pose, at - way * behind, PUSH_Z, yaw, opening)
 
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from mili_jax.sim import scenes, tasks
+from mili_jax.sim import objects, scenes, tasks
 from mili_jax.sim.env import RENDERER, KitchenEnv, Recorder, object_pool
 from mili_jax.sim.experts import Expert
+from mili_jax.sim.world import Scene
 from mili_jax.types import Episode, EpisodeMeta, PolicyFn, SimulationError
 
 # Disturbances of the executed command while the label stays right, so that a policy sees how to
@@ -29,7 +30,11 @@ NOISE_SHARE = 0.2  # of the steps
 NOISE_XY = 0.02  # m, standard deviation
 NOISE_Z = 0.01  # m
 NOISE_YAW = 0.25  # rad
+NOISE_FINGER = 0.5  # of the opening
 CLOSED_SHARE = 0.3  # of the demonstrations begin with the fingers at a random opening
+LOW_SHARE = 0.25  # of the demonstrations begin low, beside the objects, with the same fingers
+LOW_Z = (0.015, 0.10)  # m, heights of the tool there
+LOW_ROOM = (0.025, 0.035)  # m from the tool's axis to footprints there; more per opening
 HOLD_STEPS = 2  # steps a demonstration goes on after it has succeeded and come to its last pose
 LOCKSTEP = 16  # environments per process
 PROCESS_RECYCLE = 40  # jobs per worker after which all are replaced: PyBullet's memory grows
@@ -77,6 +82,8 @@ def demonstrate(
             command[:2] += rng.normal(0, NOISE_XY * noise, 2)
             command[2] += abs(rng.normal(0, NOISE_Z * noise))
             command[5] += rng.normal(0, NOISE_YAW * noise)
+        if noise and rng.random() < NOISE_SHARE / 2:
+            command[6] += rng.normal(0, NOISE_FINGER * noise)
         observation, _, terminated, truncated, _ = env.step(command)
         done = terminated or truncated
         if watch is not None:
@@ -179,14 +186,30 @@ def demonstration(env: KitchenEnv, request: Request, noise: float = 1.0) -> Epis
     for attempt in range(request.attempts):
         rng = np.random.default_rng((request.seed, attempt))
         scene = scenes.sample([task], pool, rng)
-        if noise and rng.random() < CLOSED_SHARE:
-            tool = (*scene.tool[:6], round(float(rng.random()), 4))
-            scene = dataclasses.replace(scene, tool=tool)
+        if noise:
+            scene = dataclasses.replace(scene, tool=_first_pose(scene, rng))
         trial = Trial(request.episode_id, request.task, scene.to_json(), request.seed + attempt)
         episode = demonstrate(env, trial, noise)
         if episode.meta.success:
             return episode
     raise SimulationError(f"no demonstration of {request.task} in {request.attempts} attempts")
+
+
+def _first_pose(scene: Scene, rng: np.random.Generator) -> tuple[float, ...]:
+    """Some demonstrations begin where a failed trial would be, to show how to go on from there."""
+    tool = scene.tool
+    low, closed = rng.random() < LOW_SHARE, rng.random() < CLOSED_SHARE
+    height, opening = float(rng.uniform(*LOW_Z)), float(rng.random())
+    spots = rng.uniform(-0.2, 0.2, (20, 2))
+    catalogue = objects.load_catalogue()
+    room = LOW_ROOM[0] + opening * LOW_ROOM[1]
+    for spot in spots if low else ():
+        if all(
+            np.hypot(q.x - spot[0], q.y - spot[1]) > catalogue[q.object].radius + room
+            for q in scene.placements
+        ):
+            return (*spot.round(4).tolist(), round(height, 4), *tool[3:6], round(opening, 4))
+    return (*tool[:6], round(opening, 4)) if closed else tool
 
 
 class Teacher:
