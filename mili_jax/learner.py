@@ -28,7 +28,9 @@ from mili_jax.types import ConfigError
 Array = jax.Array
 Params = Any
 
-MEMORY = 0.85  # share of earlier pictures when acting
+# Share of earlier pictures in where the two places are believed to lie when acting. What is acted on
+# moves, where it is brought to does not.
+MEMORY = (0.0, 0.95)
 
 CONTRASTIVE: dict[str, Callable[..., tuple[Array, losses.Metrics]]] = {
     "hinge": losses.contrastive,
@@ -337,21 +339,21 @@ def make_embed(policy: nets.Policy) -> Callable[[Params, Any, Any], Array]:
 
 
 def make_act(
-    policy: nets.Policy, temperature: float = 0.0, memory: float = MEMORY
+    policy: nets.Policy, temperature: float = 0.0, memory: tuple[float, float] = MEMORY
 ) -> Callable[..., Callable[[Any, Any], Array]]:
     """Acting: (params, z [n,Z], seed) -> a function of one trial each of n robots.
 
     That function takes their next observations, image uint8 [n,H,W,3] and pose [n,7], and returns
     the mode of g, or a sample of it at `temperature`: actions [n,7]. It remembers: `memory` is the
-    share of earlier pictures in where it believes the places to lie that the trial is about. Its
-    randomness is fold_in(key(seed), number of the call).
+    share of earlier pictures in where it believes each of the two places to lie that the trial is
+    about. Its randomness is fold_in(key(seed), number of the call).
     """
 
     @jax.jit
     def step(
         params: Params, image: Array, pose: Array, z: Array, past: Any, seed: int, t: int
     ) -> tuple[Array, Any]:
-        weight = jnp.where(t > 0, memory, 0.0)
+        weight = jnp.where(t > 0, jnp.array(memory)[:, None], 0.0)
         kept = None if past is None else (past, weight)
         density: Any = policy.apply({"params": params}, image, pose, z, kept, method="act")
         if temperature:

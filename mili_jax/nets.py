@@ -690,7 +690,7 @@ class Focus:
 
     def after(self, earlier: Focus, share: Array) -> Focus:
         """What is believed after several pictures of a scene in which little moves: a running mean
-        of log weights and proposals, in which `earlier` has the given share."""
+        of log weights and proposals, in which `earlier` has the given share [2,1]."""
         now = self.replace(logit=jax.nn.log_softmax(self.logit, -1))  # type: ignore[attr-defined]
         return jax.tree.map(lambda a, b: share * a + (1 - share) * b, earlier, now)
 
