@@ -11,7 +11,6 @@ The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -28,14 +27,11 @@ from mili_jax.types import ConfigError
 Array = jax.Array
 Params = Any
 
-# Share of earlier pictures in where the two places are believed to lie when acting. What is acted on
-# moves, where it is brought to does not.
+# Share of earlier pictures in where the two places are believed to lie when acting. What is acted
+# on moves, where it is brought to does not.
 MEMORY = (0.0, 0.95)
 
-CONTRASTIVE: dict[str, Callable[..., tuple[Array, losses.Metrics]]] = {
-    "hinge": losses.contrastive,
-    "supervised": losses.supervised_contrastive,
-}
+CONTRASTIVE = ("hinge", "supervised")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Hyper:
     clip: float = 5.0  # global gradient norm
     ema: float = 0.99  # decay of the averaged parameters that act and embed; 0: no averaging
     condition: bool = True
-    contrastive: str = "supervised"  # a key of CONTRASTIVE; "hinge" is the paper's
+    contrastive: str = "supervised"  # one of CONTRASTIVE; "hinge" is the paper's
     contrastive_weight: float = 1.0  # 1 in eq. 3
     beta: float = 1.0  # margin of the hinge, squared distance
     temperature: float = 0.1  # of the supervised loss
@@ -72,7 +68,7 @@ class Hyper:
             if not ok:
                 raise ConfigError(f"Hyper.{field}: {getattr(self, field)!r} is not {wanted}")
 
-        need(self.contrastive in CONTRASTIVE, "contrastive", f"one of {sorted(CONTRASTIVE)}")
+        need(self.contrastive in CONTRASTIVE, "contrastive", f"one of {CONTRASTIVE}")
         for field in ("steps", "learning_rate", "clip", "temperature"):
             need(getattr(self, field) > 0, field, "positive")
         for field in ("warmup", "weight_decay", "contrastive_weight", "beta"):
@@ -246,64 +242,75 @@ def loss_fn(
     b, p = batch.pose.shape[:2]
     m = batch.demo_image.shape[2]
     drop, shake = jax.random.split(key)
-    pose, action = batch.pose.reshape(b * p, 7), batch.action.reshape(b * p, 7)
-    noise = jnp.array([1.0, 1, 1, 0, 0, 0, 0]) * hyper.pose_noise
-    seen_pose = pose + noise * jax.random.normal(shake, pose.shape) if hyper.pose_noise else pose
-    frames = batch.image.reshape(b * p, *batch.image.shape[2:])
+    image, pose, action, focus, seen = (
+        x.reshape(b * p, *x.shape[2:])
+        for x in (batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
+    )
+    if hyper.pose_noise:
+        noise = jnp.array([1.0, 1, 1, 0, 0, 0, 0]) * hyper.pose_noise
+        pose = pose + noise * jax.random.normal(shake, pose.shape)
 
     if not hyper.condition:
         z = jnp.zeros((b * p, policy.embedding_size))
-        density = apply("act", frames, seen_pose, z)
+        density = apply("act_maps", apply("encode", image), pose, z, (focus, seen))
         loss, metrics = losses.behaviour_cloning(density.log_prob(action))
     else:
         # One pass through the encoder for demonstrations and policy alike.
-        demos = batch.demo_image.reshape(b * 2 * m, *frames.shape[1:])
-        maps = apply("encode", jnp.concatenate([demos, frames]))
+        demos = batch.demo_image.reshape(b * 2 * m, *image.shape[1:])
+        maps = apply("encode", jnp.concatenate([demos, image]))
         demo_maps = maps[: b * 2 * m].reshape(b * 2, m, *maps.shape[1:])
         demo_pose = batch.demo_pose.reshape(b * 2, *batch.demo_pose.shape[2:])
         embedding, auxiliary = apply("embed_maps", demo_maps, demo_pose)
+        embedding = embedding.reshape(b, 2, -1)
+        contrastive, details = _compare(hyper, embedding, batch.task, batch.contrastive)
 
         scale = hyper.policy_to_embedding_scale
-        z = embedding.reshape(b, 2, -1)[:, 1]
-        z = scale * z + (1 - scale) * jax.lax.stop_gradient(z)
+        z = scale * embedding[:, 1] + (1 - scale) * jax.lax.stop_gradient(embedding[:, 1])
         z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
-        places = (x.reshape(b * p, *x.shape[2:]) for x in (batch.focus, batch.focus_seen))
-        focus, focus_seen = hindsight = tuple(places)
         z = jnp.repeat(z, p, 0)
-        density = apply("act_maps", maps[b * 2 * m :], seen_pose, z, hindsight)
-
-        groups = max(1, hyper.colours)
-
-        def grouped(x: Array) -> Array:
-            """Rows of two episodes by colour group: [B,2,...] -> [groups,2B/groups,...]."""
-            x = x.reshape(b // groups, groups, 2, *x.shape[2:]).swapaxes(0, 1)
-            return x.reshape(groups, 2 * b // groups, *x.shape[3:])
-
-        task, mask = (
-            grouped(jnp.repeat(x[:, None], 2, 1)) for x in (batch.task, batch.contrastive)
-        )
-        per_group = grouped(embedding.reshape(b, 2, -1))
-        hinge = hyper.contrastive == "hinge"
-        option = {"beta": hyper.beta} if hinge else {"temperature": hyper.temperature}
-        compare = functools.partial(CONTRASTIVE[hyper.contrastive], **option)
-        contrastive, details = jax.tree.map(jnp.mean, jax.vmap(compare)(per_group, task, mask))
+        density = apply("act_maps", maps[b * 2 * m :], pose, z, (focus, seen))
         loss, metrics = losses.complete(
             density.log_prob(action), contrastive, hyper.contrastive_weight
         )
         loss = loss + hyper.auxiliary_weight * auxiliary.mean()
-        if isinstance(density, nets.Mixture) and density.focus is not None:
-            pointing = losses.pointing(density.focus.log_prob(focus), focus_seen)
-            loss = loss + hyper.focus_weight * pointing
-            apart = jnp.linalg.norm(density.focus.mode()[:, :, None] - focus, axis=-1).min(-1)
-            found = jnp.sum((apart < 0.03) & focus_seen, 0) / jnp.maximum(focus_seen.sum(0), 1)
-            metrics |= {"pointing": pointing, "found_first": found[0], "found_second": found[1]}
         metrics = {**details, **metrics, "auxiliary": auxiliary.mean()}
-        nearest = jax.vmap(losses.neighbours)(jax.lax.stop_gradient(per_group), task, mask)
-        metrics |= jax.tree.map(jnp.mean, nearest)
+    if isinstance(density, nets.Mixture) and density.focus is not None:
+        pointing = losses.pointing(density.focus.log_prob(focus), seen)
+        loss = loss + hyper.focus_weight * pointing
+        apart = jnp.linalg.norm(density.focus.mode()[:, :, None] - focus, axis=-1).min(-1)
+        found = jnp.sum((apart < 0.03) & seen, 0) / jnp.maximum(seen.sum(0), 1)
+        metrics |= {"pointing": pointing, "found_first": found[0], "found_second": found[1]}
     # One step of each row: seeking the mode of all would take a tenth of the train step.
     some: nets.Density = jax.tree.map(lambda a: a[::p], density)
     distance = jnp.linalg.norm((some.mode() - action[::p])[:, :2], axis=-1)
     metrics |= {"loss": loss, "xy_error_cm": 100 * distance.mean()}
+    return loss, metrics
+
+
+def _compare(
+    hyper: Hyper, embedding: Array, task: Array, mask: Array
+) -> tuple[Array, losses.Metrics]:
+    """The contrastive loss of embeddings [B,2,Z], averaged over the colour groups, and metrics."""
+    groups = max(1, hyper.colours)
+
+    def grouped(x: Array) -> Array:
+        """[B,2,...] -> [groups,2B/groups,...]."""
+        x = x.reshape(len(x) // groups, groups, *x.shape[1:]).swapaxes(0, 1)
+        return x.reshape(groups, -1, *x.shape[3:])
+
+    def compare(z: Array, task: Array, mask: Array) -> tuple[Array, losses.Metrics]:
+        if hyper.contrastive == "hinge":
+            loss, metrics = losses.contrastive(z, task, mask, hyper.beta)
+        else:
+            loss, metrics = losses.supervised_contrastive(z, task, mask, hyper.temperature)
+        return loss, metrics | losses.neighbours(jax.lax.stop_gradient(z), task, mask)
+
+    per_group = jax.vmap(compare)(
+        grouped(embedding),
+        grouped(jnp.repeat(task[:, None], 2, 1)),
+        grouped(jnp.repeat(mask[:, None], 2, 1)),
+    )
+    loss, metrics = jax.tree.map(jnp.mean, per_group)
     return loss, metrics
 
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from mili_jax import data, filters, learner, nets, pairing, report, statistics
 from mili_jax.episodes import Dataset, read_lines
 from mili_jax.sim import rollout, scenes, tasks
-from mili_jax.sim.env import KitchenEnv, object_pool
+from mili_jax.sim.env import HORIZON, KitchenEnv, object_pool
 from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
 from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta, Task
 from mili_jax.workdir import Workdir, source_commit
@@ -143,7 +143,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
     },
     "train": {
         "steps": (int, _POSITIVE, "positive"),
-        "batch": (int, lambda v: v >= 2, "at least 2"),
+        "batch": (int, lambda v: v >= 4 and v % 4 == 0, "a multiple of 4, the colour groups"),
         "policy_steps": (int, _POSITIVE, "positive"),
         "learning_rate": (float, _POSITIVE, "positive"),
         "contrastive": (str, lambda v: v in learner.CONTRASTIVE, "hinge or supervised"),
@@ -160,6 +160,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "cap": (int, _POSITIVE, "positive"),
         "mutual": (bool, lambda v: True, ""),
         "balance": (bool, lambda v: True, ""),
+        "rested": (bool, lambda v: True, ""),
         "pair_fraction": (float, lambda v: 0 <= v < 1, "at least 0 and below 1"),
         "steps": (int, _POSITIVE, "positive"),
         "learning_rate": (float, _POSITIVE, "positive"),
@@ -370,23 +371,25 @@ def _with_trials(
             pools.append(data.build_pool(kept, demonstrations=False))
             a += pairs.a
             b += pairs.b
-            weights.append(_weights(run, past, pairs.a))
+            weights.append(_weights(run, past, pairs.a, pairs.b))
     joined = data.concatenate(pools)
     return joined, data.pair_table(joined, a, b, np.concatenate(weights)) if a else None
 
 
-def _weights(run: Run, number: int, ids: Sequence[str]) -> np.ndarray:
-    """Sampling weights of pairs: even over the families that their first trials resemble.
+def _weights(run: Run, number: int, a: Sequence[str], b: Sequence[str]) -> np.ndarray:
+    """Sampling weights of pairs: even over the trials, and over the families that they resemble.
 
-    What a trial resembles is the family of the nearest demonstration in the latent space; nobody
-    labels it.
+    Without them a trial with many partners, and a family that is easy, would come up most. What a
+    trial resembles is the family of the nearest demonstration in the latent space; nobody labels
+    it.
     """
-    if not run.config.improve.balance:
-        return np.ones(len(ids))
-    resembles = run.workdir.read_manifest(f"pair_{number}")["resembles"]
-    families = [resembles[name] for name in ids]
-    counts = Counter(families)
-    return np.array([1.0 / counts[family] for family in families])
+    partners = Counter((*a, *b))
+    weights = np.array([1 / partners[m] + 1 / partners[n] for m, n in zip(a, b, strict=True)])
+    if run.config.improve.balance:
+        resembles = run.workdir.read_manifest(f"pair_{number}")["resembles"]
+        kinds = np.array([FAMILIES.index(resembles[m]) for m in a])
+        weights /= np.bincount(kinds, weights, len(FAMILIES))[kinds]
+    return weights
 
 
 def _hyper(config: ConfigDict, steps: int, learning_rate: float) -> learner.Hyper:
@@ -421,14 +424,18 @@ def _train(
     if start:
         state = run.workdir.load_checkpoint(name, state, start)
     groups = data.group_by_task(pool)
+    # Rows of pairs come on top of those of demonstrations, as many in each colour group.
+    colours = max(1, hyper.colours)
+    extra = config.train.batch * pair_fraction / (1 - pair_fraction)
+    extra = colours * round(extra / colours)
     batch = functools.partial(
         data.sample_batch,
         pool,
         groups,
         table,
         config.seed,
-        size=round(config.train.batch / (1 - pair_fraction)),
-        pair_fraction=pair_fraction,
+        size=config.train.batch + extra,
+        pair_fraction=extra / (config.train.batch + extra),
         policy_steps=config.train.policy_steps,
         frames=config.policy.frames,
         places=config.policy.places,
@@ -592,6 +599,9 @@ def pair(run: Run, number: int) -> None:
     z, metas = embed(run, params, [split])
     labels = run.dataset.read_labels(split)
     useful = [i for i, m in enumerate(metas) if labels[m.episode_id].useful]
+    if c.rested:
+        steps = [len(e) for e in run.dataset.read(split)]
+        useful = [i for i in useful if steps[i] < HORIZON]
     z, metas = z[useful], [metas[i] for i in useful]
     ids = [m.episode_id for m in metas]
     chosen = {"mili": pairing.cosine_pairs(z, c.alpha, cap=c.cap, mutual=c.mutual)[0]}
@@ -618,7 +628,7 @@ def pair(run: Run, number: int) -> None:
         name,
         _subset(run, *_LOOP),
         began,
-        useful=len(useful),
+        candidates=len(useful),
         pairs=len(pairs),
         resembles=resembles,
         outputs=tables,

@@ -373,11 +373,13 @@ def test_the_density_of_the_places_integrates_to_one_and_its_mode_is_likely() ->
 def test_memory_is_a_running_mean() -> None:
     a, b = anchored().focus, jax.tree.map(lambda x: x + 1.0, anchored().focus)
     log_weight = lambda f: np.asarray(jax.nn.log_softmax(f.logit, -1))  # noqa: E731
-    first = a.after(jax.tree.map(jnp.zeros_like, a), jnp.float32(0.0))
+    first = a.after(jax.tree.map(jnp.zeros_like, a), jnp.zeros((2, 1)))
     np.testing.assert_allclose(first.logit, log_weight(a), atol=1e-6)
-    second = b.after(first, jnp.float32(0.75))
-    np.testing.assert_allclose(second.x, 0.75 * a.x + 0.25 * b.x, atol=1e-6)
-    np.testing.assert_allclose(second.logit, 0.75 * log_weight(a) + 0.25 * log_weight(b), atol=1e-5)
+    second = b.after(first, jnp.array([[0.75], [0.0]]))
+    old, new = log_weight(a), log_weight(b)
+    np.testing.assert_allclose(second.x[:, 0], 0.75 * a.x[:, 0] + 0.25 * b.x[:, 0], atol=1e-6)
+    np.testing.assert_allclose(second.logit[:, 0], (0.75 * old + 0.25 * new)[:, 0], atol=1e-5)
+    np.testing.assert_allclose(second.x[:, 1], b.x[:, 1], atol=1e-6)  # nothing is kept of it
 
 
 def test_unknown_names_are_refused() -> None:

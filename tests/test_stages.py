@@ -387,7 +387,7 @@ def test_nothing_that_trains_or_pairs_reads_the_oracle(finished, tmp_path):
     labels = run.dataset.read_labels("round_1")
     assert labels == run_too.dataset.read_labels("round_1")
     assert sum(label.useful for label in labels.values()) == 10
-    tables = [(data_of(w) / "pairs_round_1.csv").read_bytes() for w in (one, other)]
+    tables = [(data_of(w) / "pairs_mili_1.csv").read_bytes() for w in (one, other)]
     assert tables[0] == tables[1] and facts["mili_1"]["trials"] == 10
     assert facts["mili_1"]["pairs"] == facts["pair_1"]["pairs"] >= 40
     assert facts["pair_1"]["resembles"] == facts_too["pair_1"]["resembles"]
@@ -480,7 +480,7 @@ def test_rounds_that_the_configuration_has_not(tmp_path):
         with pytest.raises(ConfigError, match="no round 2"):
             stages.evaluate(run, 2)
     assert stages.start_of(config(**{"improve.rounds": 3}), 3) == "mili_2"
-    one, without = config(), config(**{"improve.control": False})
+    one, without = config(), config(**{"improve.arms": ("mili",)})
     assert stages.policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
     assert stages.policies(without, 1) == {"mili_1": "mili"}
 

@@ -133,8 +133,9 @@ class Expert:
         along = float((pose[:2] - at) @ way)
         aside = float(abs((pose[:2] - at) @ np.array([-way[1], way[0]])))
         low = pose[2] < PUSH_Z + 0.012
-        ready = -behind - 0.02 < along < -0.5 * back and aside < 0.02
-        if low and ready and abs(half_turn(yaw - pose[5])) < 3 * TURNED:
+        slack = 2.0 if self._pushing else 1.0  # starting again costs more than a crooked push
+        ready = -behind - 0.02 < along < -0.5 * back and aside < 0.02 * slack
+        if low and ready and abs(half_turn(yaw - pose[5])) < 3 * TURNED * slack:
             front = self.world.extent(name, way, PUSH_Z) + self.world.extent(goal, -way, PUSH_Z)
             # A little further than touching: friction stops the object short.
             xy = end - way * (front + back + PAD_HALF_WIDTH - 0.010)
