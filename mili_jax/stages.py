@@ -155,6 +155,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "rounds": (int, _COUNT, "at least 0"),
         "trials": (int, _POSITIVE, "positive"),
         "commanded_share": (float, _SHARE, "0..1"),
+        "trial_share": (float, _SHARE, "0..1"),
         "temperature": (float, _COUNT, "at least 0"),
         "alpha": (float, lambda v: -1 <= v <= 1, "a cosine, -1..1"),
         "cap": (int, _POSITIVE, "positive"),
@@ -535,39 +536,62 @@ def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, lis
 
 
 def collect(run: Run, number: int) -> None:
-    """Stage (lines 9-12): trials of the latest policy, each after a random demonstration."""
+    """Stage (lines 9-12): trials of the latest policy, each after a random demonstration.
+
+    From the second round on the tasks that pairing has formed (line 20) are tried as well, after
+    one of their trials.
+    """
     name, before = f"round_{number}", start_of(run.config, number)
     if run.workdir.is_done(name, _subset(run, *_LOOP)):
         return
     began = time.time()
     params = load_params(run, before)
-    z, metas = embed(run, params, ["demos_train"])
+    z, metas = embed(run, params, ["demos_train", *(f"round_{k}" for k in range(1, number))])
     table = {m.episode_id: row for m, row in zip(metas, z, strict=True)}
+    paired: set[str] = set()
+    for past in range(1, number):
+        pairs = run.dataset.read_pairs(f"mili_{past}")
+        paired |= {*pairs.a, *pairs.b}
+    demos = [m for m in metas if m.round == 0]
+    shown = [m for m in metas if m.episode_id in paired]
     maker = MakeActor(run.policy, params, table, run.config.improve.temperature)
     player = functools.partial(rollout.Player, maker, run.config.data.image_size)
-    trials = list(trial_plan(run.config, number, before, metas))
+    trials = list(trial_plan(run.config, number, before, demos, shown))
     facts = _roll(run, name, trials, player, f"trials, round {number}")
     _finish(run, name, _subset(run, *_LOOP), began, checkpoint=before, **facts)
 
 
 def trial_plan(
-    config: ConfigDict, number: int, policy: str, demos: Sequence[EpisodeMeta]
+    config: ConfigDict,
+    number: int,
+    policy: str,
+    demos: Sequence[EpisodeMeta],
+    shown: Sequence[EpisodeMeta] = (),
 ) -> Iterator[rollout.Trial]:
     """The trials of a round, a function of the seed: new scenes with any training object in them.
 
-    In `commanded_share` of the trials the demonstrated objects are there; elsewhere the robot does
-    what it makes of the demonstration in a scene that may hold objects nobody has demonstrated.
+    In `commanded_share` of the trials the objects of the demonstration are there; elsewhere the
+    robot does what it makes of the demonstration in a scene that may hold objects nobody has
+    demonstrated. `trial_share` of the demonstrations are earlier trials, if there are any in
+    `shown`: of these only the objects around are known, and the task is the one they were
+    commanded, which may not be what they show.
     """
     pool = object_pool("train")
     for i in range(config.improve.trials):
         rng = np.random.default_rng((config.seed, number, i))
-        demo = demos[int(rng.integers(len(demos)))]
+        own = bool(shown) and rng.random() < config.improve.trial_share
+        choices = shown if own else demos
+        demo = choices[int(rng.integers(len(choices)))]
         there = rng.random() < config.improve.commanded_share
-        commanded = [Task.parse(demo.task)] if there else []
+        if there and own:
+            names = [q.object for q in Scene.from_json(demo.scene).placements]
+            scene = scenes.arrange(names, rng)
+        else:
+            scene = scenes.sample([Task.parse(demo.task)] if there else [], pool, rng)
         yield rollout.Trial(
             episode_id=f"round{number}-{i:06d}",
             task=demo.task,
-            scene=scenes.sample(commanded, pool, rng).to_json(),
+            scene=scene.to_json(),
             seed=(10 + number) * SEED_STRIDE + i,
             round=number,
             policy=policy,

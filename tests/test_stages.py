@@ -27,9 +27,10 @@ from orbax.checkpoint import v1 as ocp
 from experiments.configs.mili import get_config
 from mili_jax import stages
 from mili_jax.episodes import Dataset
-from mili_jax.sim import tasks
-from mili_jax.sim.env import KitchenEnv
-from mili_jax.types import FAMILIES, ConfigError, DataError, SimulationError
+from mili_jax.sim import scenes, tasks
+from mili_jax.sim.env import KitchenEnv, object_pool
+from mili_jax.sim.world import Scene
+from mili_jax.types import FAMILIES, ConfigError, DataError, EpisodeMeta, SimulationError
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {
@@ -566,3 +567,32 @@ def test_the_snippets_of_the_readme_run(snippet, finished, environment):
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_later_rounds_follow_earlier_trials_too():
+    rng = np.random.default_rng(0)
+    listed, pool = tasks.load_tasks()["train"][:4], object_pool("train")
+
+    def meta(name, task, number):
+        scene = scenes.sample([task], pool, rng).to_json()
+        return EpisodeMeta(name, task.id, scene, 0, number, "p", "", "tiny", True, False, ())
+
+    demos = [meta(f"demo-{i}", task, 0) for i, task in enumerate(listed)]
+    shown = [meta(f"round1-{i}", task, 1) for i, task in enumerate(listed)]
+    changes = {"improve.trials": 300, "improve.trial_share": 0.6, "improve.commanded_share": 0.5}
+    plan = list(stages.trial_plan(config(**changes), 2, "mili_1", demos, shown))
+    assert plan == list(stages.trial_plan(config(**changes), 2, "mili_1", demos, shown))
+    source = {m.episode_id: m for m in (*demos, *shown)}
+
+    def objects(scene):
+        return {q.object for q in Scene.from_json(scene).placements}
+
+    own = [t for t in plan if t.demonstration.startswith("round1")]
+    assert len(own) / 300 == pytest.approx(0.6, abs=0.1)
+    again = [t for t in own if objects(t.scene) == objects(source[t.demonstration].scene)]
+    assert len(again) / len(own) == pytest.approx(0.5, abs=0.12)
+    assert all(t.scene != source[t.demonstration].scene for t in again)  # arranged anew
+    for trial in plan:
+        assert trial.task == source[trial.demonstration].task and trial.policy == "mili_1"
+    first = list(stages.trial_plan(config(**changes), 1, "pretrain", demos))
+    assert {t.demonstration for t in first} == {m.episode_id for m in demos}
