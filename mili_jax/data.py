@@ -241,6 +241,7 @@ def spread(length: np.ndarray | int, count: int) -> np.ndarray:
 TOUCH_Z = 0.09  # m: a tool that stops going down below this height touches something
 LOW_Z, MOVED = 0.035, 0.04  # m: a tool that moves so far while it is so low pushes
 APART = 0.06  # m: an episode that ends nearer than this to where it touched is about one place
+HELD = 0.15  # of the opening: fingers that stop so far from closed, and from open, hold something
 BEHIND = 0.03  # m between the tool and what it is going to push
 CANDIDATES = 7  # points per place
 PUSHED = np.linspace(0.05, 0.12, CANDIDATES)  # m from a tool behind an object to its middle
@@ -252,10 +253,10 @@ def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     what it moves that to.
 
     All that is read is the tool's own path, so nobody has to label it and it serves trials as well
-    as demonstrations. The first place is where the tool first stops going down; from then on the
-    object is with the tool. The second is where the episode ends. A tool whose last way was low has
-    pushed: then both lie ahead of it. How far ahead is not known, so a place is a row of
-    candidates, one of which is right.
+    as demonstrations. The first place is where the tool first took something, or where it went down
+    last if it took nothing; from then on the object is with the tool. The second is where the
+    episode ends. A tool whose last way was low has pushed: then both lie ahead of it. How far ahead
+    is not known, so a place is a row of candidates, one of which is right.
 
     Args:
       pose: float32 [T,7].
@@ -283,7 +284,7 @@ def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             before = stop + 1
         focus[:, 1] = xy[stop] + GOAL[:, None] * final
         return focus, seen
-    touch = runs[0][0] if runs else len(pose) - 1
+    touch = _taken(pose, runs)
     near = np.hypot(*(xy[-1] - xy[touch])) < APART
     focus[:, 0], focus[:, 1] = xy[touch], xy[touch if near else -1]
     seen[touch + 1 :, : 1 + near] = False
@@ -292,15 +293,28 @@ def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def find_key(pose: np.ndarray) -> tuple[int, int]:
     """The steps at which an episode float32 [T,7] touches what it is about and at which that ends:
-    of a push its own beginning and end, else the first touch and the last step."""
+    of a push its own beginning and end, else the touch and the last step."""
     runs = _descents(pose[:, 2])
     if _pushes(pose, runs):
         return runs[-1]
-    return runs[0][0] if runs else len(pose) - 1, len(pose) - 1
+    return _taken(pose, runs), len(pose) - 1
 
 
 def _pushes(pose: np.ndarray, runs: list[tuple[int, int]]) -> bool:
     return bool(runs) and bool(np.hypot(*(pose[runs[-1][1], :2] - pose[runs[-1][0], :2])) > MOVED)
+
+
+def _taken(pose: np.ndarray, runs: list[tuple[int, int]]) -> int:
+    """The step of the first touch after which the tool goes up with its fingers held apart by
+    something, or of the last touch if it never does."""
+    z, finger = pose[:, 2], pose[:, 6]
+    for i, (touch, stop) in enumerate(runs):
+        after = runs[i + 1][0] if i + 1 < len(runs) else len(pose)
+        up = finger[stop:after][z[stop:after] > TOUCH_Z]
+        opened = finger[max(0, touch - 3) : touch + 1].max()
+        if ((up > HELD) & (up < opened - HELD)).any():
+            return touch
+    return runs[-1][0] if runs else len(pose) - 1
 
 
 def _descents(z: np.ndarray) -> list[tuple[int, int]]:

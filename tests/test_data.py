@@ -458,6 +458,17 @@ def test_focus_of_a_second_push_does_not_explain_the_first():
     assert data.find_key(pose) == (5, 7)
 
 
+def test_focus_after_a_failed_grasp_is_where_it_was_taken_in_the_end():
+    miss, over = (-0.1, 0.1, 0.03), (0.0, 0.0, 0.06)
+    pose = path((0, 0, 0.2), miss, miss, (0, 0, 0.2), DOWN, DOWN, UP, over, over, over)
+    pose[:, 6] = [1, 1, 0, 1, 1, 0.6, 0.6, 0.6, 0.9, 0.9]  # closes on nothing, then on something
+    focus, seen = data.find_focus(pose)
+    np.testing.assert_allclose(focus[:, 0], np.broadcast_to([0.1, 0.05], (10, 7, 2)), atol=1e-6)
+    np.testing.assert_allclose(focus[:, 1], 0, atol=1e-6)
+    assert seen[:, 0].tolist() == [True] * 5 + [False] * 5 and seen[:, 1].all()
+    assert data.find_key(pose) == (4, 9)
+
+
 def test_a_path_that_begins_low_has_not_touched_there():
     focus, _ = data.find_focus(path((0, 0, 0.03), (0, 0, 0.12), (0.1, 0.05, 0.13), DOWN, DOWN, UP))
     np.testing.assert_allclose(focus, np.broadcast_to([0.1, 0.05], focus.shape), atol=1e-6)

@@ -83,7 +83,7 @@ def demonstrate(
             command[2] += abs(rng.normal(0, NOISE_Z * noise))
             command[5] += rng.normal(0, NOISE_YAW * noise)
         if noise and rng.random() < NOISE_SHARE / 2:
-            command[6] += rng.normal(0, NOISE_FINGER * noise)
+            command[6] -= abs(rng.normal(0, NOISE_FINGER * noise))  # the other way would drop
         observation, _, terminated, truncated, _ = env.step(command)
         done = terminated or truncated
         if watch is not None:
