@@ -135,16 +135,16 @@ class Expert:
         low = pose[2] < PUSH_Z + 0.012
         slack = 2.0 if self._pushing else 1.0  # starting again costs more than a crooked push
         ready = -behind - 0.02 < along < -0.5 * back and aside < 0.02 * slack
-        if low and ready and abs(half_turn(yaw - pose[5])) < 3 * TURNED * slack:
+        ready = low and ready and abs(half_turn(yaw - pose[5])) < 3 * TURNED * slack
+        if low and (ready or self._pushing) and self.world.gap(name, goal, 0.01) < 0.006:
+            self._done = _label(pose[:2], PUSH_Z, pose[5], opening)
+            return self._done
+        self._pushing = ready
+        if ready:
             front = self.world.extent(name, way, PUSH_Z) + self.world.extent(goal, -way, PUSH_Z)
             # A little further than touching: friction stops the object short.
             xy = end - way * (front + back + PAD_HALF_WIDTH - 0.010)
-            self._pushing = True
             return _label(xy, PUSH_Z, yaw, opening)
-        if low and self._pushing and self.world.gap(name, goal, 0.01) < 0.01:
-            self._done = _label(pose[:2], PUSH_Z, pose[5], opening)
-            return self._done
-        self._pushing = False
         return self._descend(pose, at - way * behind, PUSH_Z, yaw, opening)
 
 
