@@ -628,19 +628,21 @@ def pair(run: Run, number: int) -> None:
         useful = [i for i in useful if steps[i] < HORIZON]
     z, metas = z[useful], [metas[i] for i in useful]
     ids = [m.episode_id for m in metas]
-    chosen = {"mili": pairing.cosine_pairs(z, c.alpha, cap=c.cap, mutual=c.mutual)[0]}
+    pairs, similarity = pairing.cosine_pairs(z, c.alpha, cap=c.cap, mutual=c.mutual)
+    chosen = {"mili": pairs}
     if "oracle" in c.arms:
         achieved = [set(m.achieved_tasks) for m in metas]
         chosen["oracle"] = pairing.oracle_pairs(achieved, c.cap, run.config.seed)
     if "random" in c.arms:
-        chosen["random"] = pairing.random_pairs(len(z), len(chosen["mili"]), run.config.seed)
+        chosen["random"] = pairing.random_pairs(len(z), len(pairs), run.config.seed)
     tables = []
-    for arm, pairs in chosen.items():
-        a, b = ([ids[i] for i in pairs[:, side]] for side in (0, 1))
-        similarity = np.einsum("rz,rz->r", z[pairs[:, 0]], z[pairs[:, 1]])
-        alpha = c.alpha if arm == "mili" else -1.0
-        tables.append(run.dataset.write_pairs(f"{arm}_{number}", a, b, similarity, alpha))
-    pairs = chosen["mili"]
+    for arm, rows in chosen.items():
+        a, b = ([ids[i] for i in rows[:, side]] for side in (0, 1))
+        if arm == "mili":
+            cosine, alpha = similarity, c.alpha
+        else:  # chosen whatever the similarity
+            cosine, alpha = np.einsum("rz,rz->r", z[rows[:, 0]], z[rows[:, 1]]), -1.0
+        tables.append(run.dataset.write_pairs(f"{arm}_{number}", a, b, cosine, alpha))
     demo_z, demos = embed(run, params, ["demos_train"])
     nearest = (z @ demo_z.T).argmax(1) if len(z) else np.zeros(0, int)
     resembles = {
