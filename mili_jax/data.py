@@ -243,9 +243,17 @@ LOW_Z, MOVED = 0.035, 0.04  # m: a tool that moves so far while it is so low pus
 APART = 0.06  # m: an episode that ends nearer than this to where it touched is about one place
 HELD = 0.15  # of the opening: fingers that stop so far from closed, and from open, hold something
 BEHIND = 0.03  # m between the tool and what it is going to push
-CANDIDATES = 7  # points per place
-PUSHED = np.linspace(0.05, 0.12, CANDIDATES)  # m from a tool behind an object to its middle
-GOAL = np.linspace(0.08, 0.20, CANDIDATES)  # m from a tool that has pushed to the goal's middle
+
+
+def _fan(nearest: float, farthest: float, angle: float) -> np.ndarray:
+    """Candidates [15,2] m, along and aside of the way: 5 distances in 3 directions (rad)."""
+    distance, turn = np.meshgrid(np.linspace(nearest, farthest, 5), [-angle, 0, angle])
+    return np.stack([distance * np.cos(turn), distance * np.sin(turn)], -1).reshape(-1, 2)
+
+
+PUSHED = _fan(0.05, 0.12, 0.15)  # m from a tool behind an object to its middle
+GOAL = _fan(0.08, 0.20, 0.3)  # m from a tool that has pushed to the middle of the goal
+CANDIDATES = len(GOAL)  # points per place
 
 
 def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -256,7 +264,8 @@ def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     as demonstrations. The first place is where the tool first took something, or where it went down
     last if it took nothing; from then on the object is with the tool. The second is where the
     episode ends. A tool whose last way was low has pushed: then both lie ahead of it. How far ahead
-    is not known, so a place is a row of candidates, one of which is right.
+    is not known, nor exactly in which direction, so a place is a fan of candidates, one of which is
+    right.
 
     Args:
       pose: float32 [T,7].
@@ -280,9 +289,9 @@ def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             rest = steps[before:]  # of which the next descent takes its own
             gone = (xy[np.minimum(rest, stop)] - xy[touch]) @ way - BEHIND
             gone = np.maximum(gone, 0) * (rest > touch)
-            focus[rest, 0] = xy[touch] + (PUSHED + gone[:, None])[..., None] * way
+            focus[rest, 0] = xy[touch] + gone[:, None, None] * way + PUSHED @ _frame(way)
             before = stop + 1
-        focus[:, 1] = xy[stop] + GOAL[:, None] * final
+        focus[:, 1] = xy[stop] + GOAL @ _frame(final)
         return focus, seen
     touch = _taken(pose, runs)
     near = np.hypot(*(xy[-1] - xy[touch])) < APART
@@ -333,6 +342,11 @@ def _descents(z: np.ndarray) -> list[tuple[int, int]]:
 
 def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / np.hypot(*vector)
+
+
+def _frame(way: np.ndarray) -> np.ndarray:
+    """The way and what lies across it, as rows: [2,2]."""
+    return np.stack([way, [-way[1], way[0]]])
 
 
 def demo_inputs(

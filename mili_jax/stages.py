@@ -39,6 +39,9 @@ ARMS = {
     "oracle": "oracle",
     "random": "random_pairs",
 }
+# The arms of later rounds as well, each from its own last policy. The others end with the first
+# round: its trials are the last ones that no arm has shaped.
+CHAINS = ("mili", "control")
 ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 METRICS_EVERY = 20  # steps
 SEED_STRIDE = 1_000_000  # between the seeds of splits and rounds: disjoint by construction
@@ -99,16 +102,17 @@ def policies(config: ConfigDict, number: int) -> dict[str, str]:
     _check_round(config, number, 0)
     if number == 0:
         return {"pretrain": "meta_imitation"}
-    return {f"{arm}_{number}": ARMS[arm] for arm in config.improve.arms}
+    arms = [arm for arm in config.improve.arms if number == 1 or arm in CHAINS]
+    return {f"{arm}_{number}": ARMS[arm] for arm in arms}
 
 
-def start_of(config: ConfigDict, number: int) -> str:
-    """The policy that acts in a round, embeds its trials and is trained further.
+def start_of(config: ConfigDict, number: int, arm: str = "mili") -> str:
+    """The policy that an arm trains further in a round; MILI's also acts and embeds the trials.
 
     Raises ConfigError if the configuration has no such round.
     """
     _check_round(config, number, 1)
-    return "pretrain" if number == 1 else f"mili_{number - 1}"
+    return "pretrain" if number == 1 else f"{arm}_{number - 1}"
 
 
 def _check_round(config: ConfigDict, number: int, first: int) -> None:
@@ -331,15 +335,15 @@ def pretrain(run: Run) -> None:
 def retrain(run: Run, number: int) -> None:
     """Stages (line 24): training on demonstrations and the pairs of all rounds so far.
 
-    Every arm trains as many steps, from the same start and on as many rows of demonstrations; the
-    rows of pairs come on top.
+    Every arm trains as many steps, from the same start (in later rounds from its own last policy)
+    and on as many rows of demonstrations; the rows of pairs come on top.
     """
-    before = start_of(run.config, number)
+    _check_round(run.config, number, 1)
     for name in policies(run.config, number):
-        _retrain(run, name, number, before)
+        _retrain(run, name, number)
 
 
-def _retrain(run: Run, name: str, number: int, before: str) -> None:
+def _retrain(run: Run, name: str, number: int) -> None:
     if run.workdir.is_done(name, _subset(run, *_LOOP)):
         return
     c = run.config.improve
@@ -351,7 +355,7 @@ def _retrain(run: Run, name: str, number: int, before: str) -> None:
         if table is None:
             LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
             fraction = 0.0
-    params = load_params(run, before) if c.warm_start else None
+    params = load_params(run, start_of(run.config, number, arm)) if c.warm_start else None
     hyper = _hyper(run.config, c.steps, c.learning_rate)
     _train(run, name, hyper, pool, table, fraction, params, _LOOP)
 
@@ -630,10 +634,11 @@ def pair(run: Run, number: int) -> None:
     ids = [m.episode_id for m in metas]
     pairs, similarity = pairing.cosine_pairs(z, c.alpha, cap=c.cap, mutual=c.mutual)
     chosen = {"mili": pairs}
-    if "oracle" in c.arms:
+    arms = policies(run.config, number).values()
+    if "oracle" in arms:
         achieved = [set(m.achieved_tasks) for m in metas]
         chosen["oracle"] = pairing.oracle_pairs(achieved, c.cap, run.config.seed)
-    if "random" in c.arms:
+    if "random_pairs" in arms:
         chosen["random"] = pairing.random_pairs(len(z), len(pairs), run.config.seed)
     tables = []
     for arm, rows in chosen.items():

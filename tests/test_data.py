@@ -420,8 +420,8 @@ def test_focus_of_a_carried_object_is_where_the_tool_went_down_and_where_it_ende
     pose = path((0, 0, 0.2), (0.1, 0.05, 0.13), DOWN, DOWN, UP, (-0.1, 0.0, 0.17))
     focus, seen = data.find_focus(pose)
     assert focus.shape == (6, 2, data.CANDIDATES, 2)
-    np.testing.assert_allclose(focus[:, 0], np.broadcast_to([0.1, 0.05], (6, 7, 2)), atol=1e-6)
-    np.testing.assert_allclose(focus[:, 1], np.broadcast_to([-0.1, 0.0], (6, 7, 2)), atol=1e-6)
+    np.testing.assert_allclose(focus[:, 0] - [0.1, 0.05], 0, atol=1e-6)
+    np.testing.assert_allclose(focus[:, 1] - [-0.1, 0.0], 0, atol=1e-6)
     # Once touched the first place is empty: the object is with the tool.
     assert seen.tolist() == [[True, True]] * 3 + [[False, True]] * 3
     assert data.find_key(pose) == (2, 5)
@@ -433,14 +433,16 @@ def test_focus_of_what_is_only_lifted_is_one_place():
     assert seen.tolist() == [[True, True]] * 3 + [[False, False]] * 2
 
 
-def test_focus_of_a_push_is_a_row_of_candidates_ahead_of_the_tool():
+def test_focus_of_a_push_is_a_fan_of_candidates_ahead_of_the_tool():
     low = [(0.0, y, 0.018) for y in (-0.1, -0.1, -0.05, 0.02, 0.1)]
     pose = path((0, -0.1, 0.13), *low)
     focus, seen = data.find_focus(pose)
     assert seen.all() and data.find_key(pose) == (1, 5)
-    np.testing.assert_allclose(focus[0, 0, :, 1], -0.1 + data.PUSHED, atol=1e-6)
-    np.testing.assert_allclose(focus[0, 1, :, 1], 0.1 + data.GOAL, atol=1e-6)
-    np.testing.assert_allclose(focus[..., 0], 0, atol=1e-6)
+    for place, start, near, far, angle in ((0, -0.1, 0.05, 0.12, 0.15), (1, 0.1, 0.08, 0.2, 0.3)):
+        ahead = focus[0, place] - [0, start]
+        distance, turn = np.hypot(*ahead.T), np.arctan2(ahead[:, 0], ahead[:, 1])
+        assert distance.min() == pytest.approx(near) and distance.max() == pytest.approx(far)
+        assert sorted(set(turn.round(5))) == pytest.approx([-angle, 0, angle], abs=1e-5)
     # What is pushed moves with the tool once the gap to it is closed.
     np.testing.assert_allclose(focus[5, 0], focus[0, 0] + [0, 0.2 - data.BEHIND], atol=1e-6)
 
@@ -450,11 +452,13 @@ def test_focus_of_a_second_push_does_not_explain_the_first():
     on = [(0.1, y, 0.018) for y in (-0.1, -0.1, 0.1)]
     pose = path((-0.1, -0.1, 0.13), *across, (0.05, -0.1, 0.13), *on)
     focus, _ = data.find_focus(pose)
-    np.testing.assert_allclose(focus[0, 0, :, 0], -0.1 + data.PUSHED, atol=1e-6)
-    np.testing.assert_allclose(focus[5, 0, :, 1], -0.1 + data.PUSHED, atol=1e-6)
-    np.testing.assert_allclose(
-        focus[:, 1, 0], np.broadcast_to([0.1, 0.1 + data.GOAL[0]], (8, 2)), atol=1e-6
-    )
+    # Straight along the first way, straight along the second, and the goal ahead of the second.
+    middle = data.PUSHED[:, 1] == 0
+    np.testing.assert_allclose(focus[0, 0, :, 0], -0.1 + data.PUSHED[:, 0], atol=1e-6)
+    np.testing.assert_allclose(focus[0, 0, middle, 1], -0.1, atol=1e-6)
+    np.testing.assert_allclose(focus[5, 0, :, 1], -0.1 + data.PUSHED[:, 0], atol=1e-6)
+    np.testing.assert_allclose(focus[:, 1, :, 1], np.tile(0.1 + data.GOAL[:, 0], (8, 1)), atol=1e-6)
+    np.testing.assert_allclose(focus[:, 1, middle, 0], 0.1, atol=1e-6)
     assert data.find_key(pose) == (5, 7)
 
 
@@ -463,7 +467,7 @@ def test_focus_after_a_failed_grasp_is_where_it_was_taken_in_the_end():
     pose = path((0, 0, 0.2), miss, miss, (0, 0, 0.2), DOWN, DOWN, UP, over, over, over)
     pose[:, 6] = [1, 1, 0, 1, 1, 0.6, 0.6, 0.6, 0.9, 0.9]  # closes on nothing, then on something
     focus, seen = data.find_focus(pose)
-    np.testing.assert_allclose(focus[:, 0], np.broadcast_to([0.1, 0.05], (10, 7, 2)), atol=1e-6)
+    np.testing.assert_allclose(focus[:, 0] - [0.1, 0.05], 0, atol=1e-6)
     np.testing.assert_allclose(focus[:, 1], 0, atol=1e-6)
     assert seen[:, 0].tolist() == [True] * 5 + [False] * 5 and seen[:, 1].all()
     assert data.find_key(pose) == (4, 9)

@@ -480,7 +480,12 @@ def test_rounds_that_the_configuration_has_not(tmp_path):
                     stage(run, number)
         with pytest.raises(ConfigError, match="no round 2"):
             stages.evaluate(run, 2)
-    assert stages.start_of(config(**{"improve.rounds": 3}), 3) == "mili_2"
+    all_arms = config(**{"improve.rounds": 3, "improve.arms": tuple(stages.ARMS)})
+    assert stages.start_of(all_arms, 3) == "mili_2"
+    assert stages.start_of(all_arms, 3, "control") == "control_2"
+    assert {stages.start_of(all_arms, 1, arm) for arm in stages.ARMS} == {"pretrain"}
+    assert list(stages.policies(all_arms, 1)) == [f"{arm}_1" for arm in stages.ARMS]
+    assert list(stages.policies(all_arms, 3)) == ["mili_3", "control_3"]
     one, without = config(), config(**{"improve.arms": ("mili",)})
     assert stages.policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
     assert stages.policies(without, 1) == {"mili_1": "mili"}
