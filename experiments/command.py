@@ -41,10 +41,10 @@ with _without_stderr():
 from mili_jax import stages  # noqa: E402
 from mili_jax.types import MiliError  # noqa: E402
 
-_CONFIG = config_flags.DEFINE_config_file(
+CONFIG = config_flags.DEFINE_config_file(
     "config", "experiments/configs/mili.py:quick", "file:name; --config.a.b=v changes a field"
 )
-_WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
+WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
 
 
 def main(stage: Callable[..., Any], first_round: int | None = None) -> None:
@@ -62,7 +62,7 @@ def main(stage: Callable[..., Any], first_round: int | None = None) -> None:
         try:
             if argv[1:]:
                 sys.exit(f"ConfigError: what is {' '.join(argv[1:])!r}? Flags begin with --")
-            this = stages.open_run(_CONFIG.value, Path(_WORKDIR.value))
+            this = stages.open_run(CONFIG.value, Path(WORKDIR.value))
             with this.workdir:
                 numbers = () if first_round is None else (flags.FLAGS.round,)
                 page = stage(this, *numbers)
@@ -75,10 +75,10 @@ def main(stage: Callable[..., Any], first_round: int | None = None) -> None:
 
     # Before what the user says, so that the user has the last word.
     argv = [sys.argv[0], "--verbosity=-1", *sys.argv[1:]]
-    app.run(run, argv, flags_parser=_parse)
+    app.run(run, argv, flags_parser=parse)
 
 
-def _parse(argv: list[str]) -> list[str]:
+def parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
         flags.FLAGS["config"].value  # noqa: B018  a file that is missing raises here

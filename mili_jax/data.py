@@ -367,6 +367,20 @@ def demo_inputs(
     return pool.image[start + spread(length, frames)], pool.pose[start + steps]
 
 
+def steps_along(
+    pool: Pool, episodes: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """`count` steps evenly over each whole episode: image, pose, action, focus and focus_seen, each
+    [N,count,...] as in `Batch`.
+
+    Args:
+      episodes: pool indices, int [N].
+    """
+    steps = pool.start[episodes][:, None] + spread(pool.length[episodes], count)
+    fields = (pool.image, pool.pose, pool.action, pool.focus, pool.focus_seen)
+    return tuple(field[steps] for field in fields)
+
+
 def sample_batch(
     pool: Pool,
     groups: Groups | None,
@@ -418,6 +432,44 @@ def sample_batch(
     chosen = rng.permuted(chosen, axis=1)
     contrastive = np.arange(size) < size - from_pairs
     task = np.where(contrastive, pool.task[chosen[:, 0]], -1 - np.arange(size))
+    return _batch(pool, chosen, task, contrastive, rng, policy_steps, frames, places)
+
+
+def sample_tasks(
+    pool: Pool, groups: Groups, seed: int, step: int, *, size: int, policy_steps: int
+) -> Batch:
+    """The batch of a meta-training step (`mili_jax.maml`): a pure function of its arguments.
+
+    Demonstrations are drawn as in `sample_batch`; then every pair stands in it twice, as row i
+    with steps of one episode (query) and as row size + i with steps of the other (support).
+
+    Args:
+      size: tasks. policy_steps: P, of each of the two episodes.
+
+    Raises ConfigError for sizes out of range.
+    """
+    if size < 1 or policy_steps < 1:
+        raise ConfigError(f"size {size} and policy_steps {policy_steps} must be at least 1")
+    rng = np.random.default_rng((seed, step))
+    chosen = rng.permuted(_draw_demonstrations(rng, groups, size), axis=1)
+    chosen = np.concatenate([chosen, chosen[:, ::-1]])
+    contrastive = np.ones(len(chosen), bool)
+    task = pool.task[chosen[:, 0]]
+    return _batch(pool, chosen, task, contrastive, rng, policy_steps, frames=2, places=4)
+
+
+def _batch(
+    pool: Pool,
+    chosen: np.ndarray,
+    task: np.ndarray,
+    contrastive: np.ndarray,
+    rng: np.random.Generator,
+    policy_steps: int,
+    frames: int,
+    places: int,
+) -> Batch:
+    """The batch of the given pairs of episodes, int [B,2]."""
+    size = len(chosen)
     demo_image, demo_pose = demo_inputs(pool, chosen, frames, places)
     imitated = chosen[:, :1]
     along = (np.arange(policy_steps) + rng.random((size, policy_steps))) / policy_steps

@@ -114,6 +114,11 @@ def init_state(
     """
     if params is None:
         params = nets.init(policy, jax.random.key(seed), frames=frames)
+    return new_state(params, hyper)
+
+
+def new_state(params: Params, hyper: Hyper) -> TrainState:
+    """A state at step 0 of whatever parameters."""
     # Copies: the train step donates its state, and two leaves must not share a buffer.
     params, average = jax.tree.map(jnp.array, (params, params))
     return TrainState(jnp.zeros((), jnp.int32), params, average, _optimizer(hyper).init(params))
@@ -321,13 +326,24 @@ def make_train_step(
 
     Its randomness is fold_in(key(seed), state.step), so a resumed run repeats an unbroken one.
     """
+    return make_step(
+        lambda params, batch, key: loss_fn(policy, hyper, params, batch, key), policy, hyper
+    )
+
+
+def make_step(
+    loss: Callable[[Params, Any, Array], tuple[Array, losses.Metrics]],
+    policy: nets.Policy,
+    hyper: Hyper,
+) -> Callable[[TrainState, Any, int], tuple[TrainState, losses.Metrics]]:
+    """`make_train_step` for any loss: (params, augmented batch, key) -> (loss, metrics)."""
     optimizer = _optimizer(hyper)
 
     def train_step(state: TrainState, batch: Any, seed: int) -> tuple[TrainState, losses.Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         move, inside = jax.random.split(key)
         batch = augment(batch, move, policy.camera.view, hyper)
-        gradient = jax.grad(lambda p: loss_fn(policy, hyper, p, batch, inside), has_aux=True)
+        gradient = jax.grad(lambda params: loss(params, batch, inside), has_aux=True)
         grads, metrics = gradient(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -356,27 +372,47 @@ def make_act(
     about. Its randomness is fold_in(key(seed), number of the call).
     """
 
+    def respond(context: Any, image: Array, pose: Array, memory: Any) -> nets.Density:
+        params, z = context
+        density: Any = policy.apply({"params": params}, image, pose, z, memory, method="act")
+        return density
+
+    play = make_player(respond, temperature, memory)
+    return lambda params, z, seed=0: play((params, z), seed)
+
+
+def make_player(
+    respond: Callable[[Any, Array, Array, Any], nets.Density],
+    temperature: float,
+    memory: tuple[float, float],
+) -> Callable[[Any, int], Callable[[Any, Any], Array]]:
+    """`make_act` for any policy: (context, seed) -> a function of one trial each of n robots.
+
+    respond: (context, image, pose, what is remembered or None) -> density over actions.
+    """
+
     @jax.jit
     def step(
-        params: Params, image: Array, pose: Array, z: Array, past: Any, seed: int, t: int
+        context: Any, image: Array, pose: Array, past: Any, seed: int, t: int
     ) -> tuple[Array, Any]:
         weight = jnp.where(t > 0, jnp.array(memory)[:, None], 0.0)
         kept = None if past is None else (past, weight)
-        density: Any = policy.apply({"params": params}, image, pose, z, kept, method="act")
+        density: Any = respond(context, image, pose, kept)
+        focus = getattr(density, "focus", None)
         if temperature:
             key = jax.random.fold_in(jax.random.key(seed), t)
-            return density.sample(key, temperature), getattr(density, "focus", None)
-        return density.mode(), getattr(density, "focus", None)
+            return density.sample(key, temperature), focus
+        return density.mode(), focus
 
-    def start(params: Params, z: Array, seed: int = 0) -> Callable[[Any, Any], Array]:
+    def start(context: Any, seed: int) -> Callable[[Any, Any], Array]:
         past, t = None, 0
 
         def act(image: Array, pose: Array) -> Array:
             nonlocal past, t
             if t == 0:
-                shapes = jax.eval_shape(step, params, image, pose, z, None, seed, t)[1]
+                shapes = jax.eval_shape(step, context, image, pose, None, seed, t)[1]
                 past = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-            action, past = step(params, image, pose, z, past, seed, t)
+            action, past = step(context, image, pose, past, seed, t)
             t += 1
             return action
 

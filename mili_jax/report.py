@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import itertools
 import math
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import matplotlib
@@ -55,9 +56,13 @@ FAILURE_COLOUR = (213, 94, 0)
 
 _METHODS = {  # in the order in which they are listed within a round
     "bc": "Behaviour cloning",
+    "mil_video": "MIL, video",
+    "mil_video_pose": "MIL, video and poses",
     "mil": "MIL",
     "meta_imitation": "Meta-imitation",
     "random_pairs": "Random pairs",
+    "nearest_demonstration": "Trials with demonstrations",
+    "no_filter": "MILI without filter",
     "mili": "MILI",
     "oracle": "Oracle pairs",
 }
@@ -67,6 +72,8 @@ _DEMO_NAMES = {
     "none": "no demonstration",
 }
 _SPLITS: tuple[str, ...] = ("test", "validation", "train")  # the first present leads
+# MILI with one thing changed: what, and by how much.
+_VARIANT = re.compile(r"mili_(trials|alpha|noise)_(\d+)")
 _OWN_NAMES = {"index.html", "figures", "videos"}
 _FPS = 7
 _BORDER = 4  # pixels of colour around a film
@@ -170,6 +177,7 @@ def write_report(
             _strip(rows, split, neighbours or {}),
             _success_section(staging, rows, split),
             _differences_section(rows, split, margin),
+            _sweeps_section(staging, rows, pairing_rows, split),
             _trials_section(collection),
             _pairing_section(staging, pairing_rows),
             _latent_section(staging, embedding or {}, neighbours or {}),
@@ -392,6 +400,88 @@ def alpha_figure(
     handles, labels = axes[0].get_legend_handles_labels()
     if handles:
         _legend(figure, theme, handles, labels, narrow=narrow)
+    return figure
+
+
+def sweeps(rows: Sequence[Row], pairing_rows: Sequence[Row] = ()) -> dict[str, list[_Point]]:
+    """MILI's first round with one thing changed: trials, alpha (in thousandths) and label noise (in
+    per cent), each the rows of its variants over the value, in order, with MILI itself among them
+    (and at 0 trials its control). Only what has variants is there. Rows of one split."""
+    mili = [row for row in rows if row["method"] == "mili" and row.get("round") == 1]
+    control = [row for row in rows if row["method"] == "meta_imitation" and row.get("round") == 1]
+    found: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        match = _VARIANT.fullmatch(str(row["method"]))
+        if match and row.get("round") == 1:
+            found.setdefault(match[1], {}).setdefault(int(match[2]), []).append(row)
+    own: dict[str, int | None] = {"noise": 0}
+    own["trials"] = next((int(row["trials"]) for row in mili if row.get("trials")), None)
+    chosen = [row["alpha"] for row in pairing_rows if row.get("chosen") and row.get("round") == 1]
+    own["alpha"] = round(1000 * chosen[0]) if chosen else None
+    for kind, points in found.items():
+        at = own[kind]
+        if mili and at is not None:
+            points.setdefault(at, mili)
+        if kind == "trials" and control:
+            points[0] = control
+    return {
+        kind: [_Point(value, points[value]) for value in sorted(points)]
+        for kind, points in sorted(found.items(), reverse=True)
+    }
+
+
+class _Point(NamedTuple):
+    value: int
+    rows: Sequence[Row]
+
+
+_SWEEPS = {  # axis, how a value reads there, scale
+    "trials": ("trials of the round", 1.0),
+    "alpha": ("alpha (least cosine of a pair)", 1e-3),
+    "noise": ("answers of the filter turned round, %", 1.0),
+}
+
+
+def sweeps_figure(
+    rows: Sequence[Row],
+    pairing_rows: Sequence[Row] = (),
+    *,
+    dark: bool = False,
+    narrow: bool = False,
+) -> Figure:
+    """Success (mean of families, 95% interval over tasks and seeds) of what `sweeps` finds.
+
+    Raises ConfigError if there is nothing, and as `statistics.headline`.
+    """
+    theme = _DARK if dark else _LIGHT
+    found = sweeps(rows, pairing_rows)
+    if not found:
+        raise ConfigError("no row of a variant of MILI to draw")
+    figure, axes = _panels(theme, len(found), narrow=narrow)
+    for axis, (kind, points) in zip(axes, found.items(), strict=True):
+        label, scale = _SWEEPS[kind]
+        means = [headline(point.rows) for point in points]
+        at = [scale * point.value for point in points]
+        rate = np.array([mean.rate for mean in means])
+        low, high = (np.array([getattr(m, end) for m in means]) for end in ("low", "high"))
+        axis.fill_between(at, low, high, color=theme.lines[0], alpha=0.15, linewidth=0)
+        axis.plot(at, rate, marker="o", markersize=4.5, color=theme.lines[0], linewidth=1.6)
+        for x, y in zip(at, rate, strict=True):
+            axis.annotate(
+                f"{100 * y:.0f}",
+                (x, y),
+                (0, 6),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                color=theme.text,
+            )
+        axis.set_ylim(0, 1)
+        axis.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100%"])
+        axis.set_xlabel(label, color=theme.muted, fontsize=8.5)
+        axis.set_title(f"over {kind}", color=theme.text, fontsize=10, loc="left")
+        axis.grid(axis="y", color=theme.grid, linewidth=0.8)
+        _quiet(axis, theme)
     return figure
 
 
@@ -693,7 +783,7 @@ def _policies(rows: Sequence[Row], split: str) -> list[_Policy]:
     policies = {
         _Policy(str(row.get("config", "")), str(row["method"]), int(row.get("round", 0)))
         for row in rows
-        if row.get("split", "test") == split
+        if row.get("split", "test") == split and not _VARIANT.fullmatch(str(row["method"]))
     }
     return sorted(
         policies,
@@ -742,6 +832,9 @@ def _final(policies: Sequence[_Policy]) -> _Policy | None:
     return policies[-1] if policies else None
 
 
+_RIVALS = ("meta_imitation", "random_pairs", "nearest_demonstration", "no_filter")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Comparison:
     """An entry of the differences section; `result` is None where the rows do not match."""
@@ -764,7 +857,7 @@ def _comparisons(rows: Sequence[Row], split: str, margin: float) -> list[_Compar
             if policy.method != "mili" or "right" not in cells[policy]:
                 continue
             rivals = [before] if before != policy else []
-            rivals += [by_key.get((m, policy.round)) for m in ("meta_imitation", "random_pairs")]
+            rivals += [by_key.get((m, policy.round)) for m in _RIVALS]
             for rival in dict.fromkeys(rivals):
                 if rival is not None and rival != policy and "right" in cells[rival]:
                     found.append(
@@ -786,14 +879,15 @@ def _comparisons(rows: Sequence[Row], split: str, margin: float) -> list[_Compar
                         margin,
                     )
                 )
-        for mil in (p for p in policies if p.method == "mil" and "right" in cells[p]):
-            if before is not None and "right" in cells[before]:
+        others = [by_key.get((m, 0)) for m in ("bc", "mil", "mil_video_pose", "mil_video")]
+        steps = [(before, other) for other in others]
+        # The more a demonstration shows, the better.
+        steps += list(itertools.pairwise(others[1:]))
+        for a, b in steps:
+            if a is not None and b is not None and "right" in cells[a] and "right" in cells[b]:
                 found.append(
                     _difference(
-                        _name(before, rows),
-                        _name(mil, rows),
-                        cells[before]["right"],
-                        cells[mil]["right"],
+                        _name(a, rows), _name(b, rows), cells[a]["right"], cells[b]["right"]
                     )
                 )
         for policy in dict.fromkeys(p for p in (final, before) if p is not None):
@@ -1092,6 +1186,45 @@ def _difference_glyph(result: Difference, reach: float, margin: float | None) ->
         f'<svg class="difference {kind}" viewBox="0 0 200 50" aria-hidden="true">'
         f"{''.join(parts)}</svg>"
     )
+
+
+def _sweeps_section(
+    staging: Path, rows: Sequence[Row], pairing_rows: Sequence[Row], split: str
+) -> str:
+    rows = [row for row in rows if row.get("split", "test") == split and row["demo"] == "right"]
+    found = sweeps(rows, pairing_rows)
+    if not found:
+        return ""
+    figure = _picture(
+        staging,
+        "sweeps",
+        lambda **look: sweeps_figure(rows, pairing_rows, **look),
+        alt="Success of MILI's first round over what was changed; the table below holds the same "
+        "numbers.",
+        caption="One round of MILI with one thing changed, everything else equal: mean of families "
+        "with its 95% interval. No trials: as many steps on demonstrations alone.",
+    )
+    body = []
+    for kind, points in found.items():
+        for point in points:
+            mean, against = headline(point.rows), ""
+            if point is not points[0]:
+                result = paired_difference(point.rows, points[0].rows)
+                against = f"{_signed(100 * result.difference)} ({_span(result)})"
+            interval = f"{_number(100 * mean.low)}&ndash;{_number(100 * mean.high)}"
+            body.append(
+                f'<tr><th scope="row">{_e(_SWEEPS[kind][0])}</th>'
+                f"<td>{_SWEEPS[kind][1] * point.value:g}</td>"
+                f"<td><strong>{_e(_percent(mean.rate))}</strong><small>{interval}</small></td>"
+                f"<td>{_e(against) or '&ndash;'}</td></tr>"
+            )
+    table = _table(
+        "Success of one round",
+        '<tr><th scope="col">changed</th><th scope="col">value</th><th scope="col">success</th>'
+        '<th scope="col">against the first line, points</th></tr>',
+        "".join(body),
+    )
+    return _section("sweeps", "One thing changed", figure + table)
 
 
 def _trials_section(collection: Sequence[Row]) -> str:

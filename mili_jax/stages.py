@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import logging
 import os
 import time
@@ -23,25 +24,18 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mili_jax import data, filters, learner, nets, pairing, report, statistics
-from mili_jax.episodes import Dataset, read_lines
+from mili_jax import arms, data, filters, learner, maml, nets, pairing, report, statistics
+from mili_jax.episodes import Dataset, atomic_write, read_lines
 from mili_jax.sim import rollout, scenes, tasks
 from mili_jax.sim.env import HORIZON, KitchenEnv, object_pool
 from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
 from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta, Task
 from mili_jax.workdir import Workdir, source_commit
 
-# What a round may train, side by side from the same start, and the method each is: pairs of similar
-# trials, no pairs, the pairs of a perfect latent space, any pairs. The loop goes on from the first.
-ARMS = {
-    "mili": "mili",
-    "control": "meta_imitation",
-    "oracle": "oracle",
-    "random": "random_pairs",
-}
-# The arms of later rounds as well, each from its own last policy. The others end with the first
-# round: its trials are the last ones that no arm has shaped.
-CHAINS = ("mili", "control")
+# What is trained beside the loop on the demonstrations alone, and the method each is: behaviour
+# cloning, and MIL from all of a demonstration, without its actions, and from its pictures alone.
+BASELINES = {"bc": "bc", "mil": "mil", "mil_pose": "mil_video_pose", "mil_video": "mil_video"}
+_SUPPORTS = dict(zip(("mil", "mil_pose", "mil_video"), maml.SUPPORTS, strict=True))
 ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 METRICS_EVERY = 20  # steps
 SEED_STRIDE = 1_000_000  # between the seeds of splits and rounds: disjoint by construction
@@ -72,7 +66,10 @@ class Run:
 def open_run(config: ConfigDict, path: Path) -> Run:
     """Makes or resumes the run's folder. Raises ConfigError or DataError, naming what and where."""
     check(config)
-    workdir = Workdir(path, config.to_dict())
+    identity = config.to_dict()
+    # How many processes share the work changes nothing that they make.
+    del identity["machine"]["processes"]
+    workdir = Workdir(path, identity)
     try:
         return Run(config, workdir, Dataset(workdir.path / "dataset", config.data.image_size))
     except BaseException:
@@ -84,6 +81,7 @@ def run_all(run: Run) -> Path:
     """The whole of Algorithm 1 and its report; returns the path of the report's page."""
     demonstrate(run)
     pretrain(run)
+    train_baselines(run)
     evaluate(run, 0)
     for number in range(1, run.config.improve.rounds + 1):
         collect(run, number)
@@ -95,15 +93,17 @@ def run_all(run: Run) -> Path:
 
 
 def policies(config: ConfigDict, number: int) -> dict[str, str]:
-    """The method of every policy that a round trains, by its name; round 0 is pre-training.
+    """The method of every policy that a round trains, by its name; round 0 is what learns from the
+    demonstrations alone.
 
     Raises ConfigError if the configuration has no such round.
     """
     _check_round(config, number, 0)
     if number == 0:
-        return {"pretrain": "meta_imitation"}
-    arms = [arm for arm in config.improve.arms if number == 1 or arm in CHAINS]
-    return {f"{arm}_{number}": ARMS[arm] for arm in arms}
+        beside = {name: BASELINES[name] for name in config.baselines.methods}
+        return {"pretrain": "meta_imitation", **beside}
+    trained = [arm for arm in config.improve.arms if number == 1 or arm in arms.CHAINS]
+    return {f"{arm}_{number}": arms.parse(arm).method for arm in trained}
 
 
 def start_of(config: ConfigDict, number: int, arm: str = "mili") -> str:
@@ -156,8 +156,9 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "checkpoint_every": (int, _POSITIVE, "positive"),
     },
     "improve": {
-        "rounds": (int, _COUNT, "at least 0"),
-        "trials": (int, _POSITIVE, "positive"),
+        # More of either and the seeds of trials would be those of evaluation (`SEED_STRIDE`).
+        "rounds": (int, lambda v: 0 <= v < 80, "0..79"),
+        "trials": (int, lambda v: 0 < v < SEED_STRIDE, f"1..{SEED_STRIDE - 1}"),
         "commanded_share": (float, _SHARE, "0..1"),
         "trial_share": (float, _SHARE, "0..1"),
         "temperature": (float, _COUNT, "at least 0"),
@@ -170,11 +171,24 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "steps": (int, _POSITIVE, "positive"),
         "learning_rate": (float, _POSITIVE, "positive"),
         "warm_start": (bool, lambda v: True, ""),
-        "arms": (
+        "arms": (tuple, lambda v: v and v[0] == "mili" and len(set(v)) == len(v), "mili first"),
+    },
+    "baselines": {
+        "methods": (
             tuple,
-            lambda v: v and v[0] == "mili" and len(set(v)) == len(v) and set(v) <= set(ARMS),
-            f"mili first, then any of {sorted(set(ARMS) - {'mili'})}",
+            lambda v: len(set(v)) == len(v) and set(v) <= set(BASELINES),
+            f"any of {sorted(BASELINES)}",
         ),
+        "bc_steps": (int, _POSITIVE, "positive"),
+        "mil_steps": (int, _POSITIVE, "positive"),
+        "mil_tasks": (int, lambda v: v >= 4 and v % 4 == 0, "a multiple of 4, the colour groups"),
+        "mil_policy_steps": (int, _POSITIVE, "positive"),
+        "mil_learning_rate": (float, _POSITIVE, "positive"),
+        "mil_adapted": (str, lambda v: v in maml.ADAPTED, f"one of {maml.ADAPTED}"),
+        "mil_inner_steps": (int, _POSITIVE, "positive"),
+        "mil_inner_rate": (float, _POSITIVE, "positive"),
+        "mil_first_order": (bool, lambda v: True, ""),
+        "mil_clip": (float, _COUNT, "at least 0"),
     },
     "evaluate": {
         "split": (str, lambda v: v in ("validation", "test"), "validation or test"),
@@ -215,6 +229,8 @@ def check(config: ConfigDict) -> None:
             typed = isinstance(value, (int, float) if kind is float else kind)
             if not typed or (isinstance(value, bool) and kind is not bool) or not holds(value):
                 raise ConfigError(f"{name} = {value!r} must be {kind.__name__}, {wanted}")
+    for arm in config.improve.arms:
+        arms.parse(arm)
 
 
 # Demonstrations
@@ -326,10 +342,46 @@ def pretrain(run: Run) -> None:
     """Stage (line 5): one-shot imitation and the latent space, eq. 3 on the demonstrations."""
     if run.workdir.is_done("pretrain", _subset(run, *_LEARNING)):
         return
-    pool = data.build_pool(run.dataset.read("demos_train"), demonstrations=True)
     c = run.config.train
     hyper = _hyper(run.config, c.steps, c.learning_rate)
-    _train(run, "pretrain", hyper, pool, None, 0.0, None, _LEARNING)
+    _imitate(run, "pretrain", hyper, _demonstrations(run), None, None, _LEARNING)
+
+
+def train_baselines(run: Run) -> None:
+    """Stages: behaviour cloning (eq. 1) and MIL on the same demonstrations."""
+    sections = (*_LEARNING, "baselines")
+    for name in run.config.baselines.methods:
+        if run.workdir.is_done(name, _subset(run, *sections)):
+            continue
+        pool, hyper = _demonstrations(run), _baseline_hyper(run.config, name)
+        if name == "bc":
+            _imitate(run, name, hyper, pool, None, None, sections)
+            continue
+        c, mil = run.config.baselines, _mil(run.config, name)
+        state = maml.init_state(run.policy, hyper, mil, run.config.seed, run.config.policy.frames)
+        batch = functools.partial(
+            data.sample_tasks,
+            pool,
+            data.group_by_task(pool),
+            run.config.seed,
+            size=c.mil_tasks,
+            policy_steps=c.mil_policy_steps,
+        )
+        step_fn = maml.make_train_step(run.policy, hyper, mil)
+        facts = {"pairs": 0, "demonstrations": len(pool), "trials": 0}
+        _train(run, name, hyper.steps, state, step_fn, batch, sections, facts)
+
+
+def _mil(config: ConfigDict, name: str) -> maml.MilHyper:
+    c = config.baselines
+    return maml.MilHyper(
+        support=_SUPPORTS[name],
+        adapted=c.mil_adapted,
+        inner_steps=c.mil_inner_steps,
+        inner_rate=c.mil_inner_rate,
+        first_order=c.mil_first_order,
+        clip=c.mil_clip,
+    )
 
 
 def retrain(run: Run, number: int) -> None:
@@ -347,17 +399,18 @@ def _retrain(run: Run, name: str, number: int) -> None:
     if run.workdir.is_done(name, _subset(run, *_LOOP)):
         return
     c = run.config.improve
-    pool = data.build_pool(run.dataset.read("demos_train"), demonstrations=True)
-    table, fraction, arm = None, 0.0, name.split("_")[0]
+    pool, table, arm = _demonstrations(run), None, name.rpartition("_")[0]
     if arm != "control":
         pool, table = _with_trials(run, pool, number, arm)
-        fraction = c.pair_fraction
         if table is None:
             LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
-            fraction = 0.0
     params = load_params(run, start_of(run.config, number, arm)) if c.warm_start else None
     hyper = _hyper(run.config, c.steps, c.learning_rate)
-    _train(run, name, hyper, pool, table, fraction, params, _LOOP)
+    _imitate(run, name, hyper, pool, table, params, _LOOP)
+
+
+def _demonstrations(run: Run) -> data.Pool:
+    return data.build_pool(run.dataset.read("demos_train"), demonstrations=True)
 
 
 def _with_trials(
@@ -409,34 +462,34 @@ def _hyper(config: ConfigDict, steps: int, learning_rate: float) -> learner.Hype
     )
 
 
-def _train(
+def _baseline_hyper(config: ConfigDict, name: str) -> learner.Hyper:
+    c = config.baselines
+    if name == "bc":
+        hyper = _hyper(config, c.bc_steps, config.train.learning_rate)
+        return dataclasses.replace(hyper, condition=False)
+    return _hyper(config, c.mil_steps, c.mil_learning_rate)
+
+
+def _imitate(
     run: Run,
     name: str,
     hyper: learner.Hyper,
     pool: data.Pool,
     table: data.PairTable | None,
-    pair_fraction: float,
     params: Any,
     sections: Sequence[str],
 ) -> None:
-    """Trains to the end, from the latest checkpoint of this name if there is one."""
-    config, began = run.config, time.time()
-    policy = run.policy
-    state = learner.init_state(policy, hyper, config.seed, config.policy.frames, params)
-    # All leaves committed to the device: a mixture would be compiled for again after one step.
-    state = jax.device_put(state, jax.devices()[0])
-    start = run.workdir.latest_step(name) or 0
-    if start:
-        state = run.workdir.load_checkpoint(name, state, start)
-    groups = data.group_by_task(pool)
+    """Trains one-shot imitation (or behaviour cloning) on demonstrations and a table of pairs."""
+    config = run.config
+    state = learner.init_state(run.policy, hyper, config.seed, config.policy.frames, params)
     # Rows of pairs come on top of those of demonstrations, as many in each colour group.
     colours = max(1, hyper.colours)
-    extra = config.train.batch * pair_fraction / (1 - pair_fraction)
-    extra = colours * round(extra / colours)
+    share = 0.0 if table is None else config.improve.pair_fraction
+    extra = colours * round(config.train.batch * share / (1 - share) / colours)
     batch = functools.partial(
         data.sample_batch,
         pool,
-        groups,
+        data.group_by_task(pool),
         table,
         config.seed,
         size=config.train.batch + extra,
@@ -445,16 +498,41 @@ def _train(
         frames=config.policy.frames,
         places=config.policy.places,
     )
-    step_fn = _make_train_step(policy, hyper)
+    facts = {
+        "pairs": 0 if table is None else len(table),
+        "demonstrations": int((pool.task >= 0).sum()),
+        "trials": int((pool.task < 0).sum()),
+    }
+    step_fn = _make_train_step(run.policy, hyper)
+    _train(run, name, hyper.steps, state, step_fn, batch, sections, facts)
+
+
+def _train(
+    run: Run,
+    name: str,
+    steps: int,
+    state: learner.TrainState,
+    step_fn: Callable[..., tuple[learner.TrainState, Any]],
+    batch: Callable[..., data.Batch],
+    sections: Sequence[str],
+    facts: Mapping[str, Any],
+) -> None:
+    """Trains to the end, from the latest checkpoint of this name if there is one."""
+    config, began = run.config, time.time()
+    # All leaves committed to the device: a mixture would be compiled for again after one step.
+    state = jax.device_put(state, jax.devices()[0])
+    start = run.workdir.latest_step(name) or 0
+    if start:
+        state = run.workdir.load_checkpoint(name, state, start)
     recent: list[Any] = []
     shown: dict[str, float] = {}
     saved = None
-    with tqdm(total=hyper.steps, initial=start, desc=name, unit="step", mininterval=1) as bar:
-        for step, drawn in data.prefetch(lambda i: batch(step=i), start, hyper.steps):
+    with tqdm(total=steps, initial=start, desc=name, unit="step", mininterval=1) as bar:
+        for step, drawn in data.prefetch(lambda i: batch(step=i), start, steps):
             state, metrics = step_fn(state, drawn, config.seed)
             recent.append(metrics)
             done = step + 1
-            if done % METRICS_EVERY == 0 or done == hyper.steps:
+            if done % METRICS_EVERY == 0 or done == steps:
                 gathered = jax.device_get(recent)
                 shown = {k: float(np.mean([m[k] for m in gathered])) for k in gathered[0]}
                 run.workdir.write_metrics(name, done, shown)
@@ -465,20 +543,18 @@ def _train(
                         f"{name}: the loss is {shown['loss']} at step {done}; lower "
                         "config.train.learning_rate"
                     )
-            if done % config.train.checkpoint_every == 0 or done == hyper.steps:
+            if done % config.train.checkpoint_every == 0 or done == steps:
                 saved = run.workdir.save_checkpoint(name, state, done)
             bar.update()
     if saved is None:  # killed between its last checkpoint and its manifest
-        saved = run.workdir.save_checkpoint(name, state, hyper.steps)
+        saved = run.workdir.save_checkpoint(name, state, steps)
     _finish(
         run,
         name,
         _subset(run, *sections),
         began,
-        steps=hyper.steps,
-        pairs=0 if table is None else len(table),
-        demonstrations=int((pool.task >= 0).sum()),
-        trials=int((pool.task < 0).sum()),
+        steps=steps,
+        **facts,
         **{f"last_{k}": v for k, v in shown.items()},
         outputs=[saved],
     )
@@ -487,9 +563,12 @@ def _train(
 def load_params(run: Run, name: str) -> Any:
     """The averaged parameters that a training stage ended with. Raises DataError without them."""
     # The last step and no other: a stage that did not finish has earlier checkpoints too.
-    step = run.workdir.read_manifest(name)["steps"]
+    step, frames = run.workdir.read_manifest(name)["steps"], run.config.policy.frames
     hyper = _hyper(run.config, 1, 1.0)
-    state = learner.init_state(run.policy, hyper, 0, run.config.policy.frames)
+    if name in _SUPPORTS:
+        state = maml.init_state(run.policy, hyper, _mil(run.config, name), 0, frames)
+    else:
+        state = learner.init_state(run.policy, hyper, 0, frames)
     return run.workdir.load_checkpoint(name, state, step).average
 
 
@@ -520,6 +599,42 @@ class MakeActor:
             return lambda image, pose: np.asarray(act(image, pose))
 
         return actor
+
+
+@dataclasses.dataclass(frozen=True)
+class MakeAdaptingActor:
+    """The same for MIL: the policy first adapts to the demonstration of each trial.
+
+    supports: demonstration id -> the steps that it is adapted to; a trial without demonstration
+    acts unadapted.
+    """
+
+    policy: nets.Policy
+    hyper: learner.Hyper
+    mil: maml.MilHyper
+    params: Any
+    supports: Mapping[str, maml.Shown]
+
+    def __call__(self) -> rollout.Actor:
+        start = maml.make_act(self.policy, self.hyper, self.mil)
+        any_support = next(iter(self.supports.values()))
+
+        def actor(trials: Sequence[rollout.Trial]) -> Callable[..., np.ndarray]:
+            given = [self.supports.get(t.demonstration, any_support) for t in trials]
+            support = jax.tree.map(lambda *a: np.stack(a), *given)
+            shown = np.array([bool(t.demonstration) for t in trials])
+            act = start(self.params, support, shown, trials[0].seed)
+            return lambda image, pose: np.asarray(act(image, pose))
+
+        return actor
+
+
+def _supports(run: Run, splits: Sequence[str]) -> tuple[maml.Shown, list[EpisodeMeta]]:
+    """The steps that MIL adapts to, of every episode of the splits, and the episodes' facts."""
+    episodes = [e for split in splits for e in run.dataset.read(split)]
+    pool = data.build_pool(episodes, demonstrations=False)
+    fields = data.steps_along(pool, np.arange(len(pool)), run.config.baselines.mil_policy_steps)
+    return maml.Shown(*fields), [e.meta for e in episodes]
 
 
 def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, list[EpisodeMeta]]:
@@ -625,42 +740,42 @@ def pair(run: Run, number: int) -> None:
     split = f"round_{number}"
     params = load_params(run, before)
     z, metas = embed(run, params, [split])
-    labels = run.dataset.read_labels(split)
-    useful = [i for i, m in enumerate(metas) if labels[m.episode_id].useful]
-    if c.rested:
-        steps = [len(e) for e in run.dataset.read(split)]
-        useful = [i for i in useful if steps[i] < HORIZON]
-    z, metas = z[useful], [metas[i] for i in useful]
-    ids = [m.episode_id for m in metas]
-    pairs, similarity = pairing.cosine_pairs(z, c.alpha, cap=c.cap, mutual=c.mutual)
-    chosen = {"mili": pairs}
-    arms = policies(run.config, number).values()
-    if "oracle" in arms:
-        achieved = [set(m.achieved_tasks) for m in metas]
-        chosen["oracle"] = pairing.oracle_pairs(achieved, c.cap, run.config.seed)
-    if "random_pairs" in arms:
-        chosen["random"] = pairing.random_pairs(len(z), len(pairs), run.config.seed)
-    tables = []
-    for arm, rows in chosen.items():
-        a, b = ([ids[i] for i in rows[:, side]] for side in (0, 1))
-        if arm == "mili":
-            cosine, alpha = similarity, c.alpha
-        else:  # chosen whatever the similarity
-            cosine, alpha = np.einsum("rz,rz->r", z[rows[:, 0]], z[rows[:, 1]]), -1.0
-        tables.append(run.dataset.write_pairs(f"{arm}_{number}", a, b, cosine, alpha))
     demo_z, demos = embed(run, params, ["demos_train"])
+    labels = run.dataset.read_labels(split)
+    rested = [len(e) < HORIZON or not c.rested for e in run.dataset.read(split)]
+    trials = arms.Trials(
+        ids=[m.episode_id for m in metas],
+        z=z,
+        useful=np.array([labels[m.episode_id].useful for m in metas], bool),
+        rested=np.array(rested, bool),
+        achieved=[set(m.achieved_tasks) for m in metas],
+    )
+    options = {"alpha": c.alpha, "cap": c.cap, "mutual": c.mutual, "seed": run.config.seed}
+    tables, counts = [], {}
+    for key in policies(run.config, number):
+        arm = key.rpartition("_")[0]
+        if arm != "control":
+            pairs = arms.choose(
+                arms.parse(arm), trials, [m.episode_id for m in demos], demo_z, **options
+            )
+            tables.append(run.dataset.write_pairs(key, *pairs))
+            counts[arm] = len(pairs.a)
     nearest = (z @ demo_z.T).argmax(1) if len(z) else np.zeros(0, int)
     resembles = {
-        name: Task.parse(demos[j].task).family for name, j in zip(ids, nearest, strict=True)
+        name: Task.parse(demos[j].task).family for name, j in zip(trials.ids, nearest, strict=True)
     }
-    _report_pairs(run, number, z, metas, pairs)
+    mine = arms.candidates(arms.Arm("mili"), trials, run.config.seed)
+    position = {trials.ids[i]: k for k, i in enumerate(mine)}
+    used = run.dataset.read_pairs(f"mili_{number}")
+    rows = [(position[m], position[n]) for m, n in zip(used.a, used.b, strict=True)]
+    _report_pairs(run, number, z[mine], [metas[i] for i in mine], np.array(rows).reshape(-1, 2))
     _finish(
         run,
         name,
         _subset(run, *_LOOP),
         began,
-        candidates=len(useful),
-        pairs=len(pairs),
+        candidates=len(mine),
+        pairs=counts,
         resembles=resembles,
         outputs=tables,
     )
@@ -755,17 +870,10 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     began, config = time.time(), run.config
     params = load_params(run, name)
     plan = arrangements(config)
-    held = [f"demos_{s}" for s in ("validation", "test")]
-    z, metas = embed(run, params, held)
-    neighbours = {
-        "task": statistics.nearest_neighbour(z, [m.task for m in metas]),
-        "family": statistics.nearest_neighbour(z, [Task.parse(m.task).family for m in metas]),
-    }
-    table = {m.episode_id: row for m, row in zip(metas, z, strict=True)}
-    maker = MakeActor(run.policy, params, table)
+    maker, measured = _held_out(run, name, params)
     player = functools.partial(rollout.Player, maker, config.data.image_size)
     conditions = config.evaluate.conditions
-    if not name.startswith(("pretrain", "mili")):
+    if method not in ("meta_imitation", "mili", "mil") or name.startswith("control"):
         conditions = conditions[:1]
     trials = [
         rollout.Trial(
@@ -782,7 +890,7 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     ]
     facts = _roll(run, f"evaluation_{name}", trials, player, f"evaluation of {name}")
     outcomes = list(run.dataset.read_metadata(f"evaluation_{name}"))
-    rows = []
+    rows, cost = [], _cost(run, name, number)
     for c, condition in enumerate(conditions):
         part = outcomes[c * len(plan) : (c + 1) * len(plan)]
         for task in dict.fromkeys(a.task for a in plan):
@@ -802,10 +910,61 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
                     "successes": sum(m.success for m in mine),
                     "any_task": sum(bool(m.achieved_tasks) for m in mine),
                     "outcomes": [int(m.success) for m in mine],
+                    **cost,
                 }
             )
     run.workdir.write_rows(stage, rows)
-    _finish(run, stage, subset, began, neighbours=neighbours, **facts)
+    _finish(run, stage, subset, began, **measured, **facts)
+
+
+def _held_out(run: Run, name: str, params: Any) -> tuple[Callable[[], rollout.Actor], dict]:
+    """Makes the actor of a policy for held-out demonstrations, and what can be measured of it on
+    them alone: how well its embedding tells tasks apart, or whether adapting to one demonstration
+    of a task lowers the loss on another."""
+    held = [f"demos_{s}" for s in ("validation", "test")]
+    if name in _SUPPORTS:
+        hyper, mil = _baseline_hyper(run.config, name), _mil(run.config, name)
+        shown, metas = _supports(run, held)
+        ids = [m.episode_id for m in metas]
+        tasks = np.unique([m.task for m in metas], return_inverse=True)[1]
+        of_task = [np.flatnonzero(tasks == t) for t in range(tasks.max() + 1)]
+        support, query = (np.array([rows[k] for rows in of_task]) for k in (0, 1))
+        before, after = maml.improvement(run.policy, hyper, mil, params, shown, support, query)
+        table = {i: jax.tree.map(lambda a: a[k], shown) for k, i in enumerate(ids)}  # noqa: B023
+        adaptation = {
+            "tasks": len(of_task),
+            "before": float(before.mean()),
+            "after": float(after.mean()),
+            "improved": float(np.mean(after < before)),
+        }
+        maker = MakeAdaptingActor(run.policy, hyper, mil, params, table)
+        return maker, {"adaptation": adaptation}
+    z, metas = embed(run, params, held)
+    if name == "bc":  # acts without a demonstration, whichever it is given
+        table = {m.episode_id: np.zeros_like(row) for m, row in zip(metas, z, strict=True)}
+        return MakeActor(run.policy, params, table), {}
+    neighbours = {
+        "task": statistics.nearest_neighbour(z, [m.task for m in metas]),
+        "family": statistics.nearest_neighbour(z, [Task.parse(m.task).family for m in metas]),
+    }
+    table = {m.episode_id: row for m, row in zip(metas, z, strict=True)}
+    return MakeActor(run.policy, params, table), {"neighbours": neighbours}
+
+
+def _cost(run: Run, name: str, number: int) -> dict[str, float]:
+    """Gradient steps and seconds of all trainings that led to a policy, and trials it could see."""
+    key, names = name.rpartition("_")[0] if number else "control", [name]
+    arm = arms.parse(key)
+    trials = 0 if arm.kind == "control" else number * run.config.improve.trials
+    while number > 0 and run.config.improve.warm_start:
+        names.append(start_of(run.config, number, key))
+        number -= 1
+    facts = [run.workdir.read_manifest(n) for n in names]
+    return {
+        "trials": min(trials, arm.value) if arm.kind == "trials" else trials,
+        "steps": sum(f["steps"] for f in facts),
+        "train_seconds": round(sum(f["seconds"] for f in facts), 1),
+    }
 
 
 # Report
@@ -844,6 +1003,49 @@ def write_report(run: Run) -> Path:
         neighbours=workdir.read_manifest(f"evaluate_{last}")["neighbours"],
         collection=collection,
         videos=_films(run, last),
+    )
+
+
+def write_comparison(folders: Sequence[Path], out: Path) -> Path:
+    """The report of several finished runs, one per seed, from their result rows alone.
+
+    Writes `out`/index.html, the rows of all runs as `results.jsonl` beside that folder, and returns
+    the path of the page. Raises DataError naming a run without rows, or a policy that one run has
+    evaluated and another has not; ConfigError for a seed that comes twice.
+    """
+    rows: list[dict[str, Any]] = []
+    seeds: dict[int, Path] = {}
+    policies_of: dict[Path, set[tuple[str, int]]] = {}
+    for folder in folders:
+        found = Workdir(folder).read_rows()
+        measured = [row for row in found if "task" in row]
+        if not measured:
+            raise DataError(f"{folder} holds no result rows; let its run finish")
+        seed = measured[0]["seed"]
+        if seed in seeds:
+            raise ConfigError(f"{folder} and {seeds[seed]} are both of seed {seed}; give one")
+        seeds[seed] = folder
+        policies_of[folder] = {(row["method"], row["round"]) for row in measured}
+        rows += found
+    everything = set().union(*policies_of.values())
+    for folder, present in policies_of.items():
+        missing = sorted(everything - present)
+        if missing:
+            method, number = missing[0]
+            raise DataError(
+                f"{folder} has no rows of {method!r} after round {number}, which another seed has; "
+                "let its run finish"
+            )
+    first = Workdir(folders[0])
+    lines = [json.dumps(row, sort_keys=True) for row in rows]
+    atomic_write(out.parent / "results.jsonl", "\n".join(lines) + "\n")
+    return report.write_report(
+        out,
+        title="One-shot imitation: every method on the same data",
+        config=first.config,
+        manifest=first.manifest(),
+        rows=[row for row in rows if "task" in row],
+        pairing_rows=[row for row in rows if "alpha" in row],
     )
 
 
@@ -914,7 +1116,7 @@ def _films(run: Run, name: str) -> list[dict[str, Any]]:
 
 
 def write_figures(rows: Path, out: Path) -> list[Path]:
-    """Draws the figures of a run, `bars.png` and `alpha.png`, from its result rows alone.
+    """Draws the figures of runs, `bars.png`, `alpha.png` and `sweeps.png`, from result rows alone.
 
     Args:
       rows: a `results.jsonl`.
@@ -931,4 +1133,7 @@ def write_figures(rows: Path, out: Path) -> list[Path]:
     written = [report.save_figure(report.bars_figure(successes), out / "bars.png")]
     if pairs:
         written.append(report.save_figure(report.alpha_figure(pairs), out / "alpha.png"))
+    if report.sweeps(successes, pairs):
+        figure = report.sweeps_figure(successes, pairs)
+        written.append(report.save_figure(figure, out / "sweeps.png"))
     return written

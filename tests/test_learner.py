@@ -39,9 +39,11 @@ def scene(rng: np.random.Generator, target: int) -> tuple[np.ndarray, np.ndarray
     return image, uv * CAMERA.view
 
 
-def squares(seed: int, b: int = 16, p: int = 4, k: int = 6) -> Batch:
+def squares(
+    seed: int, b: int = 16, p: int = 4, k: int = 6, task: np.ndarray | None = None
+) -> Batch:
     rng = np.random.default_rng(seed)
-    task = rng.integers(0, len(COLOURS), b)
+    task = rng.integers(0, len(COLOURS), b) if task is None else task
     demo_image = np.zeros((b, 2, 2, SIZE, SIZE, 3), np.uint8)
     image = np.zeros((b, p, SIZE, SIZE, 3), np.uint8)
     demo_pose, pose, action = (np.zeros((*s, 7), np.float32) for s in ((b, 2, k), (b, p), (b, p)))

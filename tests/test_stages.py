@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 
 from experiments.configs.mili import get_config
-from mili_jax import stages
+from mili_jax import arms, stages
 from mili_jax.episodes import Dataset
 from mili_jax.sim import scenes, tasks
 from mili_jax.sim.env import KitchenEnv, object_pool
@@ -390,7 +390,7 @@ def test_nothing_that_trains_or_pairs_reads_the_oracle(finished, tmp_path):
     assert sum(label.useful for label in labels.values()) == 10
     tables = [(data_of(w) / "pairs_mili_1.csv").read_bytes() for w in (one, other)]
     assert tables[0] == tables[1] and facts["mili_1"]["trials"] == 10
-    assert facts["mili_1"]["pairs"] == facts["pair_1"]["pairs"] >= 40
+    assert facts["mili_1"]["pairs"] == facts["pair_1"]["pairs"]["mili"] >= 40
     assert facts["pair_1"]["resembles"] == facts_too["pair_1"]["resembles"]
     losses = [facts["mili_1"], facts_too["mili_1"]]
     assert losses[0]["last_loss"] == losses[1]["last_loss"]
@@ -480,11 +480,11 @@ def test_rounds_that_the_configuration_has_not(tmp_path):
                     stage(run, number)
         with pytest.raises(ConfigError, match="no round 2"):
             stages.evaluate(run, 2)
-    all_arms = config(**{"improve.rounds": 3, "improve.arms": tuple(stages.ARMS)})
+    all_arms = config(**{"improve.rounds": 3, "improve.arms": tuple(arms.METHODS)})
     assert stages.start_of(all_arms, 3) == "mili_2"
     assert stages.start_of(all_arms, 3, "control") == "control_2"
-    assert {stages.start_of(all_arms, 1, arm) for arm in stages.ARMS} == {"pretrain"}
-    assert list(stages.policies(all_arms, 1)) == [f"{arm}_1" for arm in stages.ARMS]
+    assert {stages.start_of(all_arms, 1, arm) for arm in arms.METHODS} == {"pretrain"}
+    assert list(stages.policies(all_arms, 1)) == [f"{arm}_1" for arm in arms.METHODS]
     assert list(stages.policies(all_arms, 3)) == ["mili_3", "control_3"]
     one, without = config(), config(**{"improve.arms": ("mili",)})
     assert stages.policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}

@@ -4,13 +4,14 @@
 
 `quick` takes under 30 minutes on 2 cores. `limited` has demonstrations of 16 tasks alone, so that
 what the robot finds out by itself matters: three rounds, and everything that a round can train side
-by side. `test` takes under 3 minutes (it checks that the loop runs, not that it learns), `paper` is
+by side. `compare` adds the other methods and controls to it (see experiments/compare.py). `test`
+takes under 3 minutes (it checks that the loop runs, not that it learns), `paper` is
 the scale of the paper: 100x100 pixels, 520 tasks, 60,000 trials. README.md has results.
 """
 
 from ml_collections import ConfigDict
 
-NAMES = ("quick", "limited", "test", "paper")
+NAMES = ("quick", "limited", "compare", "test", "compare_test", "paper")
 
 
 def get_config(name: str = "quick") -> ConfigDict:
@@ -63,7 +64,20 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.improve.steps = 500  # of retraining
     config.improve.learning_rate = 1e-3
     config.improve.warm_start = True
-    config.improve.arms = ("mili", "control")  # and oracle, random: what a round compares
+    config.improve.arms = ("mili", "control")  # what a round trains: see mili_jax/arms.py
+
+    config.baselines = ConfigDict()  # trained beside the loop on the demonstrations alone
+    config.baselines.methods = ()  # of bc, mil, mil_pose (no actions shown), mil_video (nor poses)
+    config.baselines.bc_steps = 1300  # as many as MILI has after a round of `limited`
+    config.baselines.mil_steps = 800
+    config.baselines.mil_tasks = 16  # per meta-batch
+    config.baselines.mil_policy_steps = 8  # time steps of a demonstration, and of a query
+    config.baselines.mil_learning_rate = 3e-3
+    config.baselines.mil_adapted = "actor"  # or all, the encoder too
+    config.baselines.mil_inner_steps = 1
+    config.baselines.mil_inner_rate = 0.01  # to begin with; every parameter learns its own
+    config.baselines.mil_first_order = False
+    config.baselines.mil_clip = 10.0  # of each element of an inner gradient
 
     config.evaluate = ConfigDict()
     config.evaluate.split = "test"
@@ -77,7 +91,7 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.machine.processes = 2
     config.machine.shard = 32  # episodes
 
-    if name == "limited":
+    if name in ("limited", "compare"):
         config.data.tasks = 16
         config.train.steps = 800
         config.improve.trials = 3000
@@ -87,7 +101,13 @@ def get_config(name: str = "quick") -> ConfigDict:
         config.improve.steps = 500
         config.improve.learning_rate = 2e-3
         config.evaluate.conditions = ("right",)
-    elif name == "test":
+    if name == "compare":
+        config.baselines.methods = ("bc", "mil", "mil_pose", "mil_video")
+        config.improve.arms += ("nearest", "unfiltered")  # controls
+        config.improve.arms += ("trials_375", "trials_750", "trials_1500")  # Figure 6
+        config.improve.arms += ("alpha_900", "alpha_980")
+        config.improve.arms += ("noise_5", "noise_10", "noise_20")
+    if name in ("test", "compare_test"):
         config.data.tasks = 16
         config.train.steps = 60
         config.train.batch = 8
@@ -101,7 +121,15 @@ def get_config(name: str = "quick") -> ConfigDict:
         config.evaluate.episodes = 2
         config.evaluate.videos = 1
         config.machine.shard = 16
-    elif name == "paper":
+    if name == "compare_test":
+        config.baselines.methods = ("bc", "mil")
+        config.baselines.bc_steps = 20
+        config.baselines.mil_steps = 6
+        config.baselines.mil_tasks = 4
+        config.baselines.mil_policy_steps = 2
+        config.improve.arms = ("mili", "control", "oracle", "trials_24", "noise_20")
+        config.evaluate.conditions = ("right",)
+    if name == "paper":
         config.data.image_size = 100
         config.train.steps = 40_000
         config.train.batch = 64

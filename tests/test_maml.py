@@ -1,0 +1,298 @@
+"""MAML against hand-worked numbers, finite differences and its sinusoids; MIL on pictures."""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from test_learner import CAMERA, squares
+
+from mili_jax import learner, maml, nets
+from mili_jax.types import ConfigError, DataError
+
+POLICY = nets.Policy(camera=CAMERA, embedding_size=8, channels=16, blocks=1)
+
+
+def quadratic(theta, data):
+    """Half the square of theta minus data: its gradient is theta - data."""
+    return 0.5 * jnp.sum(jnp.square(theta["w"] - data))
+
+
+def test_one_and_two_inner_steps_by_hand():
+    theta, rates = {"w": jnp.array([2.0, -1.0])}, {"w": jnp.array([0.5, 0.1])}
+    support = jnp.array([0.0, 1.0])
+    once = maml.adapt(quadratic, theta, support, rates)["w"]
+    np.testing.assert_allclose(once, [2 - 0.5 * 2, -1 - 0.1 * -2], rtol=1e-6)
+    twice = maml.adapt(quadratic, theta, support, rates, 2)["w"]
+    np.testing.assert_allclose(twice, [0.5, -0.8 - 0.1 * -1.8], rtol=1e-6)
+    bounded = maml.adapt(quadratic, theta, support, rates, clip=1.5)["w"]
+    np.testing.assert_allclose(bounded, [2 - 0.5 * 1.5, -1 + 0.1 * 1.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_the_meta_gradient_of_a_quadratic_by_hand(jit):
+    # theta' - q = (1 - r)(theta - s) + s - q, so the gradient is (1 - r)(theta' - q); to first
+    # order it is theta' - q.
+    theta, rate = {"w": jnp.array([2.0])}, {"w": jnp.array([0.3])}
+    support, query = jnp.array([[1.0], [0.0]]), jnp.array([[3.0], [-1.0]])
+
+    def gradient(**options):
+        def loss(t):
+            return maml.meta_loss(quadratic, quadratic, t, support, query, rate, **options)
+
+        f = jax.grad(loss, has_aux=True)
+        return (jax.jit(f) if jit else f)(theta)
+
+    adapted = 2 - 0.3 * (2 - np.array([1.0, 0.0]))
+    error = adapted - np.array([3.0, -1.0])
+    second, metrics = gradient()
+    np.testing.assert_allclose(second["w"], [np.mean(0.7 * error)], rtol=1e-6)
+    np.testing.assert_allclose(gradient(first_order=True)[0]["w"], [error.mean()], rtol=1e-6)
+    before = 0.5 * (2 - np.array([3.0, -1.0])) ** 2
+    assert metrics["before"] == pytest.approx(before.mean())
+    assert metrics["after"] == pytest.approx(np.mean(0.5 * error**2))
+    assert metrics["improved"] == 0.5  # the second task gets nearer, the first one goes away
+    through_rate = jax.grad(
+        lambda r: maml.meta_loss(quadratic, quadratic, theta, support, query, r)[0]
+    )(rate)
+    expected = np.mean(-(2 - np.array([1.0, 0.0])) * error)
+    np.testing.assert_allclose(through_rate["w"], [expected], rtol=1e-6)
+
+
+def mlp(theta, x):
+    for i in range(3):
+        x = x @ theta[f"w{i}"] + theta[f"b{i}"]
+        x = jax.nn.relu(x) if i < 2 else x
+    return x
+
+
+def mlp_init(key, width=40):
+    sizes, theta = (1, width, width, 1), {}
+    for i, k in enumerate(jax.random.split(key, 3)):
+        theta[f"w{i}"] = jax.random.normal(k, sizes[i : i + 2]) * np.sqrt(2 / sizes[i])
+        theta[f"b{i}"] = jnp.zeros(sizes[i + 1])
+    return theta
+
+
+def squared(theta, data):
+    x, y = data
+    return jnp.mean(jnp.square(mlp(theta, x) - y))
+
+
+def smooth(theta, data):
+    """A small network without kinks, so that finite differences mean something."""
+    x, y = data
+    return jnp.mean(jnp.square(jnp.tanh(x @ theta["w0"] + theta["b0"]) @ theta["w1"] - y))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_the_meta_gradient_against_central_differences_in_float64(steps, first_order):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        draw = lambda *shape: jnp.asarray(rng.normal(size=shape))  # noqa: E731
+        theta = {"w0": draw(2, 5), "b0": draw(5), "w1": draw(5, 1)}
+        assert theta["w0"].dtype == jnp.float64
+        rates = jax.tree.map(lambda p: 0.05 + 0.1 * jnp.asarray(rng.random(p.shape)), theta)
+        support, query = [(draw(4, 6, 2), draw(4, 6, 1)) for _ in range(2)]
+
+        def meta(theta, rates):
+            options = {"steps": steps, "first_order": first_order}
+            return maml.meta_loss(smooth, smooth, theta, support, query, rates, **options)[0]
+
+        flat, unravel = jax.flatten_util.ravel_pytree((theta, rates))
+        f = jax.jit(lambda v: meta(*unravel(v)))
+        gradient = jax.grad(f)(flat)
+        eye, step = jnp.eye(len(flat)), 1e-5
+        numeric = jax.vmap(lambda e: (f(flat + step * e) - f(flat - step * e)) / (2 * step))(eye)
+        of_theta = sum(p.size for p in jax.tree.leaves(theta))
+        error = jnp.abs(gradient - numeric) / jnp.abs(numeric).max()
+        assert error[of_theta:].max() < 1e-4 if steps == 1 else True  # of the rates
+        if first_order:  # which leaves the curvature out
+            assert error[:of_theta].max() > 1e-2
+        else:
+            assert error.max() < 1e-4
+
+
+def sinusoids(key, tasks, shots):
+    """Amplitude U[0.1,5], phase U[0,pi], inputs U[-5,5]: x and y, [tasks, shots, 1]."""
+    a, p, i = jax.random.split(key, 3)
+    amplitude = jax.random.uniform(a, (tasks, 1, 1), minval=0.1, maxval=5.0)
+    phase = jax.random.uniform(p, (tasks, 1, 1), maxval=jnp.pi)
+    x = jax.random.uniform(i, (tasks, shots, 1), minval=-5.0, maxval=5.0)
+    return x, amplitude * jnp.sin(x - phase)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shots", "bar"), [(10, 0.8), (5, 1.2)])
+def test_sinusoid_regression(shots, bar):
+    # Finn et al. (2017a), section 5.1: 40-40 ReLU, one inner step at 0.01 in training, 600 tasks.
+    rate, tasks = 0.01, 25
+    theta = mlp_init(jax.random.key(0))
+    rates = jax.tree.map(lambda p: jnp.full(p.shape, rate), theta)
+    optimizer = optax.adam(1e-3)
+
+    def split(data):
+        return jax.tree.map(lambda a: a[:, :shots], data), jax.tree.map(
+            lambda a: a[:, shots:], data
+        )
+
+    def update(carry, key):
+        theta, state = carry
+        support, query = split(sinusoids(key, tasks, 2 * shots))
+        loss = lambda t: maml.meta_loss(squared, squared, t, support, query, rates)[0]  # noqa: E731
+        updates, state = optimizer.update(jax.grad(loss)(theta), state)
+        return (optax.apply_updates(theta, updates), state), None
+
+    @jax.jit
+    def train(theta, key):
+        keys = jax.random.split(key, 60_000)
+        return jax.lax.scan(update, (theta, optimizer.init(theta)), keys)[0][0]
+
+    theta = train(theta, jax.random.key(1))
+    data = sinusoids(jax.random.key(2), 600, shots + 100)
+    support, query = split(data)
+    errors = []
+    for steps in range(11):
+        adapted = functools.partial(maml.adapt, squared, theta, rates=rates, steps=steps)
+        one = jax.jit(jax.vmap(lambda s, q: squared(adapted(s), q)))  # noqa: B023
+        errors.append(float(one(support, query).mean()))
+    print(shots, "shots, test error after 0..10 steps:", np.round(errors, 3))
+    assert errors[1] <= bar and errors[0] > 2
+    assert all(b <= a for a, b in itertools.pairwise(errors))
+
+
+# On the policy.
+
+
+def meta_batch(seed, tasks=8, p=4):
+    """`squares` as `data.sample_tasks` would give it: row i and row tasks + i are of one colour."""
+    first = squares(2 * seed, tasks, p)
+    second = squares(2 * seed + 1, tasks, p, task=first.task)
+    return type(first)(*(np.concatenate(two) for two in zip(first, second, strict=True)))
+
+
+def train(mil, policy=POLICY, steps=150, tasks=12, **hyper):
+    hyper = learner.Hyper(
+        **{"steps": steps, "learning_rate": 3e-3, "warmup": 10, "shift": 1, "colours": 2, **hyper}
+    )
+    state = maml.init_state(policy, hyper, mil, 0)
+    state = jax.device_put(state, jax.devices()[0])
+    step = maml.make_train_step(policy, hyper, mil)
+    for i in range(steps):
+        state, metrics = step(state, meta_batch(i, tasks), 0)
+    assert step._cache_size() == 1
+    return state, metrics, hyper
+
+
+def shown(batch, rows):
+    fields = (batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
+    return maml.Shown(*(a[rows] for a in fields))
+
+
+@pytest.fixture(scope="module")
+def learned():
+    mil = maml.MilHyper()
+    return mil, *train(mil)
+
+
+@pytest.mark.slow
+def test_it_learns_to_learn_from_one_demonstration(learned):
+    mil, state, _, hyper = learned
+    batch = meta_batch(1000, 40)
+    support, query = shown(batch, slice(40, None)), shown(batch, slice(40))
+    everything, rows = shown(batch, slice(None)), np.arange(40)
+    measure = functools.partial(maml.improvement, POLICY, hyper, mil, state.average, everything)
+    before, after = measure(rows + 40, rows)
+    with pytest.raises(DataError, match="task 0: episode 0 is support and query"):
+        measure(rows, rows)
+    assert np.mean(after < before) > 0.9
+    act = maml.make_act(POLICY, hyper, mil)
+    errors = {}
+    for name, seen in (("right", np.ones(40, bool)), ("none", np.zeros(40, bool))):
+        action = act(state.average, support, seen)(query.image[:, 0], query.pose[:, 0])
+        assert action.shape == (40, 7)
+        errors[name] = np.linalg.norm(action[:, :2] - query.action[:, 0, :2], axis=1)
+    assert np.median(errors["right"]) < 0.05 < np.median(errors["none"])
+
+
+def small(mil, policy=POLICY):
+    hyper = learner.Hyper(steps=3, colours=2, warmup=1)
+    params = maml.init(policy, mil, jax.random.key(0))
+    return hyper, params, meta_batch(0, 4, 2)
+
+
+@pytest.mark.parametrize("support", maml.SUPPORTS)
+def test_what_is_not_shown_does_not_matter(support):
+    mil = maml.MilHyper(support=support)
+    hyper, params, batch = small(mil)
+    act = maml.make_act(POLICY, hyper, mil)
+    rows = slice(4, None)
+
+    def action(changed):
+        given = shown(batch, rows)._replace(**changed)
+        return np.asarray(
+            act(params, given, np.ones(4, bool))(batch.image[:4, 0], batch.pose[:4, 0])
+        )
+
+    base = action({})
+    other = {"action": batch.action[rows] + 0.1}
+    assert (action(other) == base).all() == (support != "video_pose_action")
+    other |= {"pose": batch.pose[rows] + 0.1, "focus": batch.focus[rows] + 0.1}
+    assert (action(other) == base).all() == (support == "video")
+    assert (action({"image": batch.image[rows] // 2}) != base).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("support", "adapted"), [("video_pose", "actor"), ("video", "all")])
+def test_the_meta_gradient_reaches_everything(support, adapted):
+    mil = maml.MilHyper(support=support, adapted=adapted)
+    hyper, params, batch = small(mil)
+    gradient = jax.jit(jax.grad(lambda p: maml.loss_fn(POLICY, hyper, mil, p, batch)[0]))(params)
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradient))
+    names = {"bias", "rates", "policy", "loss"}
+    assert set(params) == names
+    for name in names - {"policy"}:
+        assert any(bool((g != 0).any()) for g in jax.tree.leaves(gradient[name])), name
+    for part in ("encoder", "actor"):
+        assert any(bool((g != 0).any()) for g in jax.tree.leaves(gradient["policy"][part])), part
+    assert ("encoder" in params["rates"]) == (adapted == "all")
+
+
+@pytest.mark.parametrize("head", ["mse", "discretised"])
+def test_squared_errors_and_cross_entropy_as_inner_losses(head):
+    policy = dataclasses.replace(POLICY, head=head)
+    mil = maml.MilHyper(inner_rate=1e-3)
+    hyper, params, batch = small(mil, policy)
+    loss, metrics = maml.loss_fn(policy, hyper, mil, params, batch)
+    # Before adapting the outer loss is the policy's own negative log-likelihood (of a Gaussian of
+    # fixed width: a squared error; of bins: a cross-entropy).
+    steps = shown(batch, slice(4))
+    flat = lambda a: jnp.asarray(a).reshape(-1, *a.shape[2:])  # noqa: E731
+    z = jnp.tile(params["bias"], (8, 1))
+    variables = {"params": params["policy"]}
+    density = policy.apply(variables, flat(steps.image), flat(steps.pose), z, method="act")
+    nll = -density.log_prob(flat(steps.action)).mean()
+    assert metrics["before"] == pytest.approx(float(nll), rel=1e-5)
+    assert float(loss) == metrics["after"] != metrics["before"]
+    with pytest.raises(ConfigError, match="cannot adapt to 'video'"):
+        maml.init(policy, maml.MilHyper(support="video"), jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("support", "words"),
+        ("adapted", "none"),
+        ("inner_steps", 0),
+        ("inner_rate", 0),
+        ("clip", -1),
+    ],
+)
+def test_bad_hyper_parameters_are_named(field, value):
+    with pytest.raises(ConfigError, match=rf"MilHyper\.{field}"):
+        maml.MilHyper(**{field: value})
