@@ -4,10 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: run test lint setup benchmark clean
+# `make compare` trains every method over three seeds: hours, and it goes on where it was stopped.
+.PHONY: run compare test lint setup benchmark clean
 
 run: setup
 	$(BIN)/python -m experiments.mili --config=experiments/configs/mili.py:quick --workdir=runs/quick
+
+compare: setup
+	$(BIN)/python -m experiments.compare --config=experiments/configs/mili.py:compare --seeds=0,1,2 --workdir=runs/compare
 
 test: setup
 	$(BIN)/python -m pytest tests -q

@@ -205,6 +205,35 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
         assert (at >= 0).all() and (at < pool.length[m][:, None]).all()
 
 
+def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
+    for step in range(10):
+        batch = data.sample_tasks(pool, groups, 0, step, size=12, policy_steps=3)
+        assert batch.image.shape[:2] == (24, 3) and batch.contrastive.all()
+        query, support = batch.pose[:12, :, 0], batch.pose[12:, :, 0]  # the number of the episode
+        first = [pool.pose[s, 0] for s in pool.start].index
+        for row in range(12):
+            a, b = first(query[row, 0]), first(support[row, 0])
+            assert (
+                a != b and pool.task[a] == pool.task[b] == batch.task[row] == batch.task[12 + row]
+            )
+            assert len(set(query[row])) == len(set(support[row])) == 1
+        np.testing.assert_array_equal(batch.action, -batch.pose)
+    again = data.sample_tasks(pool, groups, 0, 9, size=12, policy_steps=3)
+    assert all((a == b).all() for a, b in zip(batch, again, strict=True))
+    with pytest.raises(ConfigError, match="size 0 and policy_steps 3"):
+        data.sample_tasks(pool, groups, 0, 0, size=0, policy_steps=3)
+
+
+def test_steps_along_an_episode_reach_from_end_to_end(pool):
+    image, pose, action, focus, seen = data.steps_along(pool, np.array([3, 60]), 4)
+    for row, index in enumerate((3, 60)):
+        last = pool.length[index] - 1
+        np.testing.assert_array_equal(pose[row, :, 1], np.floor(np.linspace(0, last, 4) + 0.5))
+        np.testing.assert_array_equal(image[row, :, 0, 0, 2], pose[row, :, 1])
+    np.testing.assert_array_equal(action, -pose)
+    assert focus.shape == (2, 4, 2, data.CANDIDATES, 2) and seen.shape == (2, 4, 2)
+
+
 def test_demo_inputs_of_any_count_of_frames(pool):
     chosen = np.array([3, 0, 60])
     images, poses = data.demo_inputs(pool, chosen, frames=3, places=6)

@@ -14,6 +14,8 @@ from mili_jax.report import (
     curves_figure,
     latent_figure,
     save_figure,
+    sweeps,
+    sweeps_figure,
     write_report,
     write_video,
 )
@@ -33,17 +35,26 @@ RATES = {
 }
 
 
-def result_rows(seeds=(0,), tasks=10, n=10, split="test"):
+# MILI's first round with one thing changed, as chances of success.
+VARIANTS = {
+    "mili_trials_375": (0.88, 0.40, 0.05, 0.28),
+    "mili_trials_1500": (0.90, 0.44, 0.08, 0.30),
+    "mili_noise_20": (0.85, 0.40, 0.05, 0.30),
+    "mili_alpha_950": (0.90, 0.46, 0.12, 0.30),
+}
+
+
+def result_rows(seeds=(0,), tasks=10, n=10, split="test", rates=RATES):
     """Rows as a run writes them; tasks differ in difficulty and outcomes are paired."""
     rng = np.random.default_rng(0)
     difficulty = rng.normal(0, 0.08, size=(len(FAMILIES), tasks))
     luck = rng.uniform(size=(len(seeds), len(FAMILIES), tasks, n))
     rows = []
-    for (method, number, demo), rates in RATES.items():
+    for (method, number, demo), chances in rates.items():
         for s, seed in enumerate(seeds):
             for f, family in enumerate(FAMILIES):
                 for t in range(tasks):
-                    chance = np.clip(rates[f] + difficulty[f, t], 0, 1)
+                    chance = np.clip(chances[f] + difficulty[f, t], 0, 1)
                     outcomes = (luck[s, f, t] < chance).astype(int).tolist()
                     rows.append(
                         {
@@ -557,6 +568,56 @@ def test_curves_have_a_panel_per_quantity_and_skip_what_is_not_finite():
     assert list(line.get_xdata()) == [0, 2] and list(line.get_ydata()) == [3, 1]
     with pytest.raises(ConfigError, match="nll"):
         curves_figure([{"stage": "a", "step": 0, "annulled": 1.0}])
+
+
+def with_variants():
+    rates = {**RATES, **{(method, 1, "right"): chance for method, chance in VARIANTS.items()}}
+    rows = result_rows(seeds=(0, 1), rates=rates)
+    for row in rows:
+        row["trials"] = 3000 if row["method"] == "mili" else 0
+    return rows
+
+
+def mean_rate(rows, method, number=1):
+    members = [r for r in rows if (r["method"], r["round"], r["demo"]) == (method, number, "right")]
+    return np.mean(
+        [
+            sum(r["successes"] for r in members if r["family"] == family)
+            / sum(r["n"] for r in members if r["family"] == family)
+            for family in FAMILIES
+        ]
+    )
+
+
+def test_sweeps_hold_the_variants_and_what_they_vary():
+    rows = [row for row in with_variants() if row["demo"] == "right"]
+    found = sweeps(rows, pairing_rows())
+    assert {kind: [point.value for point in points] for kind, points in found.items()} == {
+        "trials": [0, 375, 1500, 3000],
+        "noise": [0, 20],
+        "alpha": [900, 950],
+    }
+    figure = sweeps_figure(rows, pairing_rows())
+    drawn = figure.axes[0].lines[0].get_xydata()
+    names = ["meta_imitation", "mili_trials_375", "mili_trials_1500", "mili"]
+    np.testing.assert_allclose(drawn[:, 0], [0, 375, 1500, 3000])
+    np.testing.assert_allclose(drawn[:, 1], [mean_rate(rows, name) for name in names])
+    np.testing.assert_allclose(figure.axes[2].lines[0].get_xydata()[:, 0], [0.9, 0.95])
+    with pytest.raises(ConfigError, match="no row of a variant"):
+        sweeps_figure(result_rows())
+
+
+def test_variants_have_a_section_of_their_own(tmp_path):
+    rows = with_variants()
+    page = write_report(
+        tmp_path / "out", title="t", config={}, manifest={}, rows=rows, pairing_rows=pairing_rows()
+    ).read_text()
+    section = page.split('id="sweeps"')[1].split("</section>")[0]
+    assert f"{100 * mean_rate(rows, 'mili_noise_20'):.1f}%" in section
+    assert "answers of the filter turned round" in section and (tmp_path / "out/figures").is_dir()
+    assert "mili_noise_20" not in page.split('id="success"')[1].split("</section>")[0]
+    plain = write_report(tmp_path / "plain", title="t", config={}, manifest={}, rows=result_rows())
+    assert 'id="sweeps"' not in plain.read_text()
 
 
 def test_same_figure_gives_the_same_bytes(tmp_path):

@@ -450,6 +450,10 @@ def test_a_full_disk_names_the_shard_and_leaves_nothing_half_written(call, tmp_p
         ("policy.head", "none", r"config\.policy\.head = 'none' .*anchored_mixture"),
         ("train.contrastive", "x", r"config\.train\.contrastive = 'x' .*hinge"),
         ("evaluate.conditions", ("wrong",), r"config\.evaluate\.conditions.*right first"),
+        ("improve.arms", ("mili", "milli"), "no arm 'milli'.*unfiltered"),
+        ("improve.arms", ("control",), r"config\.improve\.arms.*mili first"),
+        ("improve.trials", 10**6, r"config\.improve\.trials.*999999"),
+        ("baselines.methods", ("mal",), r"config\.baselines\.methods.*mil_video"),
     ],
 )
 def test_a_configuration_is_checked_before_anything_is_written(field, value, message, tmp_path):
@@ -500,6 +504,60 @@ def test_folders_that_are_no_workdir(tmp_path):
     with pytest.raises(DataError, match=r"chapter\.tex could not be opened"):
         stages.open_run(config(), foreign / "chapter.tex")
     assert (foreign / "chapter.tex").read_text() == "x"
+
+
+COMPARED = {
+    ("meta_imitation", 0),
+    *(("bc", 0), ("mil", 0)),
+    *((method, 1) for method in ("mili", "meta_imitation", "oracle")),
+    *((method, 1) for method in ("mili_trials_24", "mili_noise_20")),
+}
+
+
+@pytest.mark.slow
+def test_every_method_over_seeds_in_one_command(environment, tmp_path):
+    small = {**SMALL, "improve.trials": 30, "baselines.bc_steps": 5, "baselines.mil_steps": 2}
+    call = [sys.executable, "-m", "experiments.compare", "--seeds=0,1", f"--workdir={tmp_path}"]
+    call += ["--config=experiments/configs/mili.py:compare_test"]
+    call += [f"--config.{field}={value}" for field, value in small.items()]
+
+    def compare():
+        return subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    done = compare()
+    assert done.returncode == 0, done.stderr + (tmp_path / "seed_0.log").read_text()[-2000:]
+    assert done.stdout.split("\n")[-2] == str(tmp_path / "report" / "index.html")
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    measured = [row for row in rows if "task" in row]
+    assert {(row["method"], row["round"]) for row in measured} == COMPARED
+    for name in COMPARED:
+        mine = [row for row in measured if (row["method"], row["round"]) == name]
+        assert sorted((row["seed"], row["task"]) for row in mine) == sorted(
+            {(row["seed"], row["task"]) for row in measured}
+        )
+        steps = {"bc": 5, "mil": 2}.get(name[0], 40 + 10 * name[1])
+        assert {row["steps"] for row in mine} == {steps}
+        seen = {"mili_trials_24": 24, "meta_imitation": 0}.get(name[0], 30) * name[1]
+        assert {row["trials"] for row in mine} == {seen}
+    facts = json.loads((tmp_path / "seed_1/stages/evaluate_mil.json").read_text())
+    assert facts["adaptation"]["tasks"] == 80 and 0 <= facts["adaptation"]["improved"] <= 1
+    page = (tmp_path / "report/index.html").read_text()
+    assert "Behaviour cloning" in page and 'id="sweeps"' in page
+    figures = stages.write_figures(tmp_path / "results.jsonl", tmp_path / "figures")
+    assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png"]
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed_*/stages/*")}
+    assert compare().returncode == 0  # which trains nothing again
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed_*/stages/*")}
+
+    # Seeds that cannot be compared are refused, and the old page stays.
+    one, two = tmp_path / "seed_0", tmp_path / "seed_1"
+    with pytest.raises(ConfigError, match="both of seed 0"):
+        stages.write_comparison([one, one], tmp_path / "report")
+    (two / "rows" / "evaluate_bc.jsonl").unlink()
+    with pytest.raises(DataError, match="seed_1 has no rows of 'bc' after round 0"):
+        stages.write_comparison([one, two], tmp_path / "report")
+    assert (tmp_path / "report/index.html").read_text() == page
 
 
 @pytest.mark.slow
