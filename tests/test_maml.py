@@ -159,8 +159,8 @@ def test_sinusoid_regression(shots, bar):
 
     @jax.jit
     def errors_of(support, query):
-        """Before, after one step at the rate of training, and after nine more at half of it (what
-        the paper does where it evaluates several steps: its appendix A.2)."""
+        """Before, after one step at the rate of training, and after nine more at half of it (as
+        the paper does in reinforcement learning: its appendix A.2)."""
         errors, adapted, rate = [squared(theta, query)], theta, rates
         for _ in range(10):
             adapted, rate = maml.adapt(squared, adapted, support, rate), half
