@@ -9,9 +9,9 @@ A run's folder:
   metrics.jsonl, tensorboard/   training curves
   checkpoints/<name>/<step>/    Orbax; <step>.json beside it is written last and makes it count
 
-Every file but the appended metrics is replaced atomically, so whatever is there is whole. A
-checkpoint restores silently wrong from most single flipped bits: its SHA-256 sums are verified
-before it is read.
+Every file but the appended metrics is replaced atomically, so whatever is there is whole. Manifests
+carry their own SHA-256 and those of what they declare, and are verified before anything is used: a
+checkpoint, for one, restores silently wrong from most single flipped bits.
 """
 
 from __future__ import annotations
@@ -37,8 +37,16 @@ import tensorboardX
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from mili_jax.episodes import append_lines, atomic_write, read_lines, remove_abandoned, sha256
-from mili_jax.types import ConfigError, DataError
+from mili_jax.episodes import (
+    append_lines,
+    atomic_write,
+    read_lines,
+    read_sealed,
+    remove_abandoned,
+    sealed,
+    sha256,
+)
+from mili_jax.types import DOCTOR, ConfigError, DataError
 
 KEPT_CHECKPOINTS = 2
 _NAME_RULE = re.compile(r"[a-z][a-z0-9_]*")
@@ -148,10 +156,7 @@ class Workdir:
             output = self.path / name
             if not output.is_file() or sha256(output) != digest:
                 state = "damaged" if output.is_file() else "missing"
-                raise DataError(
-                    f"{output}, made by the stage {stage!r}, is {state}; restore it, or delete "
-                    f"{path} to run the stage again"
-                )
+                raise DataError(f"{output}, made by the stage {stage!r}, is {state}; {DOCTOR}")
         return True
 
     def finish(
@@ -170,11 +175,14 @@ class Workdir:
           config: the subset of the config that it depends on.
           inputs: files or folders it read: if they change, `is_done` says no.
           outputs: files or folders it wrote and nothing changes or appends to any more: `is_done`
-            verifies them. For episodes give `dataset_info.json`: reading verifies the shards.
+            verifies them. The stage's result rows count without being named; of episodes,
+            reading verifies the shards.
           **facts: counts, seconds, whatever else is worth keeping.
         """
         if not self._leads:
             return
+        rows = self.path / "rows" / f"{_checked(stage)}.jsonl"
+        outputs = [*outputs, *([rows] if rows.exists() else [])]
         manifest = {
             "stage": stage,
             "config": plain(config),
@@ -185,7 +193,7 @@ class Workdir:
         }
         path = self._manifest(stage)
         _make_directory(path.parent)
-        atomic_write(path, json.dumps(manifest, indent=1))
+        atomic_write(path, sealed(manifest))
         self._write_manifest()
 
     def manifest(self) -> dict[str, Any]:
@@ -196,7 +204,7 @@ class Workdir:
 
     def read_manifest(self, stage: str) -> dict[str, Any]:
         """What `finish` recorded. Raises DataError if the stage is not done or it is damaged."""
-        return _read_json(self._manifest(stage), ("stage", "config", "inputs", "outputs"))
+        return read_sealed(self._manifest(stage), ("stage", "config", "inputs", "outputs"))
 
     # Result rows and metrics
 
@@ -281,7 +289,7 @@ class Workdir:
             ) from error
         if self._leads:
             content = {"step": int(step), "leaves": _leaves(host), "files": files}
-            atomic_write(manifest, json.dumps(content, indent=1))
+            atomic_write(manifest, sealed(content))
             for old in self._steps(name)[:-KEPT_CHECKPOINTS]:
                 (folder / f"{old}.json").unlink()
             _sweep_checkpoints(folder)
@@ -312,15 +320,12 @@ class Workdir:
             what = "no complete checkpoint" if step is None else f"no complete checkpoint {step}"
             raise DataError(f"{folder} holds {what}; run the stage that trains it")
         target = folder / str(step)
-        manifest = _read_json(folder / f"{step}.json", ("step", "leaves", "files"))
+        manifest = read_sealed(folder / f"{step}.json", ("step", "leaves", "files"))
         for file, digest in manifest["files"].items():
             path = target / file
             if not path.is_file() or sha256(path) != digest:
                 state = "damaged" if path.is_file() else "missing"
-                raise DataError(
-                    f"{path} is {state}; restore it, or delete {folder / f'{step}.json'} to fall "
-                    "back on the checkpoint before it"
-                )
+                raise DataError(f"{path} is {state}; {DOCTOR}")
         _check_leaves(manifest["leaves"], _leaves(abstract_tree), target)
         host = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), _dtype(leaf)), abstract_tree)
         try:
@@ -341,7 +346,7 @@ class Workdir:
         return self.path / "stages" / f"{_checked(stage)}.json"
 
     def _read_manifest(self) -> dict[str, Any]:
-        return _read_json(self.path / "manifest.json", ("config",))
+        return read_sealed(self.path / "manifest.json", ("config",))
 
     def _write_manifest(self) -> None:
         packages = ("mili-jax", "jax", "jaxlib", "flax", "numpy", "pybullet")
@@ -354,7 +359,7 @@ class Workdir:
             "platform": platform.platform(),
             "stages": stages,
         }
-        atomic_write(self.path / "manifest.json", json.dumps(content, indent=1))
+        atomic_write(self.path / "manifest.json", sealed(content))
 
     def _digests(self, paths: Sequence[Path]) -> dict[str, str]:
         digests = {}
@@ -407,19 +412,6 @@ def _checked(name: str) -> str:
     if not _NAME_RULE.fullmatch(name):
         raise ConfigError(f"{name!r} cannot name a stage or checkpoint: use a-z, 0-9 and _")
     return name
-
-
-def _read_json(path: Path, fields: Sequence[str]) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-        missing = [field for field in fields if field not in content]
-        if missing:
-            raise ValueError(f"no field {missing[0]!r}")
-        return content
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: the stage that writes it did not finish") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}); restore it or delete it") from error
 
 
 def _make_directory(path: Path) -> None:
