@@ -53,6 +53,9 @@ VERSION = "1.0.0"
 _NAME_RULE = re.compile(r"[a-z][a-z0-9_]*")
 _BLANK = "0" * 64  # stands where a file's own SHA-256 goes
 _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+_DESCRIPTIONS = ("dataset_info.json", "features.json")
+_SHARD = ".array_record-"
+_COUNTS = re.compile(r"mili-.*|labels_.*\.jsonl|pairs_.*\.csv|dataset_info\.json|features\.json")
 _PAIR_HEADER = ["a", "b", "similarity", "alpha"]
 _DESCRIPTION = (
     "Demonstrations and autonomous trials of a floating gripper among kitchenware (MILI). "
@@ -195,7 +198,7 @@ class Dataset:
         with _locked(self.path / ".commit.lock"):
             remove_abandoned(self.path)
             splits = self._committed()
-            checksums = self._checksums()
+            checksums = _checksums(self.path)
             lengths: list[int] = []
             size = 0
             seen: dict[str, Path] = {}
@@ -381,10 +384,6 @@ class Dataset:
             )
         return splits
 
-    def _checksums(self) -> dict[str, Any]:
-        path = self.path / "checksums.json"
-        return read_sealed(path, ("files",))["files"] if path.exists() else {}
-
     def _verified(self, name: str) -> bytes | None:
         """A file's content; None if it was never written. Raises DataError naming it."""
         path = self.path / name
@@ -395,30 +394,25 @@ class Dataset:
                 content = None
             except OSError as error:
                 raise DataError(f"{path} cannot be read ({error.strerror}); {DOCTOR}") from error
-            entry = self._checksums().get(name, {"sha256": None})
-            if _digest(content) in (entry["sha256"], entry.get("before", entry["sha256"])):
+            if _digest(content) in _allowed(_checksums(self.path), name):
                 return content
-        state = "missing" if content is None else "damaged: its SHA-256 is not in checksums.json"
-        raise DataError(f"{path} is {state}; {DOCTOR}")
+        raise DataError(f"{path} is {_state(content is not None)}; {DOCTOR}")
 
     def _replace(self, contents: Mapping[str, bytes], shards: Mapping[str, Any] = _NOTHING) -> None:
         """Replaces files, and lists them, and shards that are there, in `checksums.json`.
 
         Killed anywhere in between, each file is the old or the new one and both are allowed.
         """
-        listed = {**self._checksums(), **shards}
+        listed = {**_checksums(self.path), **shards}
         for name, content in contents.items():
             before = self.path / name
             entry = {"before": sha256(before) if before.exists() else None}
             listed[name] = {"sha256": _digest(content), **entry}
-        self._list(listed)
+        _list(self.path, listed)
         for name, content in contents.items():
             atomic_write(self.path / name, content)
             del listed[name]["before"]
-        self._list(listed)
-
-    def _list(self, files: Mapping[str, Any]) -> None:
-        atomic_write(self.path / "checksums.json", sealed({"files": dict(sorted(files.items()))}))
+        _list(self.path, listed)
 
     def _publish(
         self, splits: Mapping[str, tfds.core.SplitInfo], checksums: Mapping[str, Any]
@@ -451,7 +445,7 @@ class Dataset:
                 f"split {split!r} of {self.path} is {state} (committed: {found}); "
                 "run the stage that makes it again"
             )
-        checksums = self._checksums()
+        checksums = _checksums(self.path)
         lengths = splits[split].shard_lengths
 
         def records() -> Iterator[tuple[Path, bytes]]:
@@ -534,6 +528,72 @@ class Dataset:
 
     def _episode_id(self, path: Path, record: bytes) -> str:
         return self._decode(path, record).meta.episode_id
+
+
+def verify(directory: Path) -> Iterator[tuple[Path, str]]:
+    """Every damaged or missing file of a TFDS directory, and what is wrong with it.
+
+    Shards that are not committed yet have no checksum: of these every record must parse.
+    """
+    if not directory.is_dir():
+        return
+    there = {path.name for path in directory.iterdir() if _COUNTS.fullmatch(path.name)}
+    try:
+        listed = _checksums(directory)
+    except DataError as error:
+        yield directory / "checksums.json", str(error)
+        listed = {}
+        there = {name for name in there if _SHARD in name}
+    for name in sorted(there | listed.keys()):
+        path = directory / name
+        if name in listed or _SHARD not in name:
+            if (sha256(path) if name in there else None) not in _allowed(listed, name):
+                yield path, f"{path} is {_state(name in there)}"
+            continue
+        try:
+            for record in _read_records(path):
+                _decode_metadata(path, _parse(path, record))
+        except DataError as error:
+            yield path, str(error)
+
+
+def forget(directory: Path, names: Sequence[str]) -> None:
+    """Takes damaged files out of `checksums.json`; shards stay, so that new ones must equal them.
+
+    If it is damaged itself it is made anew, for the label and pair files that can be read, and if
+    any description is, no split is committed any more. The damaged files must be gone already.
+    """
+    with _locked(directory / ".commit.lock"):
+        listed = _checksums(directory)
+        if "checksums.json" in names:
+            for path in (*directory.glob("labels_*.jsonl"), *directory.glob("pairs_*.csv")):
+                listed[path.name] = {"sha256": sha256(path)}
+        for name in names:
+            if _SHARD not in name:
+                listed.pop(name, None)
+        for name in _DESCRIPTIONS:
+            if not (directory / name).exists():
+                listed.pop(name, None)
+        _list(directory, listed)
+
+
+def _checksums(directory: Path) -> dict[str, Any]:
+    path = directory / "checksums.json"
+    return read_sealed(path, ("files",))["files"] if path.exists() else {}
+
+
+def _list(directory: Path, files: Mapping[str, Any]) -> None:
+    atomic_write(directory / "checksums.json", sealed({"files": dict(sorted(files.items()))}))
+
+
+def _allowed(listed: Mapping[str, Any], name: str) -> tuple[str | None, ...]:
+    """The SHA-256 that a file may have; None where it may be absent."""
+    entry = listed.get(name, {"sha256": None})
+    return entry["sha256"], entry.get("before", entry["sha256"])
+
+
+def _state(there: bool) -> str:
+    return "damaged: its SHA-256 is not in checksums.json" if there else "missing"
 
 
 def sha256(path: Path) -> str:

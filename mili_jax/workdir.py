@@ -84,29 +84,12 @@ class Workdir:
         self.config = plain(config)
         if not self._leads:
             return
+        self._lock = lock(self.path)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("a+")
-        except OSError as error:
-            raise DataError(f"workdir {self.path} could not be opened: {error}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
-            self._lock.close()
-            self._lock = None
-            raise ConfigError(
-                f"workdir {self.path} is in use by {holder}; wait for it or choose another workdir"
-            ) from None
-        try:
-            self._lock.truncate(0)
-            self._lock.write(f"process {os.getpid()} on {platform.node()}")
-            self._lock.flush()
             remove_abandoned(self.path)
             if manifest.exists():
                 _check_same(self._read_manifest()["config"], self.config, self.path)
-            elif any(name != "lock" for name in os.listdir(self.path)):
+            elif not self._fits_stages() and any(n != "lock" for n in os.listdir(self.path)):
                 raise ConfigError(
                     f"{self.path} is not empty and has no manifest.json; choose another workdir"
                 )
@@ -216,8 +199,7 @@ class Workdir:
         _make_directory(path.parent)
         lines = [json.dumps(plain(row, f"row {i} of {stage}")) for i, row in enumerate(rows)]
         atomic_write(path, "".join(line + "\n" for line in lines))
-        together = b"".join(file.read_bytes() for file in sorted(path.parent.glob("*.jsonl")))
-        atomic_write(self.path / "results.jsonl", together)
+        atomic_write(self.path / "results.jsonl", all_rows(self.path))
 
     def read_rows(self) -> list[dict[str, Any]]:
         """The result rows of all stages. Raises DataError naming file and line."""
@@ -342,6 +324,14 @@ class Workdir:
             if file.stem.isdigit() and (folder / file.stem).is_dir()
         )
 
+    def _fits_stages(self) -> bool:
+        """Whether stages are done here, all with this config: then a lost manifest is made anew."""
+        done = [read_sealed(file, ("config",)) for file in (self.path / "stages").glob("*.json")]
+        for manifest in done:
+            for field, value in manifest["config"].items():
+                _check_same(value, self.config.get(field), self.path, f"config.{field}")
+        return bool(done)
+
     def _manifest(self, stage: str) -> Path:
         return self.path / "stages" / f"{_checked(stage)}.json"
 
@@ -371,6 +361,39 @@ class Workdir:
                 inside = file.is_relative_to(self.path)
                 digests[str(file.relative_to(self.path) if inside else file)] = sha256(file)
         return digests
+
+
+def all_rows(path: Path) -> bytes:
+    """What `results.jsonl` of a workdir holds: the result rows of all its stages."""
+    return b"".join(file.read_bytes() for file in sorted((path / "rows").glob("*.jsonl")))
+
+
+def lock(path: Path) -> Any:
+    """Locks a workdir, making the folder if need be, until what it returns is closed.
+
+    Raises ConfigError if another process holds it, DataError if it cannot be opened.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / "lock").open("a+")
+    except OSError as error:
+        raise DataError(f"workdir {path} could not be opened: {error}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        return file
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise ConfigError(
+            f"workdir {path} is in use by {holder}; wait for it or choose another workdir"
+        ) from None
+    except OSError as error:
+        file.close()
+        raise DataError(f"{path / 'lock'} could not be written ({error.strerror})") from error
 
 
 def plain(value: Any, field: str = "config") -> Any:
