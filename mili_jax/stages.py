@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from mili_jax import data, filters, learner, nets, pairing, report, statistics
 from mili_jax.episodes import Dataset, read_lines
-from mili_jax.sim import rollout, scenes, tasks
+from mili_jax.sim import cluster, rollout, scenes, tasks
 from mili_jax.sim.env import HORIZON, KitchenEnv, object_pool
 from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
 from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta, Task
@@ -43,6 +43,8 @@ ARMS = {
 # round: its trials are the last ones that no arm has shaped.
 CHAINS = ("mili", "control")
 ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
+# Where jobs run, by config.machine.backend: two ways to the same shards.
+BACKENDS = {"local": rollout.run_jobs, "ray": cluster.run_jobs}
 METRICS_EVERY = 20  # steps
 SEED_STRIDE = 1_000_000  # between the seeds of splits and rounds: disjoint by construction
 LOG = logging.getLogger(__name__)
@@ -189,6 +191,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "videos": (int, _COUNT, "at least 0"),
     },
     "machine": {
+        "backend": (str, lambda v: v in BACKENDS, f"one of {sorted(BACKENDS)}"),
         "processes": (int, _COUNT, "at least 0"),
         "shard": (int, _POSITIVE, "positive"),
     },
@@ -281,8 +284,9 @@ def _roll(
         _one_thread_each(),
         tqdm(total=len(items), initial=there, desc=title, unit="episode", mininterval=1) as bar,
     ):
-        processes = run.config.machine.processes
-        for done in rollout.run_jobs(missing, make_runner, sink, processes, required):
+        machine = run.config.machine
+        run_jobs = BACKENDS[machine.backend]
+        for done in run_jobs(missing, make_runner, sink, machine.processes, required):
             for incident in done.incidents:
                 where = incident.item or f"shard {incident.job}"
                 LOG.warning("%s: a worker at %s %s; run again", split, where, incident.how)
