@@ -113,10 +113,11 @@ def _stage_of_split(path: Path, split: str) -> Path:
 def _manifests(path: Path) -> Iterator[Damage]:
     """The run's manifest, those of stages, and what these declare."""
     manifest = path / "manifest.json"
-    try:
-        episodes.read_sealed(manifest, ("config",))
-    except DataError as error:
-        yield Damage(manifest, str(error), (manifest,))
+    if manifest.exists() or any((path / "stages").glob("*.json")):  # else it has not begun
+        try:
+            episodes.read_sealed(manifest, ("config",))
+        except DataError as error:
+            yield Damage(manifest, str(error), (manifest,))
     for stage in sorted((path / "stages").glob("*.json")):
         try:
             outputs = episodes.read_sealed(stage, ("outputs",))["outputs"]

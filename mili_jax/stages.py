@@ -45,6 +45,7 @@ CHAINS = ("mili", "control")
 ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 # Where jobs run, by config.machine.backend: two ways to the same shards.
 BACKENDS = {"local": rollout.run_jobs, "ray": cluster.run_jobs}
+connect_ray = cluster.connect
 METRICS_EVERY = 20  # steps
 SEED_STRIDE = 1_000_000  # between the seeds of splits and rounds: disjoint by construction
 LOG = logging.getLogger(__name__)

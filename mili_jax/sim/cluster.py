@@ -25,6 +25,9 @@ class Host:
     def __init__(self, make_runner: Callable[[], Runner], sink: Sink) -> None:
         self.pool = Pool(make_runner, sink, 1)
 
+    def ready(self) -> None:
+        """Answers as soon as there is a place for it."""
+
     def run(self, job: Job, required: bool) -> Done:
         (done,) = self.pool.run([job], required)
         return done
@@ -83,27 +86,30 @@ def run_jobs(
         max_task_retries=RESTARTS,
         runtime_env={"env_vars": environment},
     )(Host)
-    idle = [actor.remote(make_runner, sink) for _ in range(workers)]
-    hosts = list(idle)
+    hosts = [actor.remote(make_runner, sink) for _ in range(workers)]
+    # An actor that waits for a free core gets no job before it has said that it is there.
+    running: dict[Any, tuple[Any, Job | None]] = {
+        host.ready.remote(): (host, None) for host in hosts
+    }
     waiting = deque(jobs)
-    running: dict[Any, tuple[Any, Job]] = {}
+    left = len(jobs)
     try:
-        while waiting or running:
-            while waiting and idle:
-                host, job = idle.pop(), waiting.popleft()
-                running[host.run.remote(job, required)] = host, job
-            (ready, *_), _ = ray.wait(list(running))
-            host, job = running.pop(ready)
+        while left:
+            (answered, *_), _ = ray.wait(list(running))
+            host, job = running.pop(answered)
             try:
-                done = ray.get(ready)
+                done = ray.get(answered)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
             except ray.exceptions.RayActorError as error:
-                raise SimulationError(
-                    f"job {job[0]}: its actor died {RESTARTS + 1} times ({error})"
-                ) from error
-            idle.append(host)
-            yield done
+                what = "an actor" if job is None else f"the actor of job {job[0]}"
+                raise SimulationError(f"{what} died {RESTARTS + 1} times ({error})") from error
+            if waiting:
+                following = waiting.popleft()
+                running[host.run.remote(following, required)] = host, following
+            if job is not None:
+                left -= 1
+                yield done
     finally:
         for host in hosts:
             ray.kill(host)
