@@ -113,7 +113,7 @@ def _stage_of_split(path: Path, split: str) -> Path:
 def _manifests(path: Path) -> Iterator[Damage]:
     """The run's manifest, those of stages, and what these declare."""
     manifest = path / "manifest.json"
-    if manifest.exists() or any((path / "stages").glob("*.json")):  # else it has not begun
+    if manifest.exists():  # else the run is about to make it
         try:
             episodes.read_sealed(manifest, ("config",))
         except DataError as error:
@@ -159,7 +159,10 @@ def _dataset(path: Path) -> Iterator[Damage]:
     for file, why in episodes.verify(data):
         drop: list[Path] = [file]
         if found := _OF_SPLIT.fullmatch(file.name):
-            drop.append(_stage_of_split(path, found[1]))
+            stage = _stage_of_split(path, found[1])
+            if not file.exists() and not stage.exists():
+                continue  # the run is about to make it
+            drop.append(stage)
         elif found := _OF_LABELS.fullmatch(file.name):
             drop.append(_stage(path, found[1].replace("round", "filter")))
         elif found := _OF_PAIRS.fullmatch(file.name):

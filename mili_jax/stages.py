@@ -75,7 +75,10 @@ class Run:
 def open_run(config: ConfigDict, path: Path) -> Run:
     """Makes or resumes the run's folder. Raises ConfigError or DataError, naming what and where."""
     check(config)
-    workdir = Workdir(path, config.to_dict())
+    kept = config.to_dict()
+    for field in ("backend", "processes"):  # who does the work may change from day to day
+        del kept["machine"][field]
+    workdir = Workdir(path, kept)
     try:
         return Run(config, workdir, Dataset(workdir.path / "dataset", config.data.image_size))
     except BaseException:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 import random
@@ -372,22 +373,19 @@ def test_flipped_bits_and_truncations(flips, cuts, finished, tmp_path):
 # The same bits everywhere
 
 
-def write_numbered(root, order, index, episodes):
-    Dataset(root, SIZE).write_shard(f"run_{index}", 0, episodes)
-
-
 @pytest.mark.parametrize("count", lengths(12, 200))
-def test_workers_order_and_backend_change_no_bit(count, tmp_path):
+def test_workers_order_and_backend_change_no_bit(count, tmp_path, monkeypatch):
     """Every pair of a task and a seed alone in its shard, whose bytes are compared."""
     trials = make_trials(count)
     rng = random.Random(3)
     shuffled = rng.sample(range(count), count)
     cases = [("one", rollout.run_jobs, 1, range(count)), ("two", rollout.run_jobs, 2, range(count))]
     cases.append(("shuffled", rollout.run_jobs, 2, shuffled))
-    if shutil.which("ray") or (Path(sys.executable).parent / "ray").exists():
+    if importlib.util.find_spec("ray"):
         cases.append(("ray", cluster.run_jobs, 2, shuffled))
     found = {}
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
+    # Where Ray's workers find this folder.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(ROOT)]))
     for name, run_jobs, workers, order in cases:
         # Jobs of three trials cut in this order: other neighbours in lockstep, too.
         order = list(order)
@@ -401,6 +399,8 @@ def test_workers_order_and_backend_change_no_bit(count, tmp_path):
         assert len(found[name]) == count
     assert all(found[name] == found["one"] for name in found)
     assert len(set(found["one"].values())) == count
+    if "ray" in found:
+        importlib.import_module("ray").shutdown()
     print(f"{count} trials, equal:", ", ".join(found))
 
 
