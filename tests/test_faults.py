@@ -216,7 +216,7 @@ def writes(path):
         dataset = Dataset(workdir.path / "dataset", 16)
         from test_episodes import episode
 
-        for number in range(1, 5):
+        for number in range(1, 8):
             split = f"round_{number}"
             for shard in range(6):
                 dataset.write_shard(split, shard, [episode(f"{number}-{shard}", seed=shard)])
@@ -227,11 +227,10 @@ def writes(path):
             table = dataset.write_pairs(f"mili_{number}", ids[:3], ids[3:], np.ones(3), 0.9)
             workdir.write_rows(f"pair_{number}", [{"round": number}])
             workdir.finish(f"pair_{number}", {"seed": 1}, outputs=[table])
-        for step in (1, 2):
-            tree = {"w": rng.normal(size=(4, 4)).astype(np.float32), "step": step}
-            saved = workdir.save_checkpoint("pretrain", tree, step)
-            workdir.write_metrics("pretrain", step, {"loss": step})
-        workdir.finish("pretrain", {"seed": 1}, outputs=[saved], steps=2)
+            tree = {"w": rng.normal(size=(4, 4)).astype(np.float32), "step": number}
+            saved = workdir.save_checkpoint("pretrain", tree, number)
+            workdir.write_metrics("pretrain", number, {"loss": number})
+        workdir.finish("pretrain", {"seed": 1}, outputs=[saved], steps=7)
     return workdir.path
 
 
@@ -459,7 +458,8 @@ def ignore(index, episodes):
     pytest.param(50, 50, 20, marks=pytest.mark.fault, id="full"),
 ])  # fmt: skip
 def test_workers_killed_hung_and_segfaulted(kills, hangs, segfaults, tmp_path):
-    before = children(), descriptors()
+    list(rollout.run_jobs([(0, make_trials(1))], make_player, ignore, 1))
+    before = children(), descriptors()  # with what Python starts once and for good
     ways = ["kill"] * kills + ["hang", "stop"] * (hangs // 2) + ["segfault"] * segfaults
     random.Random(4).shuffle(ways)
     trials = make_trials(len(ways))
@@ -474,7 +474,7 @@ def test_workers_killed_hung_and_segfaulted(kills, hangs, segfaults, tmp_path):
     assert slowest <= 5
     assert not any(job.set_aside for job in done)
     assert [m.episode_id for job in done for m in job.metas] == [t.episode_id for t in trials]
-    assert children() == before[0] and abs(descriptors() - before[1]) <= 2
+    assert (children(), descriptors()) == before
     print(f"{len(ways)} workers lost, the slowest noticed after {slowest:.2f} s, no trial lost")
 
 
