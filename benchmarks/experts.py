@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from absl import app, flags
@@ -38,8 +38,11 @@ class Attempts:
         self.env = KitchenEnv(image_size=IMAGE_SIZE)
         self.noise = noise
 
-    def __call__(self, trials: Sequence[rollout.Trial]) -> list[Episode]:
-        return [rollout.demonstrate(self.env, trial, self.noise) for trial in trials]
+    def __call__(
+        self, trials: Sequence[rollout.Trial], skip: Collection[int] = ()
+    ) -> list[Episode]:
+        kept = [trial for i, trial in enumerate(trials) if i not in skip]
+        return [rollout.demonstrate(self.env, trial, self.noise) for trial in kept]
 
 
 def plan(split: str, episodes: int, seed: int) -> list[rollout.Trial]:
@@ -69,8 +72,8 @@ def main(argv: list[str]) -> None:
     make_runner = functools.partial(Attempts, _NOISE.value)
     done: Counter[str] = Counter()
     collateral: Counter[str] = Counter()
-    for _, metas, _ in rollout.run_jobs(jobs, make_runner, forget, _PROCESSES.value):
-        for meta in metas:
+    for job in rollout.run_jobs(jobs, make_runner, forget, _PROCESSES.value):
+        for meta in job.metas:
             family = Task.parse(meta.task).family
             done[family] += meta.success
             collateral[family] += bool(set(meta.achieved_tasks) - {meta.task})

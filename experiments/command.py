@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 
 @contextmanager
@@ -41,10 +41,10 @@ with _without_stderr():
 from mili_jax import stages  # noqa: E402
 from mili_jax.types import MiliError  # noqa: E402
 
-CONFIG = config_flags.DEFINE_config_file(
+_CONFIG = config_flags.DEFINE_config_file(
     "config", "experiments/configs/mili.py:quick", "file:name; --config.a.b=v changes a field"
 )
-WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
 
 
 def main(stage: Callable[..., Any], first_round: int | None = None) -> None:
@@ -58,27 +58,36 @@ def main(stage: Callable[..., Any], first_round: int | None = None) -> None:
     if first_round is not None:
         flags.DEFINE_integer("round", first_round, "round of improvement", lower_bound=0)
 
+    def run(config: ConfigDict, path: Path) -> None:
+        this = stages.open_run(config, path)
+        with this.workdir:
+            numbers = () if first_round is None else (flags.FLAGS.round,)
+            page = stage(this, *numbers)
+        if page is not None:
+            print(page)
+
+    start(run)
+
+
+def start(function: Callable[[ConfigDict, Path], None]) -> None:
+    """Calls the function with --config and --workdir; its errors become one line and exit 1."""
+
     def run(argv: list[str]) -> None:
         try:
             if argv[1:]:
                 sys.exit(f"ConfigError: what is {' '.join(argv[1:])!r}? Flags begin with --")
-            this = stages.open_run(CONFIG.value, Path(WORKDIR.value))
-            with this.workdir:
-                numbers = () if first_round is None else (flags.FLAGS.round,)
-                page = stage(this, *numbers)
+            function(_CONFIG.value, Path(_WORKDIR.value))
         except MiliError as error:
             sys.exit(f"{type(error).__name__}: {error}")
         except KeyboardInterrupt:
             sys.exit("interrupted: the same command goes on from here")
-        if page is not None:
-            print(page)
 
     # Before what the user says, so that the user has the last word.
     argv = [sys.argv[0], "--verbosity=-1", *sys.argv[1:]]
-    app.run(run, argv, flags_parser=parse)
+    app.run(run, argv, flags_parser=_parse)
 
 
-def parse(argv: list[str]) -> list[str]:
+def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
         flags.FLAGS["config"].value  # noqa: B018  a file that is missing raises here

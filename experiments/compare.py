@@ -16,25 +16,24 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
+from ml_collections import ConfigDict
 
 from experiments import command
 from mili_jax import stages
-from mili_jax.types import MiliError
 
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "training seeds")
 _JOBS = flags.DEFINE_integer("jobs", 0, "seeds at a time; 0: one per core", lower_bound=0)
 
 
-def main(argv: list[str]) -> None:
+def compare(config: ConfigDict, folder: Path) -> None:
     """Runs the seeds and writes the report over them; prints its path."""
-    del argv
+    stages.check(config)
+    folder.mkdir(parents=True, exist_ok=True)
     seeds = [int(seed) for seed in _SEEDS.value]
-    folder = Path(command.WORKDIR.value)
     cores = sorted(os.sched_getaffinity(0))
     jobs = min(len(seeds), _JOBS.value or len(cores))
-    shares = [cores[i::jobs] or cores for i in range(jobs)]
-    free = list(shares)
+    free = [cores[i::jobs] or cores for i in range(jobs)]
     overrides = [flag for flag in sys.argv[1:] if flag.lstrip("-").startswith("config")]
 
     def run(seed: int) -> tuple[int, Path]:
@@ -49,20 +48,15 @@ def main(argv: list[str]) -> None:
         free.append(share)
         return code, log
 
-    try:
-        stages.check(command.CONFIG.value)
-        folder.mkdir(parents=True, exist_ok=True)
-        with ThreadPoolExecutor(jobs) as pool:
-            for seed, (code, log) in zip(seeds, pool.map(run, seeds), strict=True):
-                if code:
-                    last = log.read_text(errors="replace").strip().splitlines()[-1:]
-                    sys.exit(f"seed {seed} stopped with exit code {code}: {last}; see {log}")
-                print(f"seed {seed} is done")
-        done = [folder / f"seed_{seed}" for seed in seeds]
-        print(stages.write_comparison(done, folder / "report"))
-    except MiliError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    with ThreadPoolExecutor(jobs) as pool:
+        for seed, (code, log) in zip(seeds, pool.map(run, seeds), strict=True):
+            if code:
+                last = log.read_text(errors="replace").strip().splitlines()[-1:]
+                sys.exit(f"seed {seed} stopped with exit code {code}: {last}; see {log}")
+            print(f"seed {seed} is done")
+    done = [folder / f"seed_{seed}" for seed in seeds]
+    print(stages.write_comparison(done, folder / "report"))
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command.parse)
+    command.start(compare)

@@ -4,14 +4,17 @@ Layout under the root a `Dataset` is opened on:
 
   mili/1.0.0/mili-<split>.array_record-00000 ...   the shards, one record per episode
   mili/1.0.0/features.json                         what a record holds
-  mili/1.0.0/checksums.json                        SHA-256 and size of every committed shard
-  mili/1.0.0/dataset_info.json                     the committed splits; written last
-  mili/1.0.0/labels_<split>.jsonl                  answers of the filter F, append-only
+  mili/1.0.0/checksums.json                        SHA-256 of every other file that counts
+  mili/1.0.0/dataset_info.json                     the committed splits
+  mili/1.0.0/labels_<split>.jsonl                  answers of the filter F; lines are only added
   mili/1.0.0/pairs_<name>.csv                      pairs of trials with their similarity
 
 `tfds.builder_from_directory(<root>/mili/1.0.0).as_data_source(split)` reads it without this
 package. Any number of processes may write different shards; a split exists for readers only once
 `Dataset.commit` has renamed `dataset_info.json` into place.
+
+Every file is replaced as a whole, and verified before anything of it is used. While one is being
+replaced, `checksums.json` allows the old content and the new.
 
 Pixels are stored raw: with a still camera the shard's own compression beats PNG and JPEG.
 The reward is 1 at the last step of a successful episode: that is oracle information, like
@@ -29,6 +32,7 @@ import io
 import json
 import os
 import re
+import types
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,11 +46,16 @@ from google.protobuf.message import DecodeError
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.proto import tf_example_pb2
 
-from mili_jax.types import DataError, Episode, EpisodeMeta
+from mili_jax.types import DOCTOR, DataError, Episode, EpisodeMeta
 
 NAME = "mili"
 VERSION = "1.0.0"
 _NAME_RULE = re.compile(r"[a-z][a-z0-9_]*")
+_BLANK = "0" * 64  # stands where a file's own SHA-256 goes
+_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+_DESCRIPTIONS = ("dataset_info.json", "features.json")
+_SHARD = ".array_record-"
+_COUNTS = re.compile(r"mili-.*|labels_.*\.jsonl|pairs_.*\.csv|dataset_info\.json|features\.json")
 _PAIR_HEADER = ["a", "b", "similarity", "alpha"]
 _DESCRIPTION = (
     "Demonstrations and autonomous trials of a floating gripper among kitchenware (MILI). "
@@ -149,7 +158,7 @@ class Dataset:
             raise DataError(f"{path}: a shard needs at least one episode")
         records = [self._encode(episode) for episode in episodes]
         committed = self._committed().get(split)
-        if committed is not None and shard < committed.num_shards:
+        if committed is not None and shard < committed.num_shards and path.exists():
             if _read_records(path) != records:
                 raise DataError(
                     f"{path} belongs to the committed split {split!r} and holds other episodes; "
@@ -189,7 +198,7 @@ class Dataset:
         with _locked(self.path / ".commit.lock"):
             remove_abandoned(self.path)
             splits = self._committed()
-            checksums = self._checksums(required=bool(splits))
+            checksums = _checksums(self.path)
             lengths: list[int] = []
             size = 0
             seen: dict[str, Path] = {}
@@ -201,7 +210,7 @@ class Dataset:
                         "write it and commit again"
                     )
                 digest = sha256(path)
-                if split in splits and shard < splits[split].num_shards:
+                if path.name in checksums:  # also one that was lost and made again
                     _check_digest(path, digest, checksums)
                 ids = [self._episode_id(path, record) for record in _read_records(path)]
                 for episode_id in ids:
@@ -252,18 +261,20 @@ class Dataset:
 
         Raises DataError if the write fails; then none of `labels` is kept.
         """
+        path = self._labels(split)
         _make_directory(self.path)
-        append_lines(self._labels(split), (dataclasses.asdict(label) for label in labels))
+        with _locked(self.path / ".commit.lock"):
+            old = self._verified(path.name) or b""
+            self._replace({path.name: old + _as_lines(map(dataclasses.asdict, labels))})
 
     def read_labels(self, split: str) -> dict[str, Label]:
         """The latest label of every labelled episode, by episode id; {} where there are none.
 
-        A last line without its end of line is what a killed writer leaves: it was never
-        acknowledged and is ignored. Raises DataError naming file and line for any other damage.
+        Raises DataError naming the file if it is damaged, or holds what is no label.
         """
         path = self._labels(split)
         labels = {}
-        for number, row in read_lines(path):
+        for number, row in _lines(path, self._verified(path.name) or b""):
             try:
                 label = Label(**row)
             except TypeError as error:
@@ -292,19 +303,17 @@ class Dataset:
             # Nine digits bring a float32 back exactly.
             writer.writerow([first, second, f"{value:.9g}", repr(float(alpha))])
         _make_directory(self.path)
-        atomic_write(path, text.getvalue())
+        with _locked(self.path / ".commit.lock"):
+            self._replace({path.name: text.getvalue().encode()})
         return path
 
     def read_pairs(self, name: str) -> Pairs:
-        """The pair table `name`. Raises DataError if it is missing, or naming the bad line."""
+        """The pair table `name`. Raises DataError naming the file if it is missing or damaged."""
         path = self._pairs(name)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise DataError(f"{path} is missing: run the pairing stage first") from None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} cannot be read ({error}); restore it or pair again") from error
-        rows = csv.reader(io.StringIO(text), strict=True)
+        if not path.exists():
+            raise DataError(f"{path} is missing: run the pairing stage first")
+        content = self._verified(path.name) or b""
+        rows = csv.reader(io.StringIO(content.decode()), strict=True)
         if next(rows, None) != _PAIR_HEADER:
             raise DataError(f"{path}, line 1: expected the header {','.join(_PAIR_HEADER)}")
         a, b, similarity, alpha = [], [], [], []
@@ -350,8 +359,9 @@ class Dataset:
         )
 
     def _committed(self) -> dict[str, tfds.core.SplitInfo]:
-        if not (self.path / "dataset_info.json").exists():
+        if self._verified("dataset_info.json") is None:
             return {}
+        self._verified("features.json")
         try:
             info = tfds.builder_from_directory(str(self.path)).info
             splits = dict(info.splits)
@@ -360,8 +370,7 @@ class Dataset:
         except Exception as error:
             # What TFDS raises on a damaged description is not one family of errors.
             raise DataError(
-                f"{self.path}/dataset_info.json or features.json is damaged ({error}); restore "
-                "them from a copy, or delete both and commit the splits again"
+                f"{self.path}/dataset_info.json or features.json is damaged ({error}); {DOCTOR}"
             ) from error
         if image != (self.image_size, self.image_size, 3):
             raise DataError(
@@ -375,20 +384,35 @@ class Dataset:
             )
         return splits
 
-    def _checksums(self, required: bool) -> dict[str, Any]:
-        path = self.path / "checksums.json"
-        if not path.exists() and not required:
-            return {}
-        try:
-            checksums = json.loads(path.read_bytes())
-            if not all(isinstance(entry["sha256"], str) for entry in checksums.values()):
-                raise ValueError("sha256 must be text")
-            return checksums
-        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path} is missing or damaged ({error!r}); restore it from a copy, or delete it "
-                "and dataset_info.json and commit the splits again"
-            ) from error
+    def _verified(self, name: str) -> bytes | None:
+        """A file's content; None if it was never written. Raises DataError naming it."""
+        path = self.path / name
+        for _ in range(3):  # another process may be replacing it
+            try:
+                content = path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                content = None
+            except OSError as error:
+                raise DataError(f"{path} cannot be read ({error.strerror}); {DOCTOR}") from error
+            if _digest(content) in _allowed(_checksums(self.path), name):
+                return content
+        raise DataError(f"{path} is {_state(content is not None)}; {DOCTOR}")
+
+    def _replace(self, contents: Mapping[str, bytes], shards: Mapping[str, Any] = _NOTHING) -> None:
+        """Replaces files, and lists them, and shards that are there, in `checksums.json`.
+
+        Killed anywhere in between, each file is the old or the new one and both are allowed.
+        """
+        listed = {**_checksums(self.path), **shards}
+        for name, content in contents.items():
+            before = self.path / name
+            entry = {"before": sha256(before) if before.exists() else None}
+            listed[name] = {"sha256": _digest(content), **entry}
+        _list(self.path, listed)
+        for name, content in contents.items():
+            atomic_write(self.path / name, content)
+            del listed[name]["before"]
+        _list(self.path, listed)
 
     def _publish(
         self, splits: Mapping[str, tfds.core.SplitInfo], checksums: Mapping[str, Any]
@@ -405,12 +429,11 @@ class Dataset:
         info.set_file_format("array_record")
         info.set_splits(tfds.core.splits.SplitDict(list(splits.values())))
         described = json_format.MessageToDict(self._features.to_proto())
-        for name, content in (
-            ("features.json", json.dumps(described, indent=1, sort_keys=True)),
-            ("checksums.json", json.dumps(checksums, indent=1, sort_keys=True)),
-            ("dataset_info.json", info.as_json),
-        ):
-            atomic_write(self.path / name, content)
+        contents = {
+            "features.json": json.dumps(described, indent=1, sort_keys=True).encode(),
+            "dataset_info.json": info.as_json.encode(),
+        }
+        self._replace(contents, checksums)
 
     def _records(self, split: str) -> Iterator[tuple[Path, bytes]]:
         self._check_name(split)
@@ -422,7 +445,7 @@ class Dataset:
                 f"split {split!r} of {self.path} is {state} (committed: {found}); "
                 "run the stage that makes it again"
             )
-        checksums = self._checksums(required=True)
+        checksums = _checksums(self.path)
         lengths = splits[split].shard_lengths
 
         def records() -> Iterator[tuple[Path, bytes]]:
@@ -433,7 +456,7 @@ class Dataset:
                 if len(found) != length:
                     raise DataError(
                         f"{path} holds {len(found)} episodes, dataset_info.json says {length}; "
-                        "restore both from one copy"
+                        f"{DOCTOR}"
                     )
                 for record in found:
                     yield path, record
@@ -507,6 +530,72 @@ class Dataset:
         return self._decode(path, record).meta.episode_id
 
 
+def verify(directory: Path) -> Iterator[tuple[Path, str]]:
+    """Every damaged or missing file of a TFDS directory, and what is wrong with it.
+
+    Shards that are not committed yet have no checksum: of these every record must parse.
+    """
+    if not directory.is_dir():
+        return
+    there = {path.name for path in directory.iterdir() if _COUNTS.fullmatch(path.name)}
+    try:
+        listed = _checksums(directory)
+    except DataError as error:
+        yield directory / "checksums.json", str(error)
+        listed = {}
+        there = {name for name in there if _SHARD in name}
+    for name in sorted(there | listed.keys()):
+        path = directory / name
+        if name in listed or _SHARD not in name:
+            if (sha256(path) if name in there else None) not in _allowed(listed, name):
+                yield path, f"{path} is {_state(name in there)}"
+            continue
+        try:
+            for record in _read_records(path):
+                _decode_metadata(path, _parse(path, record))
+        except DataError as error:
+            yield path, str(error)
+
+
+def forget(directory: Path, names: Sequence[str]) -> None:
+    """Takes damaged files out of `checksums.json`; shards stay, so that new ones must equal them.
+
+    If it is damaged itself it is made anew, for the label and pair files that can be read, and if
+    any description is, no split is committed any more. The damaged files must be gone already.
+    """
+    with _locked(directory / ".commit.lock"):
+        listed = _checksums(directory)
+        if "checksums.json" in names:
+            for path in (*directory.glob("labels_*.jsonl"), *directory.glob("pairs_*.csv")):
+                listed[path.name] = {"sha256": sha256(path)}
+        for name in names:
+            if _SHARD not in name:
+                listed.pop(name, None)
+        for name in _DESCRIPTIONS:
+            if not (directory / name).exists():
+                listed.pop(name, None)
+        _list(directory, listed)
+
+
+def _checksums(directory: Path) -> dict[str, Any]:
+    path = directory / "checksums.json"
+    return read_sealed(path, ("files",))["files"] if path.exists() else {}
+
+
+def _list(directory: Path, files: Mapping[str, Any]) -> None:
+    atomic_write(directory / "checksums.json", sealed({"files": dict(sorted(files.items()))}))
+
+
+def _allowed(listed: Mapping[str, Any], name: str) -> tuple[str | None, ...]:
+    """The SHA-256 that a file may have; None where it may be absent."""
+    entry = listed.get(name, {"sha256": None})
+    return entry["sha256"], entry.get("before", entry["sha256"])
+
+
+def _state(there: bool) -> str:
+    return "damaged: its SHA-256 is not in checksums.json" if there else "missing"
+
+
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal. Raises DataError if it cannot be read."""
     try:
@@ -514,6 +603,37 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); restore it") from error
+
+
+def _digest(content: bytes | None) -> str | None:
+    return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+    """The content as JSON with a field `sha256` over all the rest of the text."""
+    text = json.dumps({"sha256": _BLANK, **content}, indent=1)
+    return text.replace(_BLANK, hashlib.sha256(text.encode()).hexdigest(), 1)
+
+
+def read_sealed(path: Path, fields: Sequence[str]) -> dict[str, Any]:
+    """What `sealed` was given. Raises DataError, naming the path: missing, damaged, no such field.
+
+    A file of which any bit differs from what was written is damaged.
+    """
+    try:
+        data = path.read_bytes()
+        content = json.loads(data)
+        digest = content.pop("sha256")
+        if _digest(data.replace(digest.encode(), _BLANK.encode(), 1)) != digest:
+            raise ValueError("its SHA-256 does not fit")
+        missing = [field for field in fields if field not in content]
+        if missing:
+            raise ValueError(f"no field {missing[0]!r}")
+        return content
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: the stage that writes it did not finish") from None
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise DataError(f"{path} is damaged ({error}); {DOCTOR}") from error
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
@@ -531,7 +651,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     A torn last line, left by a writer that was killed, is cut off first.
     Raises DataError naming the path if the file system refuses.
     """
-    data = "".join(json.dumps(dict(row)) + "\n" for row in rows).encode()
+    data = _as_lines(rows)
     try:
         # Unbuffered: what a full disk refused must not be tried again when the file is closed.
         with path.open("a+b", buffering=0) as file:
@@ -554,16 +674,22 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         ) from error
 
 
+def _as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(dict(row)) + "\n" for row in rows).encode()
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers (from 1) and objects of a JSON lines file; nothing if there is no file.
 
     A last line without its end of line was never acknowledged and is skipped. Raises DataError
     naming file and line for any other line that is not a JSON object.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
-        return
+    if path.exists():
+        yield from _lines(path, path.read_bytes())
+
+
+def _lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    lines = content.split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
@@ -657,12 +783,9 @@ def _sync_directory(path: Path) -> None:
 
 def _check_digest(path: Path, digest: str, checksums: Mapping[str, Any]) -> None:
     if path.name not in checksums:
-        raise DataError(f"{path} is not in checksums.json; restore checksums.json from a copy")
+        raise DataError(f"{path} is not in checksums.json; {DOCTOR}")
     if digest != checksums[path.name]["sha256"]:
-        raise DataError(
-            f"{path} is damaged: its SHA-256 is not the one committed; restore it from a copy, or "
-            "remove the split and make it again"
-        )
+        raise DataError(f"{path} is damaged: its SHA-256 is not the one committed; {DOCTOR}")
 
 
 def _read_records(path: Path) -> list[bytes]:

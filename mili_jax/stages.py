@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from mili_jax import arms, data, filters, learner, maml, nets, pairing, report, statistics
 from mili_jax.episodes import Dataset, atomic_write, read_lines
-from mili_jax.sim import rollout, scenes, tasks
+from mili_jax.sim import cluster, rollout, scenes, tasks
 from mili_jax.sim.env import HORIZON, KitchenEnv, object_pool
 from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
 from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta, Task
@@ -37,6 +37,9 @@ from mili_jax.workdir import Workdir, source_commit
 BASELINES = {"bc": "bc", "mil": "mil", "mil_pose": "mil_video_pose", "mil_video": "mil_video"}
 _SUPPORTS = dict(zip(("mil", "mil_pose", "mil_video"), maml.SUPPORTS, strict=True))
 ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
+# Where jobs run, by config.machine.backend: two ways to the same shards.
+BACKENDS = {"local": rollout.run_jobs, "ray": cluster.run_jobs}
+connect_ray = cluster.connect
 METRICS_EVERY = 20  # steps
 SEED_STRIDE = 1_000_000  # between the seeds of splits and rounds: disjoint by construction
 LOG = logging.getLogger(__name__)
@@ -66,10 +69,10 @@ class Run:
 def open_run(config: ConfigDict, path: Path) -> Run:
     """Makes or resumes the run's folder. Raises ConfigError or DataError, naming what and where."""
     check(config)
-    identity = config.to_dict()
-    # How many processes share the work changes nothing that they make.
-    del identity["machine"]["processes"]
-    workdir = Workdir(path, identity)
+    kept = config.to_dict()
+    for field in ("backend", "processes"):  # who does the work may change from day to day
+        del kept["machine"][field]
+    workdir = Workdir(path, kept)
     try:
         return Run(config, workdir, Dataset(workdir.path / "dataset", config.data.image_size))
     except BaseException:
@@ -203,6 +206,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "videos": (int, _COUNT, "at least 0"),
     },
     "machine": {
+        "backend": (str, lambda v: v in BACKENDS, f"one of {sorted(BACKENDS)}"),
         "processes": (int, _COUNT, "at least 0"),
         "shard": (int, _POSITIVE, "positive"),
     },
@@ -254,6 +258,7 @@ def _demonstrate(run: Run, split: str) -> None:
         requests,
         functools.partial(rollout.Teacher, config.data.image_size, config.data.noise),
         f"demonstrations, {split}",
+        required=True,
     )
     metas = list(run.dataset.read_metadata(name))
     attempts = sum(1 + m.seed - r.seed for m, r in zip(metas, requests, strict=True))
@@ -273,28 +278,45 @@ def demonstration_requests(config: ConfigDict, split: str) -> list[rollout.Reque
 
 
 def _roll(
-    run: Run, split: str, items: Sequence[Any], make_runner: Callable[[], Any], title: str
-) -> dict[str, int]:
-    """Runs requests or trials as shards of a split, those that are missing, and commits it."""
+    run: Run,
+    split: str,
+    items: Sequence[Any],
+    make_runner: Callable[[], Any],
+    title: str,
+    required: bool = False,
+) -> dict[str, Any]:
+    """Runs requests or trials as shards of a split, those that are missing, and commits it.
+
+    Returns the number of episodes, and the ids of the trials that had to be set aside because
+    they killed their workers; if `required`, that is an error.
+    """
     size = run.config.machine.shard
     jobs = [(i, items[at : at + size]) for i, at in enumerate(range(0, len(items), size))]
     missing = [job for job in jobs if not run.dataset.has_shard(split, job[0])]
     sink = functools.partial(
         _write_shard, run.dataset.path.parents[1], run.dataset.image_size, split
     )
-    done = len(items) - sum(len(job) for _, job in missing)
-    steps = 0
+    there = len(items) - sum(len(job) for _, job in missing)
     with (
         _one_thread_each(),
-        tqdm(total=len(items), initial=done, desc=title, unit="episode", mininterval=1) as bar,
+        tqdm(total=len(items), initial=there, desc=title, unit="episode", mininterval=1) as bar,
     ):
-        for _, metas, count in rollout.run_jobs(
-            missing, make_runner, sink, run.config.machine.processes
-        ):
-            steps += count
-            bar.update(len(metas))
+        machine = run.config.machine
+        run_jobs = BACKENDS[machine.backend]
+        for done in run_jobs(missing, make_runner, sink, machine.processes, required):
+            for incident in done.incidents:
+                where = incident.item or f"shard {incident.job}"
+                LOG.warning("%s: a worker at %s %s; run again", split, where, incident.how)
+            for name in done.set_aside:
+                LOG.warning("%s: %s is set aside, it kills its workers", split, name)
+            bar.update(len(done.metas) + len(done.set_aside))
     run.dataset.commit(split, len(jobs))
-    return {"episodes": len(items)}
+    count = run.dataset.splits()[split]
+    aside: list[str] = []
+    if count < len(items):  # some perhaps by an earlier process, so the file says which
+        kept = {m.episode_id for m in run.dataset.read_metadata(split)}
+        aside = [item.episode_id for item in items if item.episode_id not in kept]
+    return {"episodes": count, "set_aside": aside}
 
 
 def _write_shard(root: Path, size: int, split: str, shard: int, episodes: list[Episode]) -> None:
@@ -889,12 +911,13 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
         for a in plan
     ]
     facts = _roll(run, f"evaluation_{name}", trials, player, f"evaluation of {name}")
-    outcomes = list(run.dataset.read_metadata(f"evaluation_{name}"))
+    outcomes = {m.episode_id: m for m in run.dataset.read_metadata(f"evaluation_{name}")}
     rows, cost = [], _cost(run, name, number)
     for c, condition in enumerate(conditions):
-        part = outcomes[c * len(plan) : (c + 1) * len(plan)]
+        part = trials[c * len(plan) : (c + 1) * len(plan)]
         for task in dict.fromkeys(a.task for a in plan):
-            mine = [m for m in part if m.task == task.id]
+            # One that was set aside counts as a failure.
+            mine = [outcomes.get(t.episode_id) for t in part if t.task == task.id]
             rows.append(
                 {
                     "config": config.name,
@@ -907,9 +930,9 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
                     "task": task.id,
                     "demo": condition,
                     "n": len(mine),
-                    "successes": sum(m.success for m in mine),
-                    "any_task": sum(bool(m.achieved_tasks) for m in mine),
-                    "outcomes": [int(m.success) for m in mine],
+                    "successes": sum(m is not None and m.success for m in mine),
+                    "any_task": sum(m is not None and bool(m.achieved_tasks) for m in mine),
+                    "outcomes": [int(m is not None and m.success) for m in mine],
                     **cost,
                 }
             )

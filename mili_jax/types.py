@@ -36,6 +36,12 @@ class DataError(MiliError):
     """A stored file is missing, damaged, half-written or does not fit what reads it."""
 
 
+DOCTOR = (
+    "`python -m experiments.doctor --workdir=<the run> --repair` takes away what is damaged, and "
+    "the run's own command makes exactly that again"
+)
+
+
 class SimulationError(MiliError):
     """The simulator was asked for something it cannot do (bad action, unknown object or task)."""
 

@@ -9,9 +9,9 @@ A run's folder:
   metrics.jsonl, tensorboard/   training curves
   checkpoints/<name>/<step>/    Orbax; <step>.json beside it is written last and makes it count
 
-Every file but the appended metrics is replaced atomically, so whatever is there is whole. A
-checkpoint restores silently wrong from most single flipped bits: its SHA-256 sums are verified
-before it is read.
+Every file but the appended metrics is replaced atomically, so whatever is there is whole. Manifests
+carry their own SHA-256 and those of what they declare, and are verified before anything is used: a
+checkpoint, for one, restores silently wrong from most single flipped bits.
 """
 
 from __future__ import annotations
@@ -37,8 +37,16 @@ import tensorboardX
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from mili_jax.episodes import append_lines, atomic_write, read_lines, remove_abandoned, sha256
-from mili_jax.types import ConfigError, DataError
+from mili_jax.episodes import (
+    append_lines,
+    atomic_write,
+    read_lines,
+    read_sealed,
+    remove_abandoned,
+    sealed,
+    sha256,
+)
+from mili_jax.types import DOCTOR, ConfigError, DataError
 
 KEPT_CHECKPOINTS = 2
 _NAME_RULE = re.compile(r"[a-z][a-z0-9_]*")
@@ -76,29 +84,12 @@ class Workdir:
         self.config = plain(config)
         if not self._leads:
             return
+        self._lock = lock(self.path)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("a+")
-        except OSError as error:
-            raise DataError(f"workdir {self.path} could not be opened: {error}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
-            self._lock.close()
-            self._lock = None
-            raise ConfigError(
-                f"workdir {self.path} is in use by {holder}; wait for it or choose another workdir"
-            ) from None
-        try:
-            self._lock.truncate(0)
-            self._lock.write(f"process {os.getpid()} on {platform.node()}")
-            self._lock.flush()
             remove_abandoned(self.path)
             if manifest.exists():
                 _check_same(self._read_manifest()["config"], self.config, self.path)
-            elif any(name != "lock" for name in os.listdir(self.path)):
+            elif not self._fits_stages() and any(n != "lock" for n in os.listdir(self.path)):
                 raise ConfigError(
                     f"{self.path} is not empty and has no manifest.json; choose another workdir"
                 )
@@ -148,10 +139,7 @@ class Workdir:
             output = self.path / name
             if not output.is_file() or sha256(output) != digest:
                 state = "damaged" if output.is_file() else "missing"
-                raise DataError(
-                    f"{output}, made by the stage {stage!r}, is {state}; restore it, or delete "
-                    f"{path} to run the stage again"
-                )
+                raise DataError(f"{output}, made by the stage {stage!r}, is {state}; {DOCTOR}")
         return True
 
     def finish(
@@ -170,11 +158,14 @@ class Workdir:
           config: the subset of the config that it depends on.
           inputs: files or folders it read: if they change, `is_done` says no.
           outputs: files or folders it wrote and nothing changes or appends to any more: `is_done`
-            verifies them. For episodes give `dataset_info.json`: reading verifies the shards.
+            verifies them. The stage's result rows count without being named; of episodes,
+            reading verifies the shards.
           **facts: counts, seconds, whatever else is worth keeping.
         """
         if not self._leads:
             return
+        rows = self.path / "rows" / f"{_checked(stage)}.jsonl"
+        outputs = [*outputs, *([rows] if rows.exists() else [])]
         manifest = {
             "stage": stage,
             "config": plain(config),
@@ -185,7 +176,7 @@ class Workdir:
         }
         path = self._manifest(stage)
         _make_directory(path.parent)
-        atomic_write(path, json.dumps(manifest, indent=1))
+        atomic_write(path, sealed(manifest))
         self._write_manifest()
 
     def manifest(self) -> dict[str, Any]:
@@ -196,7 +187,7 @@ class Workdir:
 
     def read_manifest(self, stage: str) -> dict[str, Any]:
         """What `finish` recorded. Raises DataError if the stage is not done or it is damaged."""
-        return _read_json(self._manifest(stage), ("stage", "config", "inputs", "outputs"))
+        return read_sealed(self._manifest(stage), ("stage", "config", "inputs", "outputs"))
 
     # Result rows and metrics
 
@@ -208,8 +199,7 @@ class Workdir:
         _make_directory(path.parent)
         lines = [json.dumps(plain(row, f"row {i} of {stage}")) for i, row in enumerate(rows)]
         atomic_write(path, "".join(line + "\n" for line in lines))
-        together = b"".join(file.read_bytes() for file in sorted(path.parent.glob("*.jsonl")))
-        atomic_write(self.path / "results.jsonl", together)
+        atomic_write(self.path / "results.jsonl", all_rows(self.path))
 
     def read_rows(self) -> list[dict[str, Any]]:
         """The result rows of all stages. Raises DataError naming file and line."""
@@ -281,7 +271,7 @@ class Workdir:
             ) from error
         if self._leads:
             content = {"step": int(step), "leaves": _leaves(host), "files": files}
-            atomic_write(manifest, json.dumps(content, indent=1))
+            atomic_write(manifest, sealed(content))
             for old in self._steps(name)[:-KEPT_CHECKPOINTS]:
                 (folder / f"{old}.json").unlink()
             _sweep_checkpoints(folder)
@@ -312,15 +302,12 @@ class Workdir:
             what = "no complete checkpoint" if step is None else f"no complete checkpoint {step}"
             raise DataError(f"{folder} holds {what}; run the stage that trains it")
         target = folder / str(step)
-        manifest = _read_json(folder / f"{step}.json", ("step", "leaves", "files"))
+        manifest = read_sealed(folder / f"{step}.json", ("step", "leaves", "files"))
         for file, digest in manifest["files"].items():
             path = target / file
             if not path.is_file() or sha256(path) != digest:
                 state = "damaged" if path.is_file() else "missing"
-                raise DataError(
-                    f"{path} is {state}; restore it, or delete {folder / f'{step}.json'} to fall "
-                    "back on the checkpoint before it"
-                )
+                raise DataError(f"{path} is {state}; {DOCTOR}")
         _check_leaves(manifest["leaves"], _leaves(abstract_tree), target)
         host = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), _dtype(leaf)), abstract_tree)
         try:
@@ -337,11 +324,19 @@ class Workdir:
             if file.stem.isdigit() and (folder / file.stem).is_dir()
         )
 
+    def _fits_stages(self) -> bool:
+        """Whether stages are done here, all with this config: then a lost manifest is made anew."""
+        done = [read_sealed(file, ("config",)) for file in (self.path / "stages").glob("*.json")]
+        for manifest in done:
+            for field, value in manifest["config"].items():
+                _check_same(value, self.config.get(field), self.path, f"config.{field}")
+        return bool(done)
+
     def _manifest(self, stage: str) -> Path:
         return self.path / "stages" / f"{_checked(stage)}.json"
 
     def _read_manifest(self) -> dict[str, Any]:
-        return _read_json(self.path / "manifest.json", ("config",))
+        return read_sealed(self.path / "manifest.json", ("config",))
 
     def _write_manifest(self) -> None:
         packages = ("mili-jax", "jax", "jaxlib", "flax", "numpy", "pybullet")
@@ -354,7 +349,7 @@ class Workdir:
             "platform": platform.platform(),
             "stages": stages,
         }
-        atomic_write(self.path / "manifest.json", json.dumps(content, indent=1))
+        atomic_write(self.path / "manifest.json", sealed(content))
 
     def _digests(self, paths: Sequence[Path]) -> dict[str, str]:
         digests = {}
@@ -366,6 +361,39 @@ class Workdir:
                 inside = file.is_relative_to(self.path)
                 digests[str(file.relative_to(self.path) if inside else file)] = sha256(file)
         return digests
+
+
+def all_rows(path: Path) -> bytes:
+    """What `results.jsonl` of a workdir holds: the result rows of all its stages."""
+    return b"".join(file.read_bytes() for file in sorted((path / "rows").glob("*.jsonl")))
+
+
+def lock(path: Path) -> Any:
+    """Locks a workdir, making the folder if need be, until what it returns is closed.
+
+    Raises ConfigError if another process holds it, DataError if it cannot be opened.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / "lock").open("a+")
+    except OSError as error:
+        raise DataError(f"workdir {path} could not be opened: {error}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        return file
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise ConfigError(
+            f"workdir {path} is in use by {holder}; wait for it or choose another workdir"
+        ) from None
+    except OSError as error:
+        file.close()
+        raise DataError(f"{path / 'lock'} could not be written ({error.strerror})") from error
 
 
 def plain(value: Any, field: str = "config") -> Any:
@@ -407,19 +435,6 @@ def _checked(name: str) -> str:
     if not _NAME_RULE.fullmatch(name):
         raise ConfigError(f"{name!r} cannot name a stage or checkpoint: use a-z, 0-9 and _")
     return name
-
-
-def _read_json(path: Path, fields: Sequence[str]) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-        missing = [field for field in fields if field not in content]
-        if missing:
-            raise ValueError(f"no field {missing[0]!r}")
-        return content
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing: the stage that writes it did not finish") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}); restore it or delete it") from error
 
 
 def _make_directory(path: Path) -> None:

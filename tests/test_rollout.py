@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import functools
 import os
@@ -135,8 +136,9 @@ def test_the_number_of_environments_changes_nothing(trials, alone, count):
 def test_processes_and_grouping_change_nothing(trials, alone, processes, tmp_path):
     jobs = [(7, trials[4:6]), (2, trials[:1]), (9, trials[1:4])]
     done = list(run_jobs(jobs, make_player, functools.partial(write, tmp_path), processes))
-    assert sorted(index for index, _, _ in done) == [2, 7, 9]
-    for index, metas, steps in done:
+    assert sorted(job.job for job in done) == [2, 7, 9]
+    for index, metas, steps, incidents, set_aside in done:
+        assert not incidents and not set_aside
         expected = [alone[trials.index(t)] for t in dict(jobs)[index]]
         assert metas == [e.meta for e in expected]
         assert steps == sum(map(len, expected))
@@ -223,28 +225,18 @@ def test_requests_run_in_processes_give_the_same_as_here():
     here: dict = {}
     facts = sorted(run_jobs(jobs, make_teacher, functools.partial(keep, here), 0))
     assert sorted(run_jobs(jobs, make_teacher, ignore, 2)) == facts
-    assert [m for _, metas, _ in facts for m in metas] == [e.meta for i in (0, 1) for e in here[i]]
+    assert [m for job in facts for m in job.metas] == [e.meta for i in (0, 1) for e in here[i]]
 
 
 def test_no_jobs():
     assert list(run_jobs([], make_player, ignore, 2)) == []
 
 
-# Workers that fail. The runners stand in for a simulator; what is tested is who notices.
-
-
-class Suicidal:
-    """Kills its own process on request."""
-
-    def __call__(self, job):
-        if job[0] == "die":
-            time.sleep(1.0)  # let the others finish
-            os.kill(os.getpid(), signal.SIGKILL)
-        return []
+# Workers that fail
 
 
 class Failing:
-    def __call__(self, job):
+    def __call__(self, job, skip):
         raise SimulationError(f"no object {job[0]!r}")
 
 
@@ -252,29 +244,171 @@ def fail_to_start():
     raise SimulationError("no such policy")
 
 
+def die_at_start():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def touch(folder, index, episodes):
     (folder / f"job-{index}").write_text(str(os.getpid()))
+
+
+class Nothing:
+    def __call__(self, job, skip):
+        return []
 
 
 class Busy:
     """Says who it is, and is at it for a while."""
 
-    def __call__(self, job):
+    def __call__(self, job, skip):
         folder, seconds = job
         Path(folder, f"pid-{os.getpid()}").touch()
         time.sleep(seconds)
         return []
 
 
-def test_a_dead_worker_is_an_error_and_finished_jobs_are_kept(tmp_path):
-    jobs = [(i, [kind]) for i, kind in enumerate(["", "", "", "die"])]
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang():
+    time.sleep(600)
+
+
+def stop():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def segfault():
+    ctypes.string_at(0)
+
+
+WAYS = {f.__name__: f for f in (kill, hang, stop, segfault)}
+SAID = {
+    "kill": "killed by signal 9",
+    "hang": "no sign of life",
+    "stop": "no sign of life",
+    "segfault": "killed by signal 11",
+}
+
+
+class Cursed(KitchenEnv):
+    """A table that ends its process in the fourth step of the trials that say so.
+
+    `curses` maps seeds to a way to die and how often; `folder` remembers how often it was.
+    """
+
+    def __init__(self, curses, folder, **arguments):
+        super().__init__(**arguments)
+        self.curses, self.folder = curses, folder
+
+    def reset(self, *, seed=None, options=None):
+        self.at, self.trial = 0, seed
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action):
+        self.at += 1
+        way, times = self.curses.get(self.trial, ("", 0))
+        if self.at == 4 and len(list(self.folder.glob(f"{self.trial}-*"))) < times:
+            (self.folder / f"{self.trial}-{time.monotonic()}").touch()
+            WAYS[way]()
+        return super().step(action)
+
+
+class CursedPlayer:
+    def __init__(self, curses, folder):
+        self.envs = [Cursed(curses, folder, image_size=SIZE) for _ in range(3)]
+
+    def __call__(self, trials, skip=()):
+        return run_job(self.envs, trials, scripted, skip)
+
+
+def cursed(curses, folder):
+    return functools.partial(CursedPlayer, curses, folder)
+
+
+def children():
+    """The processes that this one has started and that still run, but for Python's own helper."""
+    listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return {
+        pid
+        for pid in listed
+        if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    }
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_worker_that_ends_in_a_trial_is_replaced_and_nothing_is_lost(
+    way, trials, alone, tmp_path
+):
+    before = children()
+    jobs = [(0, trials[:3]), (1, trials[3:])]
+    make = cursed({trials[1].seed: (way, 1)}, tmp_path)
+    folder = tmp_path / "episodes"
+    folder.mkdir()
+    done = sorted(run_jobs(jobs, make, functools.partial(write, folder), 2))
+    (incident,) = done[0].incidents
+    assert (incident.job, incident.item) == (0, "trial-1") and SAID[way] in incident.how
+    assert incident.silent <= 5
+    assert not done[1].incidents and not any(job.set_aside for job in done)
+    assert [m for job in done for m in job.metas] == [e.meta for e in alone]
+    for e in alone:
+        with np.load(folder / f"{e.meta.episode_id}.npz") as stored:
+            assert np.array_equal(stored["image"], e.image)
+            assert np.array_equal(stored["pose"], e.pose)
+    assert children() == before
+
+
+def test_a_trial_that_ends_two_workers_is_set_aside_and_the_others_stay_as_they_were(
+    trials, alone, tmp_path
+):
+    """The first of a job, on which the policy's randomness depends, and the last."""
+    curses = {trials[0].seed: ("kill", 9), trials[5].seed: ("segfault", 9)}
     sink = functools.partial(touch, tmp_path)
-    seen = []
-    with pytest.raises(SimulationError, match="process died"):
-        for index, _, _ in run_jobs(jobs, Suicidal, sink, 2):
-            seen.append(index)
-    assert {f.name for f in tmp_path.iterdir()} == {"job-0", "job-1", "job-2"}
-    assert set(seen) <= {0, 1, 2}
+    done = sorted(run_jobs([(0, trials[:3]), (1, trials[3:])], cursed(curses, tmp_path), sink, 1))
+    assert [job.set_aside for job in done] == [("trial-0",), ("trial-5",)]
+    assert [len(job.incidents) for job in done] == [2, 2]
+    assert done[0].metas == [e.meta for e in alone[1:3]]
+    assert done[1].metas == [e.meta for e in alone[3:5]]
+    assert done[1].steps == sum(map(len, alone[3:5]))
+
+
+def test_what_is_required_cannot_be_set_aside(trials, tmp_path):
+    curses = {trials[0].seed: ("kill", 9)}
+    for jobs, required in (([(0, trials[:3])], True), ([(0, trials[:1])], False)):
+        with pytest.raises(SimulationError, match=r"'trial-0' ended 2 workers.*signal 9"):
+            list(run_jobs(jobs, cursed(curses, tmp_path), ignore, 1, required))
+        for file in tmp_path.glob("50*"):
+            file.unlink()
+
+
+def test_workers_that_never_start_are_an_error_that_comes_to_an_end():
+    before = children(), descriptors()
+    with pytest.raises(SimulationError, match=r"job 0, outside its trials, ended 5 workers"):
+        list(run_jobs([(0, ["x"])], die_at_start, ignore, 1))
+    assert (children(), descriptors()) == before
+
+
+def test_a_trial_that_is_skipped_keeps_its_row(trials, alone):
+    envs = [KitchenEnv(image_size=SIZE) for _ in range(3)]
+    for skip in ({0}, {1, 4}, {0, 1, 2}, {2, 3, 4, 5}):
+        found = run_job(envs, trials, scripted, skip)
+        wanted = [e for i, e in enumerate(alone) if i not in skip]
+        assert len(found) == len(wanted) and all(map(same, found, wanted))
+    for env in envs:
+        env.close()
+
+
+def test_leaving_early_leaves_no_process_and_no_descriptor(trials):
+    list(run_jobs([(0, trials[:1])], make_player, ignore, 1))  # what Python starts for good
+    before = children(), descriptors()
+    for _ in run_jobs([(i, trials[i : i + 1]) for i in range(6)], make_player, ignore, 2):
+        break
+    assert (children(), descriptors()) == before
 
 
 @pytest.mark.parametrize("processes", [0, 1])
@@ -292,8 +426,8 @@ def test_errors_in_a_factory_arrive_as_they_are(processes):
 def test_workers_are_replaced_and_all_jobs_done(tmp_path, monkeypatch):
     monkeypatch.setattr(rollout, "PROCESS_RECYCLE", 2)
     jobs = [(i, [""]) for i in range(9)]
-    done = run_jobs(jobs, Suicidal, functools.partial(touch, tmp_path), 2)
-    assert sorted(index for index, _, _ in done) == list(range(9))
+    done = run_jobs(jobs, Nothing, functools.partial(touch, tmp_path), 2)
+    assert sorted(job.job for job in done) == list(range(9))
     workers = {(tmp_path / f"job-{i}").read_text() for i in range(9)}
     assert 3 <= len(workers) <= 6 and str(os.getpid()) not in workers
 
@@ -311,9 +445,10 @@ if __name__ == "__main__":
 def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     script = tmp_path / "orphan.py"
     script.write_text(ORPHAN)
-    here = str(Path(__file__).parent)
+    here = Path(__file__).parent
+    path = f"{here}{os.pathsep}{here.parent}"
     parent = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)], env={**os.environ, "PYTHONPATH": here}
+        [sys.executable, str(script), str(tmp_path)], env={**os.environ, "PYTHONPATH": path}
     )
     deadline = time.monotonic() + 40
     while len(pids := [int(f.name[4:]) for f in tmp_path.glob("pid-*")]) < 2:

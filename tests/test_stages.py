@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -23,8 +22,8 @@ import pytest
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
+from runs import ROOT, SMALL, command, config, data_of, shards_of
 
-from experiments.configs.mili import get_config
 from mili_jax import arms, stages
 from mili_jax.episodes import Dataset
 from mili_jax.sim import scenes, tasks
@@ -32,25 +31,6 @@ from mili_jax.sim.env import KitchenEnv, object_pool
 from mili_jax.sim.world import Scene
 from mili_jax.types import FAMILIES, ConfigError, DataError, EpisodeMeta, SimulationError
 
-ROOT = Path(__file__).resolve().parents[1]
-SMALL = {
-    "data.image_size": 32,
-    "data.tasks": 5,
-    "data.demonstrations": 2,
-    "policy.channels": 8,
-    "policy.blocks": 1,
-    "policy.places": 4,
-    "train.steps": 40,
-    "train.checkpoint_every": 5,
-    "train.batch": 4,
-    "train.policy_steps": 2,
-    "improve.trials": 20,
-    "improve.steps": 10,
-    "improve.alpha": -1.0,
-    "evaluate.tasks": 4,
-    "evaluate.episodes": 1,
-    "machine.shard": 4,
-}
 TRAINED = ("pretrain", "mili_1", "control_1")
 STAGES = {
     *(f"demos_{split}" for split in tasks.SPLITS),
@@ -60,72 +40,9 @@ STAGES = {
 }
 
 
-def config(**changes):
-    made = get_config("test")
-    made.update_from_flattened_dict({**SMALL, **changes})
-    return made
-
-
-def command(module, workdir, *flags):
-    """The command line of a binary."""
-    small = [f"--config.{field}={value}" for field, value in SMALL.items()]
-    flag = "--config=experiments/configs/mili.py:test"
-    program = [sys.executable, "-m", f"experiments.{module}", flag, f"--workdir={workdir}"]
-    return [*program, *small, *flags]
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory):
-    """The processes of this file compile the same programs."""
-    cache = str(tmp_path_factory.mktemp("xla"))
-    return {
-        **os.environ,
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
-
-
-@pytest.fixture(scope="session")
-def call(environment):
-    """Runs a binary to its end: exit code, stdout, stderr."""
-
-    def call(module, workdir, *flags, before=()):
-        done = subprocess.run(
-            [*before, *command(module, workdir, *flags)],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    return call
-
-
-@pytest.fixture(scope="session")
-def finished(call, tmp_path_factory):
-    """The folder of a run that nobody interrupted, and what it printed."""
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    code, out, err = call("mili", workdir)
-    assert code == 0, err
-    (workdir.parent / "stdout").write_text(out)
-    (workdir.parent / "stderr").write_text(err)
-    return workdir
-
-
 @pytest.fixture
 def copy(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "copy")
-
-
-def data_of(workdir):
-    return workdir / "dataset" / "mili" / "1.0.0"
-
-
-def shards_of(workdir, split):
-    return sorted(data_of(workdir).glob(f"mili-{split}.array_record-*"))
 
 
 def rows_of(workdir):

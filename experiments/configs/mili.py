@@ -88,7 +88,8 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.evaluate.videos = 2  # successes and failures shown per family
 
     config.machine = ConfigDict()
-    config.machine.processes = 2
+    config.machine.backend = "local"  # or ray: actors on the cluster of RAY_ADDRESS
+    config.machine.processes = 2  # workers that simulate; with 0 it is this process
     config.machine.shard = 32  # episodes
 
     if name in ("limited", "compare"):

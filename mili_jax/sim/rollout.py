@@ -2,19 +2,25 @@
 
 A job is a list of trials that one process runs with one batched policy call per control step. What
 a trial becomes depends on the trial alone, not on the process or on what ran before it: jobs are
-cut by index, and every episode rebuilds its world.
+cut by index, and every episode rebuilds its world. So a job whose process dies is simply run again.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
+import ctypes
 import dataclasses
+import math
 import multiprocessing
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+import pickle
+import signal
+import time
+import traceback
+import types
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from multiprocessing import connection as connections
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +43,13 @@ LOW_Z = (0.015, 0.10)  # m, heights of the tool there
 LOW_ROOM = (0.025, 0.035)  # m from the tool's axis to footprints there; more per opening
 HOLD_STEPS = 2  # steps a demonstration goes on after it has succeeded and come to its last pose
 LOCKSTEP = 16  # environments per process
-PROCESS_RECYCLE = 40  # jobs per worker after which all are replaced: PyBullet's memory grows
+PROCESS_RECYCLE = 40  # jobs per worker after which it is replaced: whatever leaks stays small
+STEP_LIMIT = 4.0  # s without a sign of life after which a worker counts as hung
+START_LIMIT = 300.0  # s the same while it starts, or a policy compiles
+SINK_LIMIT = 300.0  # s the same while episodes are written
+LOOK = 0.5  # s between two looks at the workers; one that has died is noticed at once
+FATAL = 2  # workers that a trial may kill; then it is set aside
+FATAL_OUTSIDE = 5  # the same for a job whose workers die outside any trial; then it is an error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +87,7 @@ def demonstrate(
     recorder = Recorder()
     held, done = 0, False
     while not done and held <= HOLD_STEPS:
+        beat()
         label = expert.act()
         recorder.add(observation, label)
         command = label.astype(np.float64)
@@ -108,30 +121,43 @@ def replay(
         watch(env)
 
 
-def run_job(envs: Sequence[KitchenEnv], trials: Sequence[Trial], actor: Actor) -> list[Episode]:
+def run_job(
+    envs: Sequence[KitchenEnv],
+    trials: Sequence[Trial],
+    actor: Actor,
+    skip: Collection[int] = (),
+) -> list[Episode]:
     """Runs the trials in lockstep, as many at a time as there are environments.
 
     The policy always sees len(envs) rows (finished ones keep their last observation), so that its
-    compiled shape, and with it every row's arithmetic, is the same in every call.
+    compiled shape, and with it every row's arithmetic, is the same in every call. Trials whose
+    index is in `skip` are not run but keep their row, so the others become what they would be.
     """
     episodes: list[Episode] = []
     for first in range(0, len(trials), len(envs)):
         group = list(trials[first : first + len(envs)])
-        padded = group + [group[-1]] * (len(envs) - len(group))
-        policy = actor(padded)
+        active = [i for i in range(len(group)) if first + i not in skip]
+        if not active:
+            continue
+        beat(-1, START_LIMIT)
+        policy = actor(group + [group[-1]] * (len(envs) - len(group)))
         recorders = [Recorder() for _ in group]
-        seen = [
-            env.reset(seed=t.seed, options={"task": t.task, "scene": t.scene})[0]
-            for env, t in zip(envs, group, strict=False)
-        ]
-        active = list(range(len(group)))
-        rows = seen + [seen[-1]] * (len(envs) - len(group))
+        seen: list[Any] = [None] * len(group)
+        for i in active:
+            beat(first + i)
+            t = group[i]
+            seen[i] = envs[i].reset(seed=t.seed, options={"task": t.task, "scene": t.scene})[0]
+        last = seen[active[-1]]
+        rows = [s or last for s in seen] + [last] * (len(envs) - len(group))
         image = np.stack([s["image"] for s in rows])
         pose = np.stack([s["pose"] for s in rows])
+        beat(-1, START_LIMIT)
+        kept = list(active)
         while active:
             action = policy(image, pose)
             running = []
             for i in active:
+                beat(first + i)
                 # As stored, so that a replay of what is stored repeats the episode.
                 command = np.asarray(action[i], np.float32)
                 recorders[i].add(seen[i], command)
@@ -140,9 +166,8 @@ def run_job(envs: Sequence[KitchenEnv], trials: Sequence[Trial], actor: Actor) -
                 if not (terminated or truncated):
                     running.append(i)
             active = running
-        episodes += [
-            r.episode(_meta(t, env)) for r, t, env in zip(recorders, group, envs, strict=False)
-        ]
+            beat(-1)
+        episodes += [recorders[i].episode(_meta(group[i], envs[i])) for i in kept]
     return episodes
 
 
@@ -219,8 +244,13 @@ class Teacher:
         self.env = KitchenEnv(image_size=image_size)
         self.noise = noise
 
-    def __call__(self, requests: Sequence[Request]) -> list[Episode]:
-        return [demonstration(self.env, request, self.noise) for request in requests]
+    def __call__(self, requests: Sequence[Request], skip: Collection[int] = ()) -> list[Episode]:
+        episodes = []
+        for i, request in enumerate(requests):
+            if i not in skip:
+                beat(i)
+                episodes.append(demonstration(self.env, request, self.noise))
+        return episodes
 
 
 class Player:
@@ -232,92 +262,281 @@ class Player:
         self.actor = make_actor()
         self.envs = [KitchenEnv(image_size=image_size) for _ in range(envs)]
 
-    def __call__(self, trials: Sequence[Trial]) -> list[Episode]:
-        return run_job(self.envs, trials, self.actor)
+    def __call__(self, trials: Sequence[Trial], skip: Collection[int] = ()) -> list[Episode]:
+        return run_job(self.envs, trials, self.actor, skip)
 
 
-# What a worker process keeps: a runner made once by the factory, and where episodes go.
-Runner = Callable[[Sequence[Any]], list[Episode]]
-_make_runner: Callable[[], Runner] | None = None
-_runner: Runner | None = None
-_sink: Sink | None = None
+# Workers that may die
+
+Runner = Callable[[Sequence[Any], Collection[int]], list[Episode]]
+Job = tuple[int, Sequence[Any]]
 
 
-def _start(make_runner: Callable[[], Runner], sink: Sink) -> None:
-    global _make_runner, _runner, _sink
-    _make_runner, _runner, _sink = make_runner, None, sink
+class Incident(NamedTuple):
+    """A worker that died or hung. `item` is the id of the trial it was in, "" if in none."""
+
+    job: int
+    item: str
+    how: str
+    silent: float  # s between its last sign of life and the moment it was noticed
 
 
-def _start_worker(make_runner: Callable[[], Runner], sink: Sink) -> None:
-    # A worker whose parent was killed would wait for its next job for ever.
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    _start(make_runner, sink)
+class Done(NamedTuple):
+    """A finished job: the facts of its episodes, their steps, and what went wrong on the way.
+
+    `set_aside` are the ids of its trials that killed FATAL workers: their episodes do not exist.
+    """
+
+    job: int
+    metas: list[EpisodeMeta]
+    steps: int
+    incidents: tuple[Incident, ...] = ()
+    set_aside: tuple[str, ...] = ()
 
 
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+_TIME, _LIMIT, _ITEM = range(3)
+_pulse: Any = None  # of this process if it is a worker: those three numbers, which its parent sees
 
 
-def _run(index: int, job: Sequence[Any]) -> tuple[int, list[EpisodeMeta], int]:
-    global _runner
-    assert _make_runner is not None and _sink is not None
-    if _runner is None:  # made here, where an error of the factory becomes that of the job
-        _runner = _make_runner()
-    episodes = _runner(job)
-    _sink(index, episodes)
-    return index, [e.meta for e in episodes], sum(map(len, episodes))
+def beat(item: int | None = None, limit: float = STEP_LIMIT) -> None:
+    """A sign of life of a worker: the next will follow within `limit` seconds, or it has hung.
+
+    item: the index in its job of the trial that is simulated from here on, -1 for none; None
+    says that this has not changed. Without effect outside a worker.
+    """
+    if _pulse is not None:
+        # In this order, so that a short limit never meets an old time.
+        _pulse[_TIME] = time.monotonic()
+        _pulse[_LIMIT] = limit
+        if item is not None:
+            _pulse[_ITEM] = item
+
+
+def _run(runner: Runner, sink: Sink, index: int, items: Sequence[Any], skip: set[int]) -> Done:
+    episodes = runner(items, skip)
+    beat(-1, SINK_LIMIT)
+    sink(index, episodes)
+    return Done(index, [e.meta for e in episodes], sum(map(len, episodes)))
+
+
+def _work(connection: connections.Connection, pulse: Any, parent: int) -> None:
+    """What a worker process does: gets a factory and a sink, then jobs, and answers each."""
+    global _pulse
+    # A worker does not outlive the thread that started it, whatever state both are in.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the parent
+    _pulse = pulse
+    runner: Runner | None = None
+    while True:
+        answer: Any
+        try:
+            if runner is None:
+                make_runner, sink = connection.recv()
+            job = connection.recv()
+            beat(limit=START_LIMIT)
+            runner = runner or make_runner()
+            answer = _run(runner, sink, *job)
+        except EOFError:
+            return
+        except Exception as error:
+            error.add_note(f"In a worker process:\n{traceback.format_exc()}")
+            try:
+                pickle.loads(pickle.dumps(error))
+                answer = error
+            except Exception:
+                answer = SimulationError(f"{type(error).__name__}: {error}")
+        beat(-1, math.inf)
+        connection.send(answer)
+        if isinstance(answer, Exception):
+            return
+
+
+class _Worker:
+    """A worker process as its parent sees it."""
+
+    def __init__(self, make_runner: Callable[[], Runner], sink: Sink) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pulse = context.RawArray(ctypes.c_double, (time.monotonic(), START_LIMIT, -1))
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_work, args=(theirs, self.pulse, os.getpid()), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        self.job: tuple[int, Sequence[Any], set[int]] | None = None
+        self.jobs = 0
+        self._first: Any = (make_runner, sink)
+
+    def give(self, job: tuple[int, Sequence[Any], set[int]]) -> None:
+        self.job = job
+        self.jobs += 1
+        self.pulse[:] = [time.monotonic(), START_LIMIT, -1.0]
+        try:
+            if self._first is not None:
+                self.connection.send(self._first)
+                self._first = None
+            self.connection.send(job)
+        except OSError:  # it is dead already, which the next look finds
+            pass
+
+    def look(self) -> Any:
+        """Its answer; or, as text, how it died; or None while it is at work."""
+        if self.connection.poll():
+            try:
+                return self.connection.recv()
+            except (EOFError, OSError):
+                self.process.join(STEP_LIMIT)
+        code = self.process.exitcode
+        if code is not None:
+            return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        limit = self.pulse[_LIMIT]
+        if time.monotonic() - self.pulse[_TIME] > limit:
+            return f"gave no sign of life for {limit:g} s"
+        return None
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+        self.connection.close()
+
+
+def _name(item: Any) -> str:
+    return str(getattr(item, "episode_id", item))
+
+
+class Pool:
+    """Worker processes that run jobs. What they hold, a compiled policy, stays between calls.
+
+    A worker that dies or hangs is replaced and its job run again: it is noticed at once, or
+    STEP_LIMIT seconds after its last `beat` (START_LIMIT and SINK_LIMIT while it starts, compiles
+    or writes). A trial in which FATAL workers died is set aside: its job runs without it.
+
+    Args:
+      make_runner: makes, in a worker, what runs a job's items; it must be importable there.
+      sink: gets a job's index and episodes in the worker, and writes them, before the job counts
+        as finished. A job may be run, and written, more than once, with the same episodes.
+      processes: the number of workers.
+
+    Use it as a context manager, or call `close`; its workers end with the thread that made them.
+    """
+
+    def __init__(self, make_runner: Callable[[], Runner], sink: Sink, processes: int) -> None:
+        self._make = make_runner, sink
+        self._processes = processes
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers, whatever they are at."""
+        while self._workers:
+            self._workers.pop().close()
+
+    def run(self, jobs: Sequence[Job], required: bool = False) -> Iterator[Done]:
+        """Runs (index, items) jobs; yields them as they finish.
+
+        required: nothing may be set aside.
+
+        Raises SimulationError, naming the trial or the job: all trials of a job, or one that is
+        required, had to be set aside, or FATAL_OUTSIDE workers died outside any trial of a job.
+        Errors of the factory, a runner or the sink arrive as they are.
+        """
+        waiting = deque((index, items, set[int]()) for index, items in jobs)
+        deaths: Counter[tuple[int, int]] = Counter()
+        incidents: dict[int, list[Incident]] = {}
+        looked = time.monotonic()
+        trust = looked  # until when nobody counts as hung
+        try:
+            while waiting or any(w.job for w in self._workers):
+                self._hand_out(waiting)
+                busy = [w for w in self._workers if w.job]
+                handles = [h for w in busy for h in (w.connection, w.process.sentinel)]
+                connections.wait(handles, LOOK)
+                now = time.monotonic()
+                if now - looked > LOOK + STEP_LIMIT / 2:
+                    trust = now + STEP_LIMIT  # this process was stopped, and so perhaps were they
+                looked = now
+                for worker in busy:
+                    answer = worker.look()
+                    hung = isinstance(answer, str) and worker.process.is_alive()
+                    if answer is None or (hung and now < trust):
+                        continue
+                    assert worker.job is not None
+                    index, items, skip = worker.job
+                    if isinstance(answer, Exception):
+                        raise answer
+                    if isinstance(answer, Done):
+                        worker.job = None
+                        if worker.jobs >= PROCESS_RECYCLE:
+                            self._drop(worker)
+                        aside = tuple(_name(items[i]) for i in sorted(skip))
+                        yield answer._replace(
+                            incidents=tuple(incidents.pop(index, ())), set_aside=aside
+                        )
+                        looked = time.monotonic()
+                        continue
+                    at = int(worker.pulse[_ITEM])
+                    silent = time.monotonic() - worker.pulse[_TIME]
+                    name = _name(items[at]) if at >= 0 else ""
+                    self._drop(worker)
+                    incidents.setdefault(index, []).append(Incident(index, name, answer, silent))
+                    deaths[index, at] += 1
+                    if deaths[index, at] >= (FATAL if at >= 0 else FATAL_OUTSIDE):
+                        what = f"trial {name!r}" if at >= 0 else f"job {index}, outside its trials,"
+                        said = f"{what} ended {deaths[index, at]} workers: the last {answer}"
+                        if at < 0:
+                            raise SimulationError(f"{said}; see whether memory or time ran out")
+                        skip.add(at)
+                        if required or len(skip) == len(items):
+                            raise SimulationError(f"{said}; it cannot be left out: look into it")
+                    waiting.appendleft((index, items, skip))
+        finally:
+            for worker in [w for w in self._workers if w.job]:
+                self._drop(worker)
+
+    def _hand_out(self, waiting: deque[tuple[int, Sequence[Any], set[int]]]) -> None:
+        for worker in [w for w in self._workers if not w.job and not w.process.is_alive()]:
+            self._drop(worker)
+        while waiting:
+            idle = [w for w in self._workers if not w.job]
+            if not idle and len(self._workers) >= self._processes:
+                return
+            if not idle:
+                self._workers.append(_Worker(*self._make))
+                idle = self._workers[-1:]
+            idle[0].give(waiting.popleft())
+
+    def _drop(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.close()
 
 
 def run_jobs(
-    jobs: Sequence[tuple[int, Sequence[Any]]],
+    jobs: Sequence[Job],
     make_runner: Callable[[], Runner],
     sink: Sink,
     processes: int,
-) -> Iterator[tuple[int, list[EpisodeMeta], int]]:
-    """Runs (index, requests or trials) jobs; yields (index, episode facts, steps) as they finish.
-
-    `make_runner` and `sink` run in the worker processes and must be importable there; the sink
-    gets a job's episodes (and writes them) before the job counts as finished. `processes` = 0 runs
-    everything in this process. Raises SimulationError when a worker process dies; errors of the
-    factory, a runner or the sink arrive as they are.
-    """
+    required: bool = False,
+) -> Iterator[Done]:
+    """Runs jobs in a `Pool` of its own; `processes` = 0 runs them in this process, unprotected."""
     if not jobs:
         return
     if processes == 0:
-        _start(make_runner, sink)
-        for index, job in jobs:
-            yield _run(index, job)
+        runner = make_runner()
+        for index, items in jobs:
+            yield _run(runner, sink, index, items, set())
         return
-    # Workers are replaced together: with `max_tasks_per_child` the executor of Python 3.11 can hang
-    # (CPython issue 115634).
-    batch = processes * PROCESS_RECYCLE
-    for first in range(0, len(jobs), batch):
-        yield from _run_pool(jobs[first : first + batch], make_runner, sink, processes)
-
-
-def _run_pool(
-    jobs: Sequence[tuple[int, Sequence[Any]]],
-    make_runner: Callable[[], Runner],
-    sink: Sink,
-    processes: int,
-) -> Iterator[tuple[int, list[EpisodeMeta], int]]:
-    with concurrent.futures.ProcessPoolExecutor(
-        max_workers=min(processes, len(jobs)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(make_runner, sink),
-    ) as pool:
-        futures = [pool.submit(_run, index, job) for index, job in jobs]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise SimulationError(
-                "a rollout process died; what it had committed is safe, run the command again"
-            ) from error
-        finally:
-            for future in futures:
-                future.cancel()
+    with Pool(make_runner, sink, min(processes, len(jobs))) as pool:
+        yield from pool.run(jobs, required)

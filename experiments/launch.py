@@ -1,0 +1,162 @@
+"""Submits seeds, and stages, to a cluster: the same commands as on one machine, in other places.
+
+    python -m experiments.launch --config=experiments/configs/mili.py:quick --workdir=runs/sweep \
+        --seeds=0,1,2 --on=slurm --options=slurm_partition=gpu,gpus_per_node=1,timeout_min=720
+
+runs `python -m experiments.mili` for every seed in runs/sweep/seed_<n>. With --stages=each every
+stage is a job of its own, after the one before it; --stages=demos,pretrain are these alone. Flags
+that begin with --config reach every job. The folder must be one that all nodes see, and the files
+of jobs/ in it say what a job printed. What failed or was killed goes on with the same command.
+
+--on=slurm submits and ends; local (one after the other on this machine) and ray (the cluster of
+RAY_ADDRESS, or this machine) wait for all, and exit with 1 if any failed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from experiments import command
+from mili_jax import stages
+from mili_jax.types import ConfigError, MiliError
+
+_SEEDS = flags.DEFINE_list("seeds", ["0"], "seeds of training, one run each")
+_STAGES = flags.DEFINE_list("stages", ["mili"], "binaries in their order; each: one job per stage")
+_ON = flags.DEFINE_enum("on", "local", ["local", "slurm", "ray"], "where")
+_OPTIONS = flags.DEFINE_list("options", [], "parameters of submitit's executor, name=value")
+
+SOURCE = Path(__file__).resolve().parents[1]
+Chains = Mapping[str, Sequence[list[str]]]  # commands by the seed's folder, each after the last
+
+
+class JobError(MiliError):
+    """A job ended with an error."""
+
+
+def each_stage(config: ConfigDict) -> list[list[str]]:
+    """The binaries, with their flags, that together do what `experiments.mili` does."""
+    listed = [["demos"], ["pretrain"], ["baselines"], ["evaluate", "--round=0"]]
+    for number in range(1, config.improve.rounds + 1):
+        steps = ("collect", "label", "pair", "retrain", "evaluate")
+        listed += [[step, f"--round={number}"] for step in steps]
+    return [*listed, ["report"]]
+
+
+def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str, list[list[str]]]:
+    """The commands of every seed. Raises ConfigError for a seed or a binary that does not exist."""
+    bare = [flag for flag in given if flag.startswith("--config") and "=" not in flag]
+    if bare:
+        raise ConfigError(f"write {bare[0]}=value, with an equals sign, so that jobs get it too")
+    shared = [flag for flag in given if flag.startswith("--config")]
+    listed = [[name] for name in _STAGES.value]
+    if _STAGES.value == ["each"]:
+        listed = each_stage(config)
+    for name, *_ in listed:
+        if not (SOURCE / "experiments" / f"{name}.py").exists():
+            raise ConfigError(f"--stages names {name!r}, which experiments/ has not")
+    found = {}
+    for seed in _SEEDS.value:
+        if not seed.isdigit():
+            raise ConfigError(f"--seeds names {seed!r}, which is no number")
+        folder = f"seed_{seed}"
+        tail = [*shared, f"--config.seed={seed}", f"--workdir={workdir / folder}"]
+        found[folder] = [
+            [sys.executable, "-m", f"experiments.{name}", *rest, *tail] for name, *rest in listed
+        ]
+    return found
+
+
+def run(arguments: Sequence[str], _after: Any = None) -> None:
+    """A job. Raises JobError with what the command printed last."""
+    done = subprocess.run(arguments, cwd=SOURCE, stderr=subprocess.PIPE, text=True)
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["nothing was printed"])[-1]
+        raise JobError(f"{' '.join(arguments[1:])} ended with {done.returncode}: {last}")
+
+
+def on_submitit(planned: Chains, folder: Path, kind: str, options: Mapping[str, Any]) -> None:
+    """Submits through submitit; on this machine each job is waited for."""
+    submitit: Any = _needed("submitit")
+    executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=kind)
+    for seed, commands in planned.items():
+        before = None
+        for arguments in commands:
+            name = f"{seed}_{arguments[2].rpartition('.')[2]}"
+            executor.update_parameters(name=name, **options)
+            if kind == "slurm":
+                after: dict[str, str] = {"dependency": f"afterok:{before}"} if before else {}
+                executor.update_parameters(slurm_additional_parameters=after)
+            job = executor.submit(run, arguments)
+            before = job.job_id
+            print(f"{name}: job {before}, {job.paths.stderr}", flush=True)
+            error = job.exception() if kind == "local" else None
+            if error is not None:
+                raise JobError(_said(error))
+
+
+def on_ray(planned: Chains, config: ConfigDict) -> None:
+    """Runs the commands as Ray tasks; those of a seed one after the other."""
+    machine = config.machine
+    ray: Any = stages.connect_ray(max(1, machine.processes))
+    address = ray.get_runtime_context().gcs_address
+    # A run whose workers are Ray's own needs no room for them beside it.
+    room = machine.processes if machine.backend == "local" else 1
+    task = ray.remote(
+        num_cpus=max(1, room), max_retries=2, runtime_env={"env_vars": {"RAY_ADDRESS": address}}
+    )(run)
+    last = []
+    for commands in planned.values():
+        before = None
+        for arguments in commands:
+            before = task.remote(arguments, before)
+        last.append(before)
+    for seed, result in zip(planned, last, strict=True):
+        try:
+            ray.get(result)
+        except ray.exceptions.RayError as error:
+            raise JobError(_said(error)) from None
+        print(f"{seed}: done", flush=True)
+
+
+def _said(error: BaseException) -> str:
+    """The job's own words in what an executor makes of its error."""
+    lines = str(error).strip().splitlines()
+    own = [line.partition("JobError: ")[2] for line in lines if "JobError: " in line]
+    return (own or lines or [repr(error)])[-1]
+
+
+def _needed(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigError(f"this needs {package}: pip install 'mili-jax[cluster]'") from error
+
+
+def _options() -> dict[str, Any]:
+    pairs = [item.partition("=") for item in _OPTIONS.value]
+    return {name: int(value) if value.isdigit() else value for name, _, value in pairs}
+
+
+def launch(config: ConfigDict, workdir: Path) -> None:
+    stages.check(config)
+    workdir = workdir.absolute()
+    planned = chains(config, workdir, sys.argv[1:])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])
+    if _ON.value == "ray":
+        on_ray(planned, config)
+    else:
+        on_submitit(planned, workdir, _ON.value, _options())
+
+
+if __name__ == "__main__":
+    command.start(launch)
