@@ -89,17 +89,25 @@ class _Vectors:
 
 # Screening: pairs that may lie above alpha, and every pair that does is among them. Without a cap a
 # pair comes once, its smaller index first; with one a trial's `cap` nearest others come under the
-# trial, all of one trial together. A trial may come with itself.
+# trial, all of one trial together.
 
 
-@functools.partial(jax.jit, static_argnames=("block", "group"))
-def _greatest(unit: jax.Array, row: int, column: int, block: int, group: int) -> jax.Array:
-    """Of each trial in a block the greatest cosine with every group of another block:
-    [block/group, block], the groups first."""
-    rows = jax.lax.dynamic_slice_in_dim(unit, row, block)
-    columns = jax.lax.dynamic_slice_in_dim(unit, column, block)
-    cosine = jnp.einsum("cz,rz->cr", columns, rows, precision="highest")
-    return cosine.reshape(block // group, group, block).max(1)
+@functools.partial(jax.jit, static_argnames=("rows", "columns", "group"))
+def _greatest(
+    unit: jax.Array, start: int, first: int, rows: int, columns: int, group: int
+) -> jax.Array:
+    """Of the trials from `start` on the greatest cosine with every group of trials: [N/group,rows],
+    -2 for the blocks of columns before the `first`."""
+    those = jax.lax.dynamic_slice_in_dim(unit, start, rows)
+
+    def block(k: int, out: jax.Array) -> jax.Array:
+        others = jax.lax.dynamic_slice_in_dim(unit, k * columns, columns)
+        cosine = jnp.einsum("cz,rz->cr", others, those, precision="highest")
+        greatest = cosine.reshape(columns // group, group, rows).max(1)
+        return jax.lax.dynamic_update_slice_in_dim(out, greatest, k * (columns // group), 0)
+
+    out = jnp.full((len(unit) // group, rows), -2.0)
+    return jax.lax.fori_loop(first, len(unit) // columns, block, out)
 
 
 def _screen_blocks(
@@ -108,49 +116,69 @@ def _screen_blocks(
     """By matrix products of which only the maxima over groups of trials are kept: few groups hold
     anything near, and those are looked at again."""
     n = len(vectors)
-    # With a cap the groups' maxima are partly sorted: of many trials they must be fewer.
-    group = 16 if cap is None or n < MANY else 64
+    group = 16 if n < MANY else 64
     groups = -(-n // group)
-    block = min(-(-block // group), groups) * group
-    unit = vectors.unit(block)
+    most = max(1, min(-(-block // group), groups, WORK // (4 * n)))
+    rows = group * most
+    columns = rows * min(-(-block // rows), -(-n // rows))
+    unit = vectors.unit(columns)
     table = jnp.asarray(unit)
-    for start in range(0, n, block):
-        first = start if cap is None else 0
-        parts = [_greatest(table, start, at, block, group) for at in range(first, n, block)]
+    starts = range(0, n, rows)
+
+    def strip(start: int) -> jax.Array:
+        first = start // columns if cap is None else 0
+        return _greatest(table, start, first, rows, columns, group)
+
+    ahead = strip(0)
+    for start in starts:
+        greatest = np.asarray(ahead)[:groups, : n - start]
+        if start + rows < n:
+            ahead = strip(start + rows)  # computed while this one is looked at
+        hit, row = np.nonzero(greatest > alpha - MARGIN)
         if cap is None:
-            for k, part in enumerate(parts):
-                floor = np.full(block, alpha)
-                at = (first + k * block) // group
-                for i, j in _refine(unit, start, np.asarray(part).T, at, group, floor):
-                    once = (i < j) & (j < n)
-                    yield i[once], j[once]
-            continue
-        near = np.concatenate(parts)[:groups].T[: n - start]
-        floor = np.full(len(near), alpha)
-        if cap + 1 < groups:
-            # One of the greatest may be the trial itself.
-            floor = np.maximum(floor, -np.partition(-near, cap, axis=1)[:, cap])
-        for i, j in _refine(unit, start, near, 0, group, floor):
-            yield i[j < n], j[j < n]
+            order = np.argsort(row, kind="stable")
+            hit, row = hit[order], row[order]
+            floor = np.full(len(row), alpha - MARGIN)
+        else:
+            near = greatest[hit, row]
+            order = np.lexsort((-near, row))
+            hit, row, near = hit[order], row[order], near[order]
+            # A trial's `cap` nearest others reach to where so many groups do, and one more, which
+            # may be great for the trial itself.
+            begin = np.searchsorted(row, np.arange(rows + 1))
+            last = begin[:-1] + cap
+            floor = np.full(rows, alpha)
+            full = last < begin[1:]
+            floor[full] = np.maximum(alpha, near[last[full]])
+            floor = floor[row] - MARGIN
+            chosen = near > floor
+            hit, row, floor = hit[chosen], row[chosen], floor[chosen]
+        yield from _refine(unit, n, row + start, hit, floor, group, once=cap is None)
 
 
 def _refine(
-    unit: np.ndarray, start: int, greatest: np.ndarray, at: int, group: int, floor: np.ndarray
+    unit: np.ndarray,
+    n: int,
+    row: np.ndarray,
+    hit: np.ndarray,
+    floor: np.ndarray,
+    group: int,
+    once: bool,
 ) -> Iterator[Candidates]:
-    """Pairs above a floor per row less the margin, in the groups whose maxima are.
+    """The pairs above a floor of trials `row` (increasing) with groups `hit`, int [R] both.
 
-    greatest [rows,groups]: of the rows from `start` and the groups from `at` on. All pairs of a row
-    come at once, and no more rows than fit into `WORK`.
+    All pairs of a trial come at once, and no more trials than fit into `WORK`.
     """
-    floor = floor - MARGIN
-    row, hit = np.nonzero(greatest > floor[:, None])
     members = unit.reshape(-1, group, unit.shape[1])
-    load = np.cumsum(np.bincount(row, minlength=1)) * group * unit.shape[1] // WORK
-    splits = np.flatnonzero(np.diff(load[row])) + 1
-    for r, g in zip(np.split(row, splits), np.split(hit + at, splits), strict=True):
-        cosine = np.einsum("hkz,hz->hk", members[g], unit[r + start])
-        h, k = np.nonzero(cosine > floor[r][:, None])
-        yield r[h] + start, g[h] * group + k
+    # The place of a trial's last group in all that is to be looked at.
+    load = np.searchsorted(row, row, side="right") * group * unit.shape[1] // WORK
+    splits = np.flatnonzero(np.diff(load)) + 1
+    for r, g, f in zip(*(np.split(a, splits) for a in (row, hit, floor)), strict=True):
+        cosine = np.einsum("hkz,hz->hk", members[g], unit[r])
+        h, k = np.nonzero(cosine > f[:, None])
+        i, j = r[h], g[h] * group + k
+        wanted = (j < n) & ((i < j) if once else (i != j))
+        yield i[wanted], j[wanted]
 
 
 def _screen_faiss(
@@ -179,9 +207,11 @@ def _screen_faiss(
         floor = np.maximum(alpha, cosine[:, cap]) - MARGIN
         more = cosine[:, -1] > floor  # there may be others as near as the last of these
         r, k = np.nonzero((cosine > floor[:, None]) & ~more[:, None])
-        yield r + start, j[r, k]
+        i, j = r + start, j[r, k]
+        yield i[i != j], j[i != j]
         for row in np.flatnonzero(more):
             found = index.range_search(rows[row : row + 1], float(floor[row]))[2]
+            found = found[found != row + start]
             yield np.full(len(found), row + start), found
 
 
@@ -199,8 +229,6 @@ def _nominate(
     nearest = np.full((len(vectors), cap), -1, np.int32)
     cosine = np.zeros((len(vectors), cap))
     for i, j in screened:
-        other = i != j
-        i, j = i[other], j[other]
         c = vectors.cosine(i, j)
         order = np.lexsort((j, -c, i))
         order = order[c[order] > alpha]
