@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -582,7 +582,7 @@ def sample_batch(
 
 def prefetch(
     make: Callable[[int], Batch], start: int, stop: int, *, threads: int = 1, ahead: int = 2
-) -> Iterator[tuple[int, Batch]]:
+) -> Generator[tuple[int, Batch], None, None]:
     """(step, make(step)) for step = start .. stop-1, in order, made `ahead` in other threads.
 
     What `make` raises is raised here in its place. Closing the generator ends the threads.

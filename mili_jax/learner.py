@@ -393,14 +393,13 @@ def make_train_step(
     device, and the same but for the order of sums as without.
     """
     optimizer = _optimizer(hyper)
-    if mesh is not None and mesh.size == 1:
-        mesh = None
+    several = mesh if mesh is not None and mesh.size > 1 else None
 
     def train_step(state: TrainState, batch: Any, seed: int) -> tuple[TrainState, losses.Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         move, inside = jax.random.split(key)
         batch = augment(batch, move, policy.camera.view, hyper)
-        loss = lambda p: loss_fn(policy, hyper, p, batch, inside, mesh)  # noqa: E731
+        loss = lambda p: loss_fn(policy, hyper, p, batch, inside, several)  # noqa: E731
         grads, metrics = jax.grad(loss, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
