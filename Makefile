@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: run test lint setup benchmark clean
+.PHONY: run test lint setup bench clean
 
 run: setup
 	$(BIN)/python -m experiments.mili --config=experiments/configs/mili.py:quick --workdir=runs/quick
@@ -17,8 +17,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-benchmark: setup
-	$(BIN)/python -m benchmarks.rollout
+bench: setup
+	# The wheel for CPUs alone: the other one brings gigabytes of CUDA.
+	$(BIN)/python -m pip install --disable-pip-version-check -q torch --index-url https://download.pytorch.org/whl/cpu
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/python -m benchmarks
 
 setup: $(VENV)/.installed
 

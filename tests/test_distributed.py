@@ -47,7 +47,8 @@ def train(out: Path, devices: int, processes: int = 1) -> list[dict[str, np.ndar
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    # Compiling takes longer than training here.
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     files = [out / f"{devices}_{processes}_{i}.npz" for i in range(processes)]
     running = [
@@ -77,9 +78,11 @@ def test_any_number_of_devices_trains_as_one(one_device, devices, processes, tmp
         assert mine["devices"] == devices * processes
         assert set(mine) == set(one_device)
         for name in set(mine) - {"devices"}:
-            # Four Adam steps: where a gradient is almost zero its sign is that of the rounding.
+            # Adam turns the rounding of a gradient near zero into a step; the largest that four of
+            # them make is 1.2e-3.
+            tolerance = 3e-4 if name.startswith(".") else 1e-4
             np.testing.assert_allclose(
-                mine[name], one_device[name], rtol=1e-3, atol=1e-3, err_msg=name
+                mine[name], one_device[name], rtol=1e-3, atol=tolerance, err_msg=name
             )
     for other in found[1:]:
         for name in other:
