@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
 # `make compare` trains every method over three seeds: hours, and it goes on where it was stopped.
-.PHONY: run compare test lint setup benchmark clean
+.PHONY: run compare test lint setup bench clean
 
 run: setup
 	$(BIN)/python -m experiments.mili --config=experiments/configs/mili.py:quick --workdir=runs/quick
@@ -21,8 +21,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-benchmark: setup
-	$(BIN)/python -m benchmarks.rollout
+bench: setup
+	# PyTorch's own index has wheels for CPUs alone, gigabytes smaller: see its page "Get started".
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/python -m benchmarks
 
 setup: $(VENV)/.installed
 

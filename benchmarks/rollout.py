@@ -1,4 +1,5 @@
-"""Control steps per second of the environment, against the bare physics and camera calls it needs.
+"""Control steps per second of the environment, against the bare physics and camera calls it needs,
+and of rollouts in processes, against gymnasium's AsyncVectorEnv.
 
     python -m benchmarks.rollout
     python -m benchmarks.rollout --image_size=100 --processes=1 --repetitions=9
@@ -8,22 +9,29 @@ step, with the joint targets set once per control step. It follows the joint pos
 environment reached with the same scene, so that the same contacts are computed. Resets are timed
 apart. Environment and floor alternate within a process, episode by episode. Seconds are of CPU
 time (one core does a process's work), so that what else the machine is doing counts little.
+
+The second table is in seconds of the clock, so it wants a quiet machine. Both collect the same
+episodes of the same scenes with the same actions in as many processes, resets and the keeping of
+all steps included: rollouts go on by themselves in each process, the vector environment takes one
+step of all at a time and sends the pictures through shared memory.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import multiprocessing
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Barrier
 
+import gymnasium
 import numpy as np
 import pybullet as p
 from absl import app, flags
 
-from mili_jax.sim import scenes, tasks
+from mili_jax.sim import rollout, scenes, tasks
 from mili_jax.sim.env import HORIZON, KitchenEnv, object_pool
 from mili_jax.sim.world import CAMERA_HEIGHT, SUBSTEPS, VIEW_HALF, World
 
@@ -147,6 +155,71 @@ def measure_together(
     return results
 
 
+def plan(episodes: int, seed: int) -> list[tuple[rollout.Trial, np.ndarray]]:
+    """Trials and the actions [HORIZON,7] to be taken in them."""
+    rng = np.random.default_rng(seed)
+    pool, listed = object_pool("train"), tasks.load_tasks()["train"]
+    made = []
+    for i in range(episodes):
+        task = listed[int(rng.integers(len(listed)))]
+        scene = scenes.sample([task], pool, rng).to_json()
+        made.append((rollout.Trial(f"t{i}", task.id, scene, 0), sweep(rng)))
+    return made
+
+
+def _collect(queue: multiprocessing.Queue, barrier: Barrier, size: int, episodes: int) -> None:
+    env, planned = KitchenEnv(image_size=size), plan(episodes, 0)
+    actions = {trial.episode_id: iter(rows) for trial, rows in planned + planned[:1]}
+
+    def actor(trials: Sequence[rollout.Trial]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+        rows = actions[trials[0].episode_id]
+        return lambda image, pose: next(rows)[None]
+
+    rollout.run_job([env], [planned[0][0]], actor)  # to warm up
+    actions |= {trial.episode_id: iter(rows) for trial, rows in planned}
+    barrier.wait()
+    queue.put(sum(map(len, rollout.run_job([env], [trial for trial, _ in planned], actor))))
+
+
+def rollouts_per_second(processes: int, size: int, episodes: int) -> float:
+    """Control steps per second of rollouts in so many processes, all at the same time."""
+    spawn = multiprocessing.get_context("spawn")
+    queue: multiprocessing.Queue = spawn.Queue()
+    barrier = spawn.Barrier(processes + 1)
+    workers = [
+        spawn.Process(target=_collect, args=(queue, barrier, size, episodes))
+        for _ in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    barrier.wait()
+    began = time.perf_counter()
+    steps = sum(queue.get(timeout=600) for _ in workers)
+    seconds = time.perf_counter() - began
+    for worker in workers:
+        worker.join()
+    return steps / seconds
+
+
+def vector_per_second(processes: int, size: int, episodes: int) -> float:
+    """The same through gymnasium's AsyncVectorEnv."""
+    make = functools.partial(KitchenEnv, image_size=size)
+    envs = gymnasium.vector.AsyncVectorEnv([make] * processes, shared_memory=True, context="spawn")
+    steps = 0
+    for k, (trial, actions) in enumerate([*plan(1, 1), *plan(episodes, 0)]):
+        if k == 1:  # the first is to warm up
+            began, steps = time.perf_counter(), 0
+        kept = []
+        seen, _ = envs.reset(seed=0, options={"task": trial.task, "scene": trial.scene})
+        for row in actions:
+            kept.append((seen["image"], seen["pose"], row))
+            seen, *_ = envs.step(np.tile(row, (processes, 1)))
+            steps += processes
+    seconds = time.perf_counter() - began
+    envs.close()
+    return steps / seconds
+
+
 def spread(values: Sequence[float], form: str) -> str:
     """Median and range."""
     low, middle, high = np.min(values), np.median(values), np.max(values)
@@ -175,6 +248,23 @@ def main(argv: list[str]) -> None:
             ),
             flush=True,
         )
+    print("\ncontrol steps/s by the clock, resets included")
+    row = "{:>9}  {:>20}  {:>20}  {:>24}"
+    print(row.format("processes", "rollouts", "AsyncVectorEnv", "rollouts/AsyncVectorEnv"))
+    alone: list[float] = []
+    for count in map(int, _PROCESSES.value):
+        mine, theirs = [], []
+        for _ in range(repetitions):
+            mine.append(rollouts_per_second(count, size, episodes))
+            theirs.append(vector_per_second(count, size, episodes))
+        ratio = [a / b for a, b in zip(mine, theirs, strict=True)]
+        columns = spread(mine, ".0f"), spread(theirs, ".0f"), spread(ratio, ".2f")
+        print(row.format(count, *columns), flush=True)
+        if not alone:
+            alone = mine
+        else:
+            gain = [a / b for a, b in zip(mine, alone, strict=True)]
+            print(f"{count} processes against {_PROCESSES.value[0]}: {spread(gain, '.2f')}")
 
 
 if __name__ == "__main__":

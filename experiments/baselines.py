@@ -1,4 +1,4 @@
-"""Stage 2b: what is compared with the loop, behaviour cloning and MIL, where the config asks for it.
+"""Stage 2b: behaviour cloning and MIL, what the loop is compared with, if the config asks for it.
 
 python -m experiments.baselines --config=experiments/configs/mili.py:compare --workdir=runs/compare
 """

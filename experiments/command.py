@@ -3,7 +3,7 @@
 A binary names one function of `mili_jax.stages`:
 
     command.main(stages.pretrain)
-    command.main(lambda run, number: stages.collect(run, number), first_round=1)
+    command.main(stages.retrain, first_round=1, several_hosts=True)
 """
 
 from __future__ import annotations
@@ -47,18 +47,28 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
 
 
-def main(stage: Callable[..., Any], first_round: int | None = None) -> None:
+def main(
+    stage: Callable[..., Any], first_round: int | None = None, several_hosts: bool = False
+) -> None:
     """Runs a stage on the run of --config and --workdir; its errors become one line and exit 1.
 
     Args:
       stage: called with the open run, and with --round if the stage has rounds. A path that it
         returns is printed.
       first_round: the first round that the stage has, the default of --round.
+      several_hosts: whether hosts may share the stage: each runs the command with its own --host.
     """
+    if several_hosts:
+        flags.DEFINE_string("coordinator", "", "address:port of the first of several hosts")
+        flags.DEFINE_integer("hosts", 1, "how many hosts share the stage", lower_bound=1)
+        flags.DEFINE_integer("host", 0, "which of them this is", lower_bound=0)
     if first_round is not None:
         flags.DEFINE_integer("round", first_round, "round of improvement", lower_bound=0)
 
     def run(config: ConfigDict, path: Path) -> None:
+        if several_hosts and flags.FLAGS.hosts > 1:
+            given = flags.FLAGS
+            stages.join_hosts(given.coordinator, given.hosts, given.host)
         this = stages.open_run(config, path)
         with this.workdir:
             numbers = () if first_round is None else (flags.FLAGS.round,)

@@ -9,4 +9,4 @@ from experiments import command
 from mili_jax import stages
 
 if __name__ == "__main__":
-    command.main(stages.pretrain)
+    command.main(stages.pretrain, several_hosts=True)

@@ -9,4 +9,4 @@ from experiments import command
 from mili_jax import stages
 
 if __name__ == "__main__":
-    command.main(stages.retrain, first_round=1)
+    command.main(stages.retrain, first_round=1, several_hosts=True)

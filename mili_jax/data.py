@@ -1,38 +1,106 @@
-"""Episodes and pair table -> deterministic batches. NumPy only.
+"""Episodes and pair table -> deterministic batches, without JAX.
 
 Every element of a batch is a pair (m, n) of different episodes of one task: the policy's steps
 come from episode m, what it is conditioned on from episode n (eq. 2 of Singh et al. 2020).
 Demonstrations pair up by their task, trials by the pair table; nothing here reads which tasks an
 episode achieved. A batch is a function of (seed, step) alone, so a training that resumes at a
 step needs no other iterator state.
+
+Pictures are held in memory (`hold`) or, when they are too many, read from the shards batch by batch
+(`Frames`); everything else of an episode is a hundredth of that. The batches are the same.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
+from google.protobuf.message import DecodeError
+from tensorflow_datasets.proto import tf_example_pb2
 
+from mili_jax.episodes import NAME, Dataset
 from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """The pictures of N stored episodes, read from their shards when they are asked for.
+
+    To be indexed like an array uint8 [F,H,W,3] along its first axis; any thread may. Holds nothing
+    but where the episodes are: records (shard, record in it) [N], length int64 [N], side H = W.
+    """
+
+    records: tuple[tuple[Path, int], ...]
+    length: np.ndarray
+    side: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return int(self.length.sum()), self.side, self.side, 3
+
+    @property
+    def nbytes(self) -> int:
+        """Of all pictures, if they were in memory."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __getitem__(self, frames: np.ndarray) -> np.ndarray:
+        """Pictures uint8 [...,H,W,3] of frames int [...]; each episode is read once.
+
+        Raises DataError, naming the shard, if it is not what it was.
+        """
+        frames = np.asarray(frames)
+        flat = frames.ravel()
+        out = np.empty((len(flat), *self.shape[1:]), np.uint8)
+        end = np.cumsum(self.length)
+        episode = np.searchsorted(end, flat, side="right")
+        order = np.argsort(episode, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(episode[order])) + 1):
+            if len(rows):
+                e = episode[rows[0]]
+                pictures = self._read(self.records[e], int(self.length[e]))
+                for row, step in zip(rows, flat[rows] - end[e] + self.length[e], strict=True):
+                    out[row] = np.frombuffer(pictures[step], np.uint8).reshape(out.shape[1:])
+        return out.reshape(*frames.shape, *self.shape[1:])
+
+    def _read(self, where: tuple[Path, int], length: int) -> Sequence[bytes]:
+        path, record = where
+        try:
+            # Opening costs a fraction of reading, and a pool has more shards than files may be
+            # open.
+            reader = ArrayRecordReader(str(path))
+            try:
+                (content,) = reader.read([record])
+            finally:
+                reader.close()
+            fields = tf_example_pb2.Example.FromString(content).features.feature
+            pictures = fields["steps/observation/image"].bytes_list.value
+            if [len(picture) for picture in pictures] != [3 * self.side**2] * length:
+                raise ValueError("other pictures than before")
+        except (RuntimeError, IndexError, ValueError, DecodeError) as error:
+            raise DataError(
+                f"{path}: episode {record} cannot be read any more ({error}); was the shard "
+                "changed during training? restore it from a copy and run again"
+            ) from error
+        return pictures
 
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
     """All frames of N episodes, one after another in flat arrays (F frames in all).
 
-    image uint8 [F,H,W,3]; pose, action float32 [F,7]; start, length int64 [N] (an episode's first
-    frame and number of steps); focus float32 [N,2,2] m and touch int64 [N] (see `find_focus`);
+    image uint8 [F,H,W,3], in memory or stored; pose, action float32 [F,7]; start, length int64 [N]
+    (an episode's first frame and number of steps); key int64 [N,2] (see `find_key`); focus float32
+    [F,2,CANDIDATES,2] m and focus_seen bool [F,2] (see `find_focus`);
     ids: episode ids; task int64 [N]: index into `tasks` of the demonstrated task, -1 for trials;
     family int64 [N]: index into FAMILIES, -1 for trials.
     """
 
-    image: np.ndarray
+    image: np.ndarray | Frames
     pose: np.ndarray
     action: np.ndarray
     start: np.ndarray
@@ -97,22 +165,72 @@ def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
     Raises DataError for no episodes, unlike image sizes or an id that comes twice.
     """
     images: list[np.ndarray] = []
-    poses: list[np.ndarray] = []
-    actions: list[np.ndarray] = []
-    ids: list[str] = []
-    names: list[str | None] = []
-    for episode in episodes:
+
+    def keep(episode: Episode) -> Episode:
         if images and episode.image.shape[1:] != images[0].shape[1:]:
             raise DataError(
                 f"episode {episode.meta.episode_id!r} has images {episode.image.shape[1:]}, the "
                 f"others {images[0].shape[1:]}; read one dataset"
             )
         images.append(episode.image)
+        return episode
+
+    pool = _without_pictures(map(keep, episodes), demonstrations)
+    return dataclasses.replace(pool, image=np.concatenate(images))
+
+
+def read_pool(
+    dataset: Dataset,
+    split: str,
+    demonstrations: bool,
+    wanted: Callable[[str], bool] = lambda episode_id: True,
+) -> Pool:
+    """The episodes of a stored split whose ids are wanted, their pictures left where they are.
+
+    Raises as `build_pool` and `Dataset.read`.
+    """
+    records: list[tuple[Path, int]] = []
+
+    def chosen() -> Iterator[Episode]:
+        place = _places(dataset, split)
+        for episode in dataset.read(split):
+            record = next(place)
+            if wanted(episode.meta.episode_id):
+                records.append(record)
+                yield episode
+
+    pool = _without_pictures(chosen(), demonstrations)
+    frames = Frames(tuple(records), pool.length, dataset.image_size)
+    return dataclasses.replace(pool, image=frames)
+
+
+def _places(dataset: Dataset, split: str) -> Iterator[tuple[Path, int]]:
+    """(shard, record in it) of every episode of a split, in order."""
+    for path in sorted(dataset.path.glob(f"{NAME}-{split}.array_record-*")):
+        reader = ArrayRecordReader(str(path))
+        count = reader.num_records()
+        reader.close()
+        yield from ((path, record) for record in range(count))
+
+
+def hold(pool: Pool, limit: int) -> Pool:
+    """The pool with its pictures in memory, if they take at most `limit` bytes."""
+    if isinstance(pool.image, np.ndarray) or pool.image.nbytes > limit:
+        return pool
+    return dataclasses.replace(pool, image=pool.image[np.arange(len(pool.pose))])
+
+
+def _without_pictures(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
+    poses: list[np.ndarray] = []
+    actions: list[np.ndarray] = []
+    ids: list[str] = []
+    names: list[str | None] = []
+    for episode in episodes:
         poses.append(episode.pose)
         actions.append(episode.action)
         ids.append(episode.meta.episode_id)
         names.append(episode.meta.task if demonstrations else None)
-    if not images:
+    if not poses:
         raise DataError("no episodes to train on: the split is empty, or none of it is useful")
     length = np.array([len(pose) for pose in poses], np.int64)
     tasks = tuple(sorted({name for name in names if name is not None}))
@@ -122,7 +240,7 @@ def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
     pool = Pool(
         focus=np.concatenate([focus for focus, _ in found]),
         focus_seen=np.concatenate([seen for _, seen in found]),
-        image=np.concatenate(images),
+        image=np.empty((0, 0, 0, 3), np.uint8),
         pose=np.concatenate(poses),
         action=np.concatenate(actions),
         key=np.array([find_key(pose) for pose in poses], np.int64),
@@ -140,7 +258,8 @@ def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
 def concatenate(pools: Sequence[Pool]) -> Pool:
     """One pool of several, in order; equal task ids become one task.
 
-    Raises DataError for unlike image sizes or an episode id that comes twice.
+    Raises DataError for unlike image sizes, pictures of which only some are in memory, or an
+    episode id that comes twice.
     """
     if not pools:
         raise DataError("no pools to concatenate")
@@ -158,7 +277,7 @@ def concatenate(pools: Sequence[Pool]) -> Pool:
     joined = Pool(
         focus=np.concatenate([pool.focus for pool in pools]),
         focus_seen=np.concatenate([pool.focus_seen for pool in pools]),
-        image=np.concatenate([pool.image for pool in pools]),
+        image=_concatenate_images([pool.image for pool in pools]),
         pose=np.concatenate([pool.pose for pool in pools]),
         action=np.concatenate([pool.action for pool in pools]),
         key=np.concatenate([pool.key for pool in pools]),
@@ -171,6 +290,17 @@ def concatenate(pools: Sequence[Pool]) -> Pool:
     )
     _check_unique(joined)
     return joined
+
+
+def _concatenate_images(images: Sequence[np.ndarray | Frames]) -> np.ndarray | Frames:
+    held = [image for image in images if isinstance(image, np.ndarray)]
+    if len(held) == len(images):
+        return np.concatenate(held)
+    stored = [image for image in images if isinstance(image, Frames)]
+    if held:
+        raise DataError("pools in memory and stored ones; hold all of them or none")
+    records = tuple(record for image in stored for record in image.records)
+    return Frames(records, np.concatenate([image.length for image in stored]), stored[0].side)
 
 
 def group_by_task(pool: Pool) -> Groups:
@@ -361,10 +491,18 @@ def demo_inputs(
     Returns images uint8 [N,M,H,W,3] and poses float32 [N,K,7]: those of `find_key`, then K - 2
     evenly over the whole episode.
     """
+    pictures, poses = _demo_frames(pool, episodes, frames, places)
+    return pool.image[pictures], pool.pose[poses]
+
+
+def _demo_frames(
+    pool: Pool, episodes: np.ndarray, frames: int, places: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where `demo_inputs` lie in the pool: of the pictures int [...,M], of the poses [...,K]."""
     start = pool.start[episodes][..., None]
     length = pool.length[episodes]
     steps = np.concatenate([pool.key[episodes], spread(length, places - 2)], -1)
-    return pool.image[start + spread(length, frames)], pool.pose[start + steps]
+    return start + spread(length, frames), start + steps
 
 
 def steps_along(
@@ -377,8 +515,8 @@ def steps_along(
       episodes: pool indices, int [N].
     """
     steps = pool.start[episodes][:, None] + spread(pool.length[episodes], count)
-    fields = (pool.image, pool.pose, pool.action, pool.focus, pool.focus_seen)
-    return tuple(field[steps] for field in fields)
+    image, pose, action = pool.image[steps], pool.pose[steps], pool.action[steps]
+    return image, pose, action, pool.focus[steps], pool.focus_seen[steps]
 
 
 def sample_batch(
@@ -393,6 +531,7 @@ def sample_batch(
     policy_steps: int,
     frames: int,
     places: int,
+    part: slice = slice(None),
 ) -> Batch:
     """The batch of a training step: a pure function of its arguments.
 
@@ -408,6 +547,7 @@ def sample_batch(
       size: B. policy_steps: P. frames: M. places: K.
       pair_fraction: share of the batch that comes from `pairs`, rounded to whole pairs; they
         stand at the end of the batch.
+      part: the rows that are wanted, of several hosts that train together each its own.
 
     Raises ConfigError for sizes out of range or a part without its source.
     """
@@ -432,7 +572,7 @@ def sample_batch(
     chosen = rng.permuted(chosen, axis=1)
     contrastive = np.arange(size) < size - from_pairs
     task = np.where(contrastive, pool.task[chosen[:, 0]], -1 - np.arange(size))
-    return _batch(pool, chosen, task, contrastive, rng, policy_steps, frames, places)
+    return _batch(pool, chosen, task, contrastive, rng, policy_steps, frames, places, part)
 
 
 def sample_tasks(
@@ -467,67 +607,48 @@ def _batch(
     policy_steps: int,
     frames: int,
     places: int,
+    part: slice = slice(None),
 ) -> Batch:
-    """The batch of the given pairs of episodes, int [B,2]."""
+    """The given rows of the batch of the given pairs of episodes, int [B,2]."""
     size = len(chosen)
-    demo_image, demo_pose = demo_inputs(pool, chosen, frames, places)
-    imitated = chosen[:, :1]
     along = (np.arange(policy_steps) + rng.random((size, policy_steps))) / policy_steps
+    chosen, along = chosen[part], along[part]
+    imitated = chosen[:, :1]
     steps = pool.start[imitated] + np.minimum(
         (along * pool.length[imitated]).astype(np.int64), pool.length[imitated] - 1
     )
+    pictures, poses = _demo_frames(pool, chosen, frames, places)
+    # All at once: of stored pictures an episode is read once.
+    image = pool.image[np.concatenate([pictures.reshape(len(chosen), -1), steps], 1)]
     return Batch(
-        demo_image=demo_image,
-        demo_pose=demo_pose,
-        image=pool.image[steps],
+        demo_image=image[:, : 2 * frames].reshape(*pictures.shape, *image.shape[2:]),
+        demo_pose=pool.pose[poses],
+        image=image[:, 2 * frames :],
         pose=pool.pose[steps],
         action=pool.action[steps],
         focus=pool.focus[steps],
         focus_seen=pool.focus_seen[steps],
-        task=task.astype(np.int32),
-        contrastive=contrastive,
+        task=task[part].astype(np.int32),
+        contrastive=contrastive[part],
     )
 
 
 def prefetch(
-    make: Callable[[int], Batch], start: int, stop: int, ahead: int = 2
-) -> Iterator[tuple[int, Batch]]:
-    """(step, make(step)) for step = start .. stop-1, in order, made `ahead` in one other thread.
+    make: Callable[[int], Batch], start: int, stop: int, *, threads: int = 1, ahead: int = 2
+) -> Generator[tuple[int, Batch], None, None]:
+    """(step, make(step)) for step = start .. stop-1, in order, made `ahead` in other threads.
 
-    What `make` raises is raised here in its place. Closing the generator ends the thread.
+    What `make` raises is raised here in its place. Closing the generator ends the threads.
     """
-    ready: queue.Queue[Batch | Exception] = queue.Queue(maxsize=max(1, ahead))
-    stopped = threading.Event()
+    import grain  # it imports JAX, which those who make no batches can do without
 
-    def put(item: Batch | Exception) -> None:
-        # A blocking put would never notice that nobody takes batches any more.
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                ready.put(item, timeout=0.1)
-                return
-
-    def produce() -> None:
-        for step in range(start, stop):
-            if stopped.is_set():
-                return
-            try:
-                batch = make(step)
-            except Exception as error:
-                put(error)
-                return
-            put(batch)
-
-    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
-    thread.start()
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(threads, ahead))
+    steps = grain.MapDataset.range(start, stop).map(lambda step: (step, make(step)))
+    batches = iter(steps.to_iter_dataset(options))
     try:
-        for step in range(start, stop):
-            item = ready.get()
-            if isinstance(item, Exception):
-                raise item
-            yield step, item
+        yield from batches
     finally:
-        stopped.set()
-        thread.join()
+        batches.close()
 
 
 def _draw_demonstrations(rng: np.random.Generator, groups: Groups, count: int) -> np.ndarray:

@@ -6,6 +6,10 @@ A batch is a NamedTuple of arrays with these fields (`mili_jax.data.Batch`):
   focus float32 [B,P,2,K,2], focus_seen bool [B,P,2]: what member 0 is about, in hindsight
   task int32 [B], contrastive bool [B]: whether the row takes part in the contrastive loss
 The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
+
+Several devices, of one host or of many, share the rows of a batch (`make_mesh`, `place`) and have
+the state each in full. Networks see the rows of their device, losses those of all: a batch has the
+same loss whatever the number of devices.
 """
 
 from __future__ import annotations
@@ -20,12 +24,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from mili_jax import losses, nets
 from mili_jax.types import ConfigError
 
 Array = jax.Array
 Params = Any
+
+ROWS, WHOLE = P("rows"), P()  # how a batch and a state lie on a mesh of devices
 
 # Share of earlier pictures in where the two places are believed to lie when acting. What is acted
 # on moves, where it is brought to does not.
@@ -236,13 +244,69 @@ def turn_colours(key: Array, count: int) -> Array:
     return jnp.where(swapped, rotation[:, jnp.array([1, 0, 2])], rotation)
 
 
+def make_mesh() -> Mesh:
+    """All devices of all hosts, in one axis over the rows of a batch."""
+    return jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(AxisType.Auto,))
+
+
+def place(batch: Any, mesh: Mesh) -> Any:
+    """A batch on the mesh: each host gives its part of the rows, in the order of the hosts.
+
+    Raises ConfigError if the rows do not divide by the devices.
+    """
+    rows = len(batch.task) * jax.process_count()
+    if rows % mesh.size:
+        raise ConfigError(
+            f"a batch of {rows} rows does not divide by {mesh.size} devices; change "
+            "config.train.batch"
+        )
+    sharding = NamedSharding(mesh, ROWS)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """A state that every host has, on every device of the mesh, as the train step leaves it."""
+    sharding = NamedSharding(mesh, WHOLE)
+
+    def put(x: Any) -> Array:
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(put, tree)
+
+
 def loss_fn(
-    policy: nets.Policy, hyper: Hyper, params: Params, batch: Any, key: Array
+    policy: nets.Policy,
+    hyper: Hyper,
+    params: Params,
+    batch: Any,
+    key: Array,
+    mesh: Mesh | None = None,
 ) -> tuple[Array, losses.Metrics]:
-    """Eq. 3 (eq. 1 if not `hyper.condition`) on one batch -> (loss, metrics)."""
+    """Eq. 3 (eq. 1 if not `hyper.condition`) on one batch -> (loss, metrics).
+
+    With a mesh the rows of the batch lie on its devices.
+    """
 
     def apply(method: str, *args: Any) -> Any:
-        return policy.apply({"params": params}, *args, method=method)
+        def rowwise(params: Params, *args: Any) -> Any:
+            return policy.apply({"params": params}, *args, method=method)
+
+        if mesh is not None:
+            # Left to the partitioner, a loop over chunks of rows would run on every device for all.
+            rowwise = jax.shard_map(
+                rowwise,
+                mesh=mesh,
+                in_specs=(WHOLE, *([ROWS] * len(args))),
+                out_specs=ROWS,
+                check_vma=False,
+            )
+        return rowwise(params, *args)
+
+    def gather(x: Array) -> Array:
+        return (
+            x if mesh is None else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, WHOLE))
+        )
 
     b, p = batch.pose.shape[:2]
     m = batch.demo_image.shape[2]
@@ -260,20 +324,25 @@ def loss_fn(
         density = apply("act_maps", apply("encode", image), pose, z, (focus, seen))
         loss, metrics = losses.behaviour_cloning(density.log_prob(action))
     else:
-        # One pass through the encoder for demonstrations and policy alike.
-        demos = batch.demo_image.reshape(b * 2 * m, *image.shape[1:])
-        maps = apply("encode", jnp.concatenate([demos, image]))
-        demo_maps = maps[: b * 2 * m].reshape(b * 2, m, *maps.shape[1:])
+        # One pass through the encoder for demonstrations and policy alike, row by row.
+        images = jnp.concatenate(
+            [batch.demo_image.reshape(b, 2 * m, *image.shape[1:]), batch.image], 1
+        )
+        maps = apply("encode", images)
+        demo_maps = maps[:, : 2 * m].reshape(b * 2, m, *maps.shape[2:])
         demo_pose = batch.demo_pose.reshape(b * 2, *batch.demo_pose.shape[2:])
         embedding, auxiliary = apply("embed_maps", demo_maps, demo_pose)
         embedding = embedding.reshape(b, 2, -1)
-        contrastive, details = _compare(hyper, embedding, batch.task, batch.contrastive)
+        contrastive, details = _compare(
+            hyper, *map(gather, (embedding, batch.task, batch.contrastive))
+        )
 
         scale = hyper.policy_to_embedding_scale
         z = scale * embedding[:, 1] + (1 - scale) * jax.lax.stop_gradient(embedding[:, 1])
         z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
         z = jnp.repeat(z, p, 0)
-        density = apply("act_maps", maps[b * 2 * m :], pose, z, (focus, seen))
+        steps = maps[:, 2 * m :].reshape(b * p, *maps.shape[2:])
+        density = apply("act_maps", steps, pose, z, (focus, seen))
         loss, metrics = losses.complete(
             density.log_prob(action), contrastive, hyper.contrastive_weight
         )
@@ -286,8 +355,8 @@ def loss_fn(
         found = jnp.sum((apart < 0.03) & seen, 0) / jnp.maximum(seen.sum(0), 1)
         metrics |= {"pointing": pointing, "found_first": found[0], "found_second": found[1]}
     # One step of each row: seeking the mode of all would take a tenth of the train step.
-    some: nets.Density = jax.tree.map(lambda a: a[::p], density)
-    distance = jnp.linalg.norm((some.mode() - action[::p])[:, :2], axis=-1)
+    some: nets.Density = jax.tree.map(lambda a: a.reshape(b, p, *a.shape[1:])[:, 0], density)
+    distance = jnp.linalg.norm((some.mode() - batch.action[:, 0])[:, :2], axis=-1)
     metrics |= {"loss": loss, "xy_error_cm": 100 * distance.mean()}
     return loss, metrics
 
@@ -320,21 +389,27 @@ def _compare(
 
 
 def make_train_step(
-    policy: nets.Policy, hyper: Hyper
+    policy: nets.Policy, hyper: Hyper, mesh: Mesh | None = None
 ) -> Callable[[TrainState, Any, int], tuple[TrainState, losses.Metrics]]:
     """The train step: (state, batch, seed) -> (state, metrics), jitted; the old state is consumed.
 
-    Its randomness is fold_in(key(seed), state.step), so a resumed run repeats an unbroken one.
+    Its randomness is fold_in(key(seed), state.step), so a resumed run repeats an unbroken one. With
+    a mesh state and batch come from `replicate` and `place`; state and metrics are whole on every
+    device, and the same but for the order of sums as without.
     """
-    return make_step(
-        lambda params, batch, key: loss_fn(policy, hyper, params, batch, key), policy, hyper
-    )
+    several = mesh if mesh is not None and mesh.size > 1 else None
+
+    def loss(params: Params, batch: Any, key: Array) -> tuple[Array, losses.Metrics]:
+        return loss_fn(policy, hyper, params, batch, key, several)
+
+    return make_step(loss, policy, hyper, mesh)
 
 
 def make_step(
     loss: Callable[[Params, Any, Array], tuple[Array, losses.Metrics]],
     policy: nets.Policy,
     hyper: Hyper,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Any, int], tuple[TrainState, losses.Metrics]]:
     """`make_train_step` for any loss: (params, augmented batch, key) -> (loss, metrics)."""
     optimizer = _optimizer(hyper)
@@ -353,7 +428,15 @@ def make_step(
         metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, average, opt_state), metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+    if mesh is None:
+        return jax.jit(train_step, donate_argnums=0)
+    rows, whole = NamedSharding(mesh, ROWS), NamedSharding(mesh, WHOLE)
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        in_shardings=(whole, rows, None),
+        out_shardings=(whole, whole),
+    )
 
 
 def make_embed(policy: nets.Policy) -> Callable[[Params, Any, Any], Array]:

@@ -261,14 +261,14 @@ def loss_fn(
 
 
 def make_train_step(
-    policy: nets.Policy, hyper: learner.Hyper, mil: MilHyper
+    policy: nets.Policy, hyper: learner.Hyper, mil: MilHyper, mesh: Any = None
 ) -> Callable[[learner.TrainState, Any, int], tuple[learner.TrainState, losses.Metrics]]:
     """The meta-step: (state, batch, seed) -> (state, metrics), jitted; the old state is consumed.
 
     Augmented like any other batch: each episode is another arrangement, in the colours of its task.
     """
     return learner.make_step(
-        lambda params, batch, key: loss_fn(policy, hyper, mil, params, batch), policy, hyper
+        lambda params, batch, key: loss_fn(policy, hyper, mil, params, batch), policy, hyper, mesh
     )
 
 

@@ -98,11 +98,15 @@ def rms_norm(x: Array) -> Array:
 CHUNK = 8192
 
 
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
 def in_chunks(f: Callable[..., Array], cells: int, *args: Array) -> Array:
     """f(*args) along the leading axis, in chunks of about CHUNK cells on CPU, at once elsewhere."""
     n = len(args[0])
     chunk = max(1, CHUNK // cells)
-    if jax.default_backend() != "cpu" or n <= chunk:
+    if not _on_cpu() or n <= chunk:
         return f(*args)
 
     def split(x: Array) -> Array:
@@ -136,7 +140,7 @@ def _conv_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 def _conv_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     dx = _convolve(g, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
-    if jax.default_backend() != "cpu":
+    if not _on_cpu():
         return dx, jax.vjp(lambda k: _convolve(x, k), kernel)[1](g)[0]
     # Kernel rows come from shifting g down, kernel columns from shifting x left: one product of
     # three shifts each costs fewer copies than nine windows of x.
@@ -169,11 +173,14 @@ class Encoder(nn.Module):
     The stem sees 8x8 pixels per cell through one matrix product (strided convolutions of raw
     pictures are slow on CPU); then pre-normalised residual blocks (3x3 convolution, ReLU, 1x1).
     Three blocks see 32x32 pixels around a cell.
+    With bfloat16 its products take and give that type, on devices made for it, which a CPU is not;
+    parameters, normalisation and the sum over blocks stay float32.
     Raises ConfigError if H or W is not a multiple of 4.
     """
 
     channels: int = 32
     blocks: int = 3
+    bfloat16: bool = False
 
     @nn.compact
     def __call__(self, image: Array) -> Array:
@@ -198,11 +205,18 @@ class Encoder(nn.Module):
             for k in range(self.blocks)
         ]
 
+        factor = jnp.bfloat16 if self.bfloat16 and not _on_cpu() else jnp.float32
+
+        def product(x: Array, kernel: Array) -> Array:
+            x, kernel = x.astype(factor), kernel.astype(factor)
+            multiply = conv3x3 if kernel.ndim == 4 else jnp.matmul
+            return multiply(x, kernel).astype(jnp.float32)
+
         def encode(image: Array) -> Array:
-            x = _patches(image) @ stem + stem_bias
+            x = product(_patches(image), stem) + stem_bias
             for conv, conv_bias, mix, mix_bias in blocks:
-                hidden = conv3x3(rms_norm(x).reshape(-1, h, w, c), conv) + conv_bias
-                x = x + nn.relu(hidden).reshape(-1, c) @ mix + mix_bias
+                hidden = product(rms_norm(x).reshape(-1, h, w, c), conv) + conv_bias
+                x = x + product(nn.relu(hidden).reshape(-1, c), mix) + mix_bias
             return x.reshape(-1, h, w, c)
 
         return in_chunks(encode, h * w, image)
@@ -957,8 +971,8 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
 class Policy(nn.Module):
     """Embedding f and policy g with one shared encoder (Singh et al. 2020, section IV-A, fig. 3).
 
-    embedding: a key of EMBEDDINGS; head: a key of HEADS; embedding_size: Z; channels, blocks: of
-    the encoder. A policy without demonstration (eq. 1) is the same policy given z = 0.
+    embedding: a key of EMBEDDINGS; head: a key of HEADS; embedding_size: Z; channels, blocks,
+    bfloat16: of the encoder. A policy without demonstration (eq. 1) is the same policy given z = 0.
     Raises ConfigError when applied with an unknown name.
     """
 
@@ -968,6 +982,7 @@ class Policy(nn.Module):
     embedding_size: int = 32
     channels: int = 32
     blocks: int = 3
+    bfloat16: bool = False
 
     def setup(self) -> None:
         for field, table in (("embedding", EMBEDDINGS), ("head", HEADS)):
@@ -976,7 +991,7 @@ class Policy(nn.Module):
                     f"Policy.{field}: {getattr(self, field)!r} is unknown; use one of "
                     f"{sorted(table)}"
                 )
-        self.encoder = Encoder(self.channels, self.blocks)
+        self.encoder = Encoder(self.channels, self.blocks, self.bfloat16)
         self.embedder = EMBEDDINGS[self.embedding](self.camera, self.embedding_size)
         self.actor = HEADS[self.head](self.camera)
 

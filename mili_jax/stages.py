@@ -8,11 +8,15 @@ a run that was killed goes on with the same command.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import os
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +25,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -41,6 +46,7 @@ ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 BACKENDS = {"local": rollout.run_jobs, "ray": cluster.run_jobs}
 connect_ray = cluster.connect
 METRICS_EVERY = 20  # steps
+EMBEDDED = 256  # episodes in memory when a split is embedded
 SEED_STRIDE = 1_000_000  # between the seeds of splits and rounds: disjoint by construction
 LOG = logging.getLogger(__name__)
 
@@ -63,6 +69,7 @@ class Run:
             embedding_size=c.embedding_size,
             channels=c.channels,
             blocks=c.blocks,
+            bfloat16=self.config.train.bfloat16,
         )
 
 
@@ -78,6 +85,23 @@ def open_run(config: ConfigDict, path: Path) -> Run:
     except BaseException:
         workdir.close()
         raise
+
+
+def join_hosts(coordinator: str, hosts: int, host: int) -> None:
+    """Makes this process one of several hosts that train together, before anything else.
+
+    Args:
+      coordinator: address:port of host 0, which all can reach.
+
+    They share the folder of the run, and each gives its devices. Raises ConfigError if they do not
+    come together within five minutes.
+    """
+    try:
+        jax.distributed.initialize(coordinator, hosts, host)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"--coordinator={coordinator} --hosts={hosts} --host={host}: {error}"
+        ) from error
 
 
 def run_all(run: Run) -> Path:
@@ -157,6 +181,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "contrastive_weight": (float, _COUNT, "at least 0"),
         "demo_dropout": (float, _SHARE, "0..1"),
         "checkpoint_every": (int, _POSITIVE, "positive"),
+        "bfloat16": (bool, lambda v: True, ""),
     },
     "improve": {
         # More of either and the seeds of trials would be those of evaluation (`SEED_STRIDE`).
@@ -209,6 +234,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "backend": (str, lambda v: v in BACKENDS, f"one of {sorted(BACKENDS)}"),
         "processes": (int, _COUNT, "at least 0"),
         "shard": (int, _POSITIVE, "positive"),
+        "pool_gb": (float, _COUNT, "at least 0"),
     },
 }
 
@@ -380,6 +406,7 @@ def train_baselines(run: Run) -> None:
             _imitate(run, name, hyper, pool, None, None, sections)
             continue
         c, mil = run.config.baselines, _mil(run.config, name)
+        pool = data.hold(pool, int(run.config.machine.pool_gb * 1e9))
         state = maml.init_state(run.policy, hyper, mil, run.config.seed, run.config.policy.frames)
         batch = functools.partial(
             data.sample_tasks,
@@ -389,7 +416,7 @@ def train_baselines(run: Run) -> None:
             size=c.mil_tasks,
             policy_steps=c.mil_policy_steps,
         )
-        step_fn = maml.make_train_step(run.policy, hyper, mil)
+        step_fn = maml.make_train_step(run.policy, hyper, mil, learner.make_mesh())
         facts = {"pairs": 0, "demonstrations": len(pool), "trials": 0}
         _train(run, name, hyper.steps, state, step_fn, batch, sections, facts)
 
@@ -432,7 +459,7 @@ def _retrain(run: Run, name: str, number: int) -> None:
 
 
 def _demonstrations(run: Run) -> data.Pool:
-    return data.build_pool(run.dataset.read("demos_train"), demonstrations=True)
+    return data.read_pool(run.dataset, "demos_train", demonstrations=True)
 
 
 def _with_trials(
@@ -447,8 +474,9 @@ def _with_trials(
         pairs = run.dataset.read_pairs(f"{arm}_{past}")
         used = {*pairs.a, *pairs.b}
         if used:
-            kept = (e for e in run.dataset.read(f"round_{past}") if e.meta.episode_id in used)
-            pools.append(data.build_pool(kept, demonstrations=False))
+            pools.append(
+                data.read_pool(run.dataset, f"round_{past}", False, wanted=used.__contains__)
+            )
             a += pairs.a
             b += pairs.b
             weights.append(_weights(run, past, pairs.a, pairs.b))
@@ -502,31 +530,35 @@ def _imitate(
     sections: Sequence[str],
 ) -> None:
     """Trains one-shot imitation (or behaviour cloning) on demonstrations and a table of pairs."""
-    config = run.config
+    config, mesh = run.config, learner.make_mesh()
     state = learner.init_state(run.policy, hyper, config.seed, config.policy.frames, params)
+    pool = data.hold(pool, int(config.machine.pool_gb * 1e9))
     # Rows of pairs come on top of those of demonstrations, as many in each colour group.
     colours = max(1, hyper.colours)
     share = 0.0 if table is None else config.improve.pair_fraction
     extra = colours * round(config.train.batch * share / (1 - share) / colours)
+    size, host, hosts = config.train.batch + extra, jax.process_index(), jax.process_count()
     batch = functools.partial(
         data.sample_batch,
         pool,
         data.group_by_task(pool),
         table,
         config.seed,
-        size=config.train.batch + extra,
-        pair_fraction=extra / (config.train.batch + extra),
+        size=size,
+        pair_fraction=extra / size,
         policy_steps=config.train.policy_steps,
         frames=config.policy.frames,
         places=config.policy.places,
+        part=slice(size * host // hosts, size * (host + 1) // hosts),
     )
     facts = {
         "pairs": 0 if table is None else len(table),
         "demonstrations": int((pool.task >= 0).sum()),
         "trials": int((pool.task < 0).sum()),
     }
-    step_fn = _make_train_step(run.policy, hyper)
-    _train(run, name, hyper.steps, state, step_fn, batch, sections, facts)
+    step_fn = _make_train_step(run.policy, hyper, mesh)
+    threads = 1 if isinstance(pool.image, np.ndarray) else min(8, os.cpu_count() or 1)
+    _train(run, name, hyper.steps, state, step_fn, batch, sections, facts, threads)
 
 
 def _train(
@@ -538,20 +570,31 @@ def _train(
     batch: Callable[..., data.Batch],
     sections: Sequence[str],
     facts: Mapping[str, Any],
+    threads: int = 1,
 ) -> None:
-    """Trains to the end, from the latest checkpoint of this name if there is one."""
+    """Trains to the end, from the latest checkpoint of this name if there is one.
+
+    On SIGTERM it saves a checkpoint and exits with 0; the same command goes on from there.
+    """
     config, began = run.config, time.time()
-    # All leaves committed to the device: a mixture would be compiled for again after one step.
-    state = jax.device_put(state, jax.devices()[0])
     start = run.workdir.latest_step(name) or 0
     if start:
         state = run.workdir.load_checkpoint(name, state, start)
+    mesh = learner.make_mesh()
+    state = learner.replicate(state, mesh)
+    batches = data.prefetch(
+        lambda i: batch(step=i), start, steps, threads=threads, ahead=2 * threads
+    )
     recent: list[Any] = []
     shown: dict[str, float] = {}
     saved = None
-    with tqdm(total=steps, initial=start, desc=name, unit="step", mininterval=1) as bar:
-        for step, drawn in data.prefetch(lambda i: batch(step=i), start, steps):
-            state, metrics = step_fn(state, drawn, config.seed)
+    with (
+        _Termination() as termination,
+        contextlib.closing(batches),
+        tqdm(total=steps, initial=start, desc=name, unit="step", mininterval=1) as bar,
+    ):
+        for step, drawn in batches:
+            state, metrics = step_fn(state, learner.place(drawn, mesh), config.seed)
             recent.append(metrics)
             done = step + 1
             if done % METRICS_EVERY == 0 or done == steps:
@@ -565,9 +608,12 @@ def _train(
                         f"{name}: the loss is {shown['loss']} at step {done}; lower "
                         "config.train.learning_rate"
                     )
-            if done % config.train.checkpoint_every == 0 or done == steps:
+            stop = termination.asked(done)
+            if stop or done % config.train.checkpoint_every == 0 or done == steps:
                 saved = run.workdir.save_checkpoint(name, state, done)
             bar.update()
+            if stop and done < steps:
+                raise SystemExit(0)
     if saved is None:  # killed between its last checkpoint and its manifest
         saved = run.workdir.save_checkpoint(name, state, steps)
     _finish(
@@ -580,6 +626,33 @@ def _train(
         **{f"last_{k}": v for k, v in shown.items()},
         outputs=[saved],
     )
+
+
+class _Termination:
+    """While it lasts, SIGTERM is a question that `asked` answers after a step.
+
+    Several hosts agree on the step after which all of them stop, whichever was signalled.
+    """
+
+    def __enter__(self) -> _Termination:
+        self._came = False
+        # With several hosts JAX listens itself; only a main thread may.
+        self._alone = jax.process_count() == 1
+        self._listens = self._alone and threading.current_thread() is threading.main_thread()
+        if self._listens:
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._listens:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, *_: object) -> None:
+        self._came = True
+
+    def asked(self, step: int) -> bool:
+        """Whether to stop after this many steps."""
+        return self._came if self._alone else multihost_utils.reached_preemption_sync_point(step)
 
 
 def load_params(run: Run, name: str) -> Any:
@@ -665,11 +738,13 @@ def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, lis
     c = run.config.policy
     parts, metas = [], []
     for split in splits:
-        episodes = list(run.dataset.read(split))
-        pool = data.build_pool(episodes, demonstrations=False)
-        inputs = data.demo_inputs(pool, np.arange(len(pool)), c.frames, c.places)
-        parts.append(learner.embed_all(function, params, *inputs))
-        metas += [e.meta for e in episodes]
+        stored = run.dataset.read(split)
+        # A split may be larger than the memory.
+        while episodes := list(itertools.islice(stored, EMBEDDED)):
+            pool = data.build_pool(episodes, demonstrations=False)
+            inputs = data.demo_inputs(pool, np.arange(len(pool)), c.frames, c.places)
+            parts.append(learner.embed_all(function, params, *inputs))
+            metas += [e.meta for e in episodes]
     return np.concatenate(parts), metas
 
 

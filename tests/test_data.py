@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -384,6 +385,80 @@ def test_batches_from_a_stored_dataset_equal_those_from_memory(tmp_path):
     assert (stored.ids, stored.tasks) == (memory.ids, memory.tasks)
 
 
+@pytest.fixture
+def stored(tmp_path) -> Dataset:
+    """The episodes of `everything`, in shards of seven."""
+    dataset = Dataset(tmp_path, SIDE)
+    for split, episodes in (("demos_train", demonstrations()), ("round_1", trials())):
+        shards = [episodes[at : at + 7] for at in range(0, len(episodes), 7)]
+        for shard, some in enumerate(shards):
+            dataset.write_shard(split, shard, some)
+        dataset.commit(split, len(shards))
+    return dataset
+
+
+def test_batches_that_stream_from_the_shards_equal_those_from_memory(stored):
+    held, groups, pairs = everything()
+    pool = data.concatenate(
+        [data.read_pool(stored, "demos_train", True), data.read_pool(stored, "round_1", False)]
+    )
+    assert isinstance(pool.image, data.Frames) and pool.image.shape == held.image.shape
+    assert data.hold(pool, held.image.nbytes - 1) is pool
+    np.testing.assert_array_equal(data.hold(pool, held.image.nbytes).image, held.image)
+    sizes = {"size": 12, "pair_fraction": 0.5, **SIZES}
+
+    def stream(step: int) -> data.Batch:
+        return data.sample_batch(pool, groups, pairs, 3, step, **sizes)
+
+    # In several threads, and going on in the middle.
+    for first in (0, 4):
+        for step, batch in data.prefetch(stream, first, 8, threads=3, ahead=4):
+            wanted = data.sample_batch(held, groups, pairs, 3, step, **sizes)
+            for one, other in zip(batch, wanted, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+def test_only_wanted_episodes_are_in_a_stored_pool(stored):
+    few = data.read_pool(stored, "round_1", False, wanted={"t3", "t9", "t19"}.__contains__)
+    assert few.ids == ("t3", "t9", "t19")
+    expected = data.build_pool([e for e in trials() if e.meta.episode_id in few.ids], False)
+    np.testing.assert_array_equal(data.hold(few, 10**9).image, expected.image)
+    images, _ = data.demo_inputs(few, np.array([[2, 0], [1, 1]]), frames=3, places=5)
+    np.testing.assert_array_equal(
+        images, data.demo_inputs(expected, np.array([[2, 0], [1, 1]]), 3, 5)[0]
+    )
+    with pytest.raises(DataError, match="hold all of them or none"):
+        data.concatenate([few, data.build_pool(demonstrations(), True)])
+
+
+def test_a_shard_that_changes_during_training_is_named(stored):
+    pool = data.read_pool(stored, "round_1", False)
+    shard = stored.path / "mili-round_1.array_record-00001"
+    content = bytearray(shard.read_bytes())
+    within = int(np.median(np.flatnonzero(content)))  # the file is padded with zeros
+    cut = content[:within]
+    content[within] ^= 4
+    for damage in (bytes(content), bytes(cut), b""):
+        shard.write_bytes(damage)
+        with pytest.raises(DataError, match=r"mili-round_1\.array_record-00001.*cannot be read"):
+            pool.image[pool.start[7:14]]
+    shard.unlink()
+    with pytest.raises(DataError, match=r"mili-round_1\.array_record-00001.*cannot be read"):
+        pool.image[pool.start[7:14]]
+    assert len(pool.image[pool.start[:7]]) == 7
+
+
+def test_hosts_that_share_a_batch_make_its_parts(pool, groups, pairs):
+    sizes = {"size": 12, "pair_fraction": 0.5, **SIZES}
+    whole = data.sample_batch(pool, groups, pairs, 0, 5, **sizes)
+    parts = [
+        data.sample_batch(pool, groups, pairs, 0, 5, part=slice(at, at + 4), **sizes)
+        for at in (0, 4, 8)
+    ]
+    for one, others in zip(whole, zip(*parts, strict=True), strict=True):
+        np.testing.assert_array_equal(one, np.concatenate(others))
+
+
 def test_sizes_and_sources_are_checked(pool, groups, pairs):
     def sample(groups, pairs, **changes):
         sizes = {"size": 4, "pair_fraction": 0.5, **SIZES} | changes
@@ -431,6 +506,9 @@ def test_prefetch_keeps_the_order_raises_in_place_and_ends_its_thread(pool, grou
     early = data.prefetch(make, 0, 8)
     next(early)
     early.close()
+    deadline = time.monotonic() + 20
+    while threading.active_count() > alive and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert threading.active_count() == alive
     assert list(data.prefetch(make, 5, 5)) == []
 

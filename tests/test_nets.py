@@ -386,3 +386,28 @@ def test_unknown_names_are_refused() -> None:
     for field in ("embedding", "head"):
         with pytest.raises(ConfigError, match=f"Policy.{field}"):
             nets.init(nets.Policy(**{field: "nonsense"}), jax.random.key(0), image_size=32)
+
+
+def test_bfloat16_is_for_accelerators_and_stays_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    exact, short = nets.Encoder(8, 2), nets.Encoder(8, 2, bfloat16=True)
+    params = exact.init(jax.random.key(0), image)
+
+    def value_and_gradient(encoder: nets.Encoder) -> tuple[jax.Array, dict]:
+        def loss(params: dict) -> tuple[jax.Array, jax.Array]:
+            maps = encoder.apply(params, image)
+            return jnp.mean(jnp.square(maps)), maps
+
+        gradient, maps = jax.grad(loss, has_aux=True)(params)
+        return maps, gradient
+
+    wanted, slope = value_and_gradient(exact)
+    np.testing.assert_array_equal(value_and_gradient(short)[0], wanted)  # a CPU takes no part
+    monkeypatch.setattr(nets, "_on_cpu", lambda: False)
+    maps, gradient = value_and_gradient(short)
+    assert maps.dtype == jnp.float32 and (maps != wanted).any()
+    np.testing.assert_allclose(maps, wanted, rtol=0.02, atol=0.02 * float(jnp.abs(wanted).max()))
+    for name, value in gradient["params"].items():
+        assert value.dtype == jnp.float32
+        scale = float(jnp.abs(slope["params"][name]).max())
+        np.testing.assert_allclose(value, slope["params"][name], atol=0.03 * scale, err_msg=name)

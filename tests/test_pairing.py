@@ -75,6 +75,56 @@ def test_cap_against_a_loop(cap: int, mutual: bool) -> None:
         assert np.bincount(pairs.ravel(), minlength=1).max() <= cap
 
 
+@pytest.mark.parametrize("backend", pairing.BACKENDS)
+@pytest.mark.parametrize("options", [{}, {"cap": 4}, {"cap": 4, "mutual": True}])
+def test_backends_blocks_and_temporary_arrays_change_nothing(
+    backend: str, options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend == "faiss":
+        pytest.importorskip("faiss")
+    # Trials in doubles and triples, so that many cosines tie exactly, and opposite ones.
+    embedding = np.concatenate([clusters(90, seed=5), clusters(40, seed=5), -clusters(20, seed=5)])
+    alpha = 0.6
+    if options:
+        expected = brute_capped(embedding, alpha, 4, "mutual" in options)
+    else:
+        expected = set(brute(embedding, alpha))
+    first = pairing.cosine_pairs(embedding, alpha, **options)
+    assert as_set(first[0]) == expected and len(first[0]) == len(expected)
+    for small in (50, 2000):
+        monkeypatch.setattr(pairing, "WORK", small)
+        monkeypatch.setattr(pairing, "BAND", small)
+        monkeypatch.setattr(pairing, "MANY", 100 * small)
+        for block in (1, 33, 150, 4096):
+            again = pairing.cosine_pairs(embedding, alpha, block=block, backend=backend, **options)
+            for one, other in zip(first, again, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+def test_taking_in_turn_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for n, count in ((5, 40), (30, 100), (500, 400)):
+        ends = np.stack([rng.choice(n, 2, replace=False) for _ in range(count)])
+        room = rng.integers(0, 4, n)
+        left, expected = room.copy(), []
+        for i, j in ends:
+            expected.append(bool(left[i] and left[j]))
+            left[[i, j]] -= expected[-1]
+        for chunk in (1, 7, 1000):
+            mine = room.copy()
+            monkeypatch.setattr(pairing, "TURN", chunk)
+            taken = pairing._take_in_turn(*ends.T, mine)
+            assert taken.tolist() == expected and (mine == left).all()
+
+
+def test_a_collapsed_latent_space_is_paired_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    # All alike, so every group of every trial holds something near; of equals the first count.
+    monkeypatch.setattr(pairing, "WORK", 1000)
+    embedding = np.ones((300, 4)) + 1e-15 * np.random.default_rng(0).normal(size=(300, 4))
+    pairs, similarity = pairing.cosine_pairs(embedding, 0.9, block=64, cap=2)
+    assert pairs.tolist() == [[0, 1], [0, 2], [1, 2]] and (similarity == 1).all()
+
+
 def test_hand_worked() -> None:
     # Angles 0, 30, 70 degrees: cosines 0.866, 0.342, 0.766.
     angle = np.radians([0, 30, 70])
@@ -131,6 +181,8 @@ def test_refuses() -> None:
         broken[1] = bad
         with pytest.raises(DataError, match="row 1"):
             pairing.cosine_pairs(broken, 0.5)
+    with pytest.raises(ConfigError, match=r"'annoy' is unknown; use one of \['blocks', 'faiss'\]"):
+        pairing.cosine_pairs(good, 0.5, backend="annoy")
     with pytest.raises(ConfigError, match="there are 3"):
         pairing.random_pairs(3, 4, 0)
 

@@ -48,6 +48,7 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.train.contrastive_weight = 1.0
     config.train.demo_dropout = 0.05  # share of pairs imitated without a demonstration
     config.train.checkpoint_every = 250  # steps
+    config.train.bfloat16 = False  # products of the encoder; on accelerators only
 
     config.improve = ConfigDict()
     config.improve.rounds = 1
@@ -91,6 +92,7 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.machine.backend = "local"  # or ray: actors on the cluster of RAY_ADDRESS
     config.machine.processes = 2  # workers that simulate; with 0 it is this process
     config.machine.shard = 32  # episodes
+    config.machine.pool_gb = 1.0  # GB of pictures; training on more streams them from the shards
 
     if name in ("limited", "compare"):
         config.data.tasks = 16
