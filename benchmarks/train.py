@@ -169,8 +169,8 @@ def torch_step(params: Any, hyper: learner.Hyper, batch: Batch, compiled: bool) 
             window = torch.cat([padded[:, :-2], x, padded[:, 2:]], -1)
             x = functional.relu(dense(f"embedder/_Temporal_0/Dense_{k}", window))
         pooled = torch.cat([x.mean(1), x.amax(1), x[:, 0], x[:, -1]], -1)
-        x = functional.relu(dense("embedder/_Temporal_0/Dense_2", rms_norm(pooled)))
-        z = dense("embedder/_Temporal_0/Dense_3", x)
+        x = functional.relu(dense("embedder/_Temporal_0/Dense_3", rms_norm(pooled)))
+        z = dense("embedder/_Temporal_0/Dense_2", x)
         return z * torch.rsqrt(z.square().sum(-1, keepdim=True) + 1e-6)
 
     def yaw_features(yaw: Any) -> Any:
@@ -243,7 +243,7 @@ def torch_step(params: Any, hyper: learner.Hyper, batch: Batch, compiled: bool) 
         with torch.no_grad():
             torch._foreach_lerp_(list(average.values()), list(weights.values()), 1 - decay)
         count += 1
-        return float(loss)
+        return float(loss.detach())
 
     return step
 
