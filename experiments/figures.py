@@ -1,4 +1,4 @@
-"""Draws a run's figures again from its result rows alone.
+"""Draws the figures of runs again, and writes their tables, from their result rows alone.
 
     python -m experiments.figures --rows=experiments/results/quick/results.jsonl \
         --out=experiments/results/quick

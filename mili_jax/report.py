@@ -1127,6 +1127,36 @@ def _success_table(rows: Sequence[Row], split: str) -> str:
     )
 
 
+def summary(rows: Sequence[Row], margin: float = 0.05) -> str:
+    """Success tables and paired differences of result rows as Markdown, split by split.
+
+    Raises as `statistics.headline`; ConfigError without rows.
+    """
+    if not rows:
+        raise ConfigError("no result rows to sum up")
+    families = [f for f in FAMILIES if any(row["family"] == f for row in rows)]
+    lines: list[str] = []
+
+    def cells(members: Sequence[Row]) -> Iterator[str]:
+        table = {entry.family: entry for entry in family_table(members)}
+        for entry in (table[f] for f in families):
+            yield f"{_percent(entry.rate, 0)} ({100 * entry.low:.0f}-{100 * entry.high:.0f})"
+        mean = headline(members)
+        interval = f" ({100 * mean.low:.1f}-{100 * mean.high:.1f})" if mean.low >= 0 else ""
+        yield f"**{_percent(mean.rate)}**{interval}"
+
+    for split in dict.fromkeys(row.get("split", "test") for row in rows):
+        lines += ["| " + " | ".join([f"{split} tasks", *families, "mean"]) + " |"]
+        lines += ["|---" * (len(families) + 2) + "|"]
+        for policy in _policies(rows, split):
+            for demo, members in _conditions(rows, policy, split).items():
+                name = _name(policy, rows) + ("" if demo == "right" else f", {_DEMO_NAMES[demo]}")
+                lines.append("| " + " | ".join([name, *cells(members)]) + " |")
+        found = _comparisons(rows, split, margin)
+        lines += ["", *(f"- {c.name}: {c.sentence} {c.verdict}" for c in found), ""]
+    return "\n".join(lines)
+
+
 def _differences_section(rows: Sequence[Row], split: str, margin: float) -> str:
     comparisons = _comparisons(rows, split, margin)
     if not comparisons:

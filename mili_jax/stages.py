@@ -1214,7 +1214,8 @@ def _films(run: Run, name: str) -> list[dict[str, Any]]:
 
 
 def write_figures(rows: Path, out: Path) -> list[Path]:
-    """Draws the figures of runs, `bars.png`, `alpha.png` and `sweeps.png`, from result rows alone.
+    """Draws the figures of runs, `bars.png`, `alpha.png` and `sweeps.png`, and writes their tables
+    and differences, `summary.md`, from result rows alone.
 
     Args:
       rows: a `results.jsonl`.
@@ -1234,4 +1235,5 @@ def write_figures(rows: Path, out: Path) -> list[Path]:
     if report.sweeps(successes, pairs):
         figure = report.sweeps_figure(successes, pairs)
         written.append(report.save_figure(figure, out / "sweeps.png"))
-    return written
+    atomic_write(out / "summary.md", report.summary(successes))
+    return [*written, out / "summary.md"]

@@ -14,6 +14,7 @@ from mili_jax.report import (
     curves_figure,
     latent_figure,
     save_figure,
+    summary,
     sweeps,
     sweeps_figure,
     write_report,
@@ -605,6 +606,23 @@ def test_sweeps_hold_the_variants_and_what_they_vary():
     np.testing.assert_allclose(figure.axes[2].lines[0].get_xydata()[:, 0], [0.9, 0.95])
     with pytest.raises(ConfigError, match="no row of a variant"):
         sweeps_figure(result_rows())
+
+
+def test_the_summary_holds_every_condition_and_difference():
+    rows = with_variants()
+    text = summary(rows)
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(RATES)  # the variants stand elsewhere
+    line = next(line for line in table if line.startswith("| MILI, round 1 |"))
+    assert f"**{100 * mean_rate(rows, 'mili'):.1f}%**" in line
+    press = [r for r in rows if (r["method"], r["family"]) == ("mili", "press")]
+    press = [r for r in press if r["demo"] == "right"]
+    k, n = (sum(r[key] for r in press) for key in ("successes", "n"))
+    low, high = stats.binomtest(k, n).proportion_ci(method="wilson")
+    assert line.split(" | ")[1] == f"{100 * k / n:.0f}% ({100 * low:.0f}-{100 * high:.0f})"
+    assert "- MILI, round 1, against Meta-imitation: " in text
+    with pytest.raises(ConfigError, match="no result rows"):
+        summary([])
 
 
 def test_variants_have_a_section_of_their_own(tmp_path):

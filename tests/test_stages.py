@@ -461,7 +461,7 @@ def test_every_method_over_seeds_in_one_command(environment, tmp_path):
     page = (tmp_path / "report/index.html").read_text()
     assert "Behaviour cloning" in page and 'id="sweeps"' in page
     figures = stages.write_figures(tmp_path / "results.jsonl", tmp_path / "figures")
-    assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png"]
+    assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png", "summary.md"]
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed_*/stages/*")}
     assert compare().returncode == 0  # which trains nothing again
