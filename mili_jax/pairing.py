@@ -49,7 +49,7 @@ class _Vectors:
         self._given = np.asarray(embedding)
         if self._given.ndim != 2:
             raise DataError(f"embedding must be [N,Z], got shape {self._given.shape}")
-        self._rows = max(1, WORK // max(1, 2 * self._given.shape[1]))
+        self._rows = max(1, WORK // max(1, 8 * self._given.shape[1]))
         parts = [np.linalg.norm(self._wide(part), axis=1) for part in self._parts(len(self))]
         self._norm = np.concatenate([np.zeros(0), *parts])
         bad = np.flatnonzero(~(np.isfinite(self._norm) & (self._norm > 0)))
@@ -273,7 +273,11 @@ def _capped(
     number = np.minimum(i, j) * n + np.maximum(i, j)
     del i, j
     order = np.argsort(number)
-    return np.stack(np.divmod(number[order], n), 1), similarity[order]
+    number, similarity = number[order], similarity[order]
+    del order
+    pairs = np.empty((len(number), 2), np.int64)
+    np.divmod(number, n, out=(pairs[:, 0], pairs[:, 1]))
+    return pairs, similarity
 
 
 def _bands(cosine: np.ndarray, keep: np.ndarray) -> Iterator[np.ndarray]:
