@@ -270,14 +270,12 @@ def readers(workdir):
     dataset = Dataset(workdir / "dataset", 32)
     reader = Workdir(workdir)
 
-    def checkpoint(name, step):
-        def load():
-            hyper = stages._hyper(run, 1, 1.0)
-            this = stages.Run(run, reader, dataset)
-            state = stages.learner.init_state(this.policy, hyper, 0, run.policy.frames)
-            reader.load_checkpoint(name, state, step)
+    this = stages.Run(run, reader, dataset)
+    hyper = stages._hyper(run, 1, 1.0)
+    state = stages.learner.init_state(this.policy, hyper, 0, run.policy.frames)
 
-        return load
+    def checkpoint(name, step):
+        return lambda: reader.load_checkpoint(name, state, step)
 
     found: dict = {kind: [] for kind in ("shard", "labels", "pairs", "manifest", "checkpoint")}
     for path in sorted(data.glob("mili-*")):
