@@ -538,10 +538,13 @@ def verify(directory: Path) -> Iterator[tuple[Path, str]]:
     if not directory.is_dir():
         return
     there = {path.name for path in directory.iterdir() if _COUNTS.fullmatch(path.name)}
+    sums = directory / "checksums.json"
     try:
+        if not sums.exists() and any(_SHARD not in name for name in there):
+            raise DataError(f"{sums} is missing")
         listed = _checksums(directory)
     except DataError as error:
-        yield directory / "checksums.json", str(error)
+        yield sums, str(error)
         listed = {}
         there = {name for name in there if _SHARD in name}
     for name in sorted(there | listed.keys()):

@@ -12,6 +12,7 @@ from runs import ROOT, data_of
 from test_stages import assert_same_checkpoints, assert_same_episodes, rows_of
 
 from mili_jax import doctor
+from mili_jax.episodes import Dataset
 from mili_jax.types import ConfigError, DataError
 from mili_jax.workdir import Workdir, lock
 
@@ -140,6 +141,16 @@ def test_a_description_is_made_again_from_the_shards(call, finished, copy, name)
     assert_same_runs(finished, copy)
     assert {p: p.stat().st_mtime_ns for p in shards} == shards, "nothing was collected again"
     assert (data_of(copy) / "labels_round_1.jsonl").read_bytes() == labels
+
+
+@pytest.mark.slow
+def test_lost_checksums_cost_no_label(finished, copy):
+    (data_of(copy) / "checksums.json").unlink()
+    assert data_of(copy) / "checksums.json" in {found.path for found in doctor.examine(copy)}
+    doctor.repair(copy)
+    labels = [Dataset(run / "dataset", 32).read_labels("round_1") for run in (finished, copy)]
+    assert labels[0] == labels[1] and len(labels[0]) == 20
+    assert doctor.examine(copy) == []
 
 
 @pytest.mark.slow

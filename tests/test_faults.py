@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from runs import ROOT, command, config, data_of
-from test_rollout import CursedPlayer, children, descriptors, make_trials, scripted
+from test_rollout import CursedPlayer, children, descriptors, ignore, make_trials
 from test_stages import assert_same_checkpoints, assert_same_episodes, rows_of
+from workers import SHARD, SHARDS, SIZE, SPLITS, Wild, make_player, write_each, write_wild
 
 from mili_jax import doctor, stages
 from mili_jax.episodes import Dataset, Label
@@ -31,8 +32,6 @@ from mili_jax.sim.env import KitchenEnv, object_pool
 from mili_jax.sim.rollout import Trial
 from mili_jax.types import DataError, MiliError
 from mili_jax.workdir import Workdir
-
-SIZE = 32
 
 
 def lengths(short, full):
@@ -54,49 +53,10 @@ def digests(folder):
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("[!.]*")}
 
 
-def make_scripted():
-    return scripted
-
-
-def make_player(envs=3):
-    return rollout.Player(make_scripted, SIZE, envs)
-
-
 # The collector, killed
 
 
-SHARD, SHARDS, SPLITS = 2, 4, 5
-
-
-def write_split_shard(root, index, episodes):
-    split, shard = divmod(index, SHARDS)
-    Dataset(root, SIZE).write_shard(f"round_{split + 1}", shard, episodes)
-
-
-def collect(root):
-    """Several rounds, the way the stages collect: what is there stays, the rest is made."""
-    dataset = Dataset(root, SIZE)
-    trials = make_trials(SHARD * SHARDS * SPLITS)
-    jobs = [(i, trials[i * SHARD : (i + 1) * SHARD]) for i in range(SHARDS * SPLITS)]
-    names = [f"round_{i + 1}" for i in range(SPLITS)]
-
-    def publish():
-        for name in names:
-            if name not in dataset.splits() and all(
-                dataset.has_shard(name, k) for k in range(SHARDS)
-            ):
-                dataset.commit(name, SHARDS)
-
-    def there(index):
-        return dataset.has_shard(names[index // SHARDS], index % SHARDS)
-
-    missing = [job for job in jobs if not there(job[0])]
-    for _ in rollout.run_jobs(missing, make_player, functools.partial(write_split_shard, root), 2):
-        publish()
-    publish()
-
-
-COLLECTOR = "import sys, test_faults; test_faults.collect(sys.argv[1])"
+COLLECTOR = "import sys, workers; workers.collect(sys.argv[1])"
 
 
 @pytest.mark.parametrize("kills", lengths(4, 100))
@@ -310,14 +270,12 @@ def readers(workdir):
     dataset = Dataset(workdir / "dataset", 32)
     reader = Workdir(workdir)
 
-    def checkpoint(name, step):
-        def load():
-            hyper = stages._hyper(run, 1, 1.0)
-            this = stages.Run(run, reader, dataset)
-            state = stages.learner.init_state(this.policy, hyper, 0, run.policy.frames)
-            reader.load_checkpoint(name, state, step)
+    this = stages.Run(run, reader, dataset)
+    hyper = stages._hyper(run, 1, 1.0)
+    state = stages.learner.init_state(this.policy, hyper, 0, run.policy.frames)
 
-        return load
+    def checkpoint(name, step):
+        return lambda: reader.load_checkpoint(name, state, step)
 
     found: dict = {kind: [] for kind in ("shard", "labels", "pairs", "manifest", "checkpoint")}
     for path in sorted(data.glob("mili-*")):
@@ -403,36 +361,10 @@ def test_workers_order_and_backend_change_no_bit(count, tmp_path, monkeypatch):
     print(f"{count} trials, equal:", ", ".join(found))
 
 
-def write_each(root, index, episodes):
-    dataset = Dataset(root, SIZE)
-    for episode in episodes:
-        dataset.write_shard("round_1", int(episode.meta.episode_id.split("-")[1]), [episode])
-
-
 # A long run
 
 
-RESETS = "import sys, test_faults; test_faults.reset_often(int(sys.argv[1]), int(sys.argv[2]))"
-
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1])
-
-
-def reset_often(count, warm):
-    env, pool = KitchenEnv(image_size=SIZE), object_pool("train")
-    listed = tasks.load_tasks()["train"]
-    for i in range(count):
-        if i == warm:
-            start = resident(), descriptors(), children()
-        task = listed[i % len(listed)]
-        scene = scenes.sample([task], pool, np.random.default_rng(i)).to_json()
-        env.reset(seed=i, options={"task": task.id, "scene": scene})
-        env.step(np.array([0, 0, 0.1, 0, 0, 0, 1.0]))
-    growth = resident() / start[0] - 1
-    print(f"{count} resets: memory {growth:+.2%} after the first {warm}")
-    assert growth <= 0.05
-    assert (descriptors(), children()) == start[1:]
+RESETS = "import sys, workers; workers.reset_often(int(sys.argv[1]), int(sys.argv[2]))"
 
 
 @pytest.mark.parametrize("count, warm", [
@@ -447,10 +379,6 @@ def test_memory_over_many_resets(count, warm):
 
 
 # Workers that die, many times
-
-
-def ignore(index, episodes):
-    pass
 
 
 @pytest.mark.parametrize("kills, hangs, segfaults", [
@@ -479,32 +407,6 @@ def test_workers_killed_hung_and_segfaulted(kills, hangs, segfaults, tmp_path):
 
 
 # Actions of any size
-
-
-EXTREMES = np.array([0, -0.0, 1e-45, 1, -1, 1e3, -1e3, 3.4e38, -3.4e38, 1e19, -1e19], np.float32)
-
-
-def wild(trials):
-    """Random actions, a third of them from the ends of what float32 can say."""
-    rng = np.random.default_rng([t.seed for t in trials])
-
-    def policy(image, pose):
-        usual = rng.normal(0, 0.3, pose.shape).astype(np.float32)
-        return np.where(rng.random(pose.shape) < 1 / 3, rng.choice(EXTREMES, pose.shape), usual)
-
-    return policy
-
-
-class Wild:
-    def __init__(self):
-        self.envs = [KitchenEnv(image_size=16, horizon=15) for _ in range(4)]
-
-    def __call__(self, trials, skip=()):
-        return rollout.run_job(self.envs, trials, wild, skip)
-
-
-def write_wild(root, index, episodes):
-    Dataset(root, 16).write_shard("round_1", index, episodes)
 
 
 @pytest.mark.parametrize("count", lengths(40, 10_000))

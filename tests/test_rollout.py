@@ -393,6 +393,32 @@ def test_workers_that_never_start_are_an_error_that_comes_to_an_end():
     assert (children(), descriptors()) == before
 
 
+class Heavy:
+    """A factory that no pipe holds at once."""
+
+    def __init__(self):
+        self.parameters = np.zeros(2**20)
+
+    def __call__(self):
+        return Nothing()
+
+
+def test_a_worker_that_is_stopped_before_it_reads_is_noticed_as_well(monkeypatch):
+    started, stopped = rollout._Worker.__init__, []
+
+    def start(worker, *arguments):
+        started(worker, *arguments)
+        monkeypatch.setattr(rollout, "START_LIMIT", 300.0 if stopped else 2.0)
+        if not stopped:
+            stopped.append(os.kill(worker.process.pid, signal.SIGSTOP))
+
+    monkeypatch.setattr(rollout._Worker, "__init__", start)
+    done = sorted(run_jobs([(0, ["x"]), (1, ["x"])], Heavy(), ignore, 1))
+    assert [job.job for job in done] == [0, 1]
+    (incident,) = done[0].incidents
+    assert incident.item == "" and "no sign of life for 2 s" in incident.how
+
+
 def test_a_trial_that_is_skipped_keeps_its_row(trials, alone):
     envs = [KitchenEnv(image_size=SIZE) for _ in range(3)]
     for skip in ({0}, {1, 4}, {0, 1, 2}, {2, 3, 4, 5}):

@@ -7,6 +7,7 @@ cut by index, and every episode rebuilds its world. So a job whose process dies 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import math
@@ -14,12 +15,14 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 import traceback
 import types
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from multiprocessing import connection as connections
+from multiprocessing import reduction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -363,23 +366,31 @@ class _Worker:
         self.process = context.Process(
             target=_work, args=(theirs, self.pulse, os.getpid()), daemon=True
         )
-        self.process.start()
+        try:
+            self.process.start()
+        except OSError as error:
+            raise SimulationError(f"a worker process could not be started ({error})") from error
         theirs.close()
         self.job: tuple[int, Sequence[Any], set[int]] | None = None
         self.jobs = 0
         self._first: Any = (make_runner, sink)
+        self._sender = threading.Thread()
 
     def give(self, job: tuple[int, Sequence[Any], set[int]]) -> None:
         self.job = job
         self.jobs += 1
         self.pulse[:] = [time.monotonic(), START_LIMIT, -1.0]
-        try:
-            if self._first is not None:
-                self.connection.send(self._first)
-                self._first = None
-            self.connection.send(job)
-        except OSError:  # it is dead already, which the next look finds
-            pass
+        messages = [job] if self._first is None else [self._first, job]
+        self._first = None
+        pickled = [reduction.ForkingPickler.dumps(message) for message in messages]
+        # A thread of its own: a policy's parameters fill the pipe until the worker reads, if ever.
+        self._sender = threading.Thread(target=self._send, args=(pickled,), daemon=True)
+        self._sender.start()
+
+    def _send(self, messages: Sequence[Any]) -> None:
+        with contextlib.suppress(OSError):  # it is dead, which the next look finds
+            for message in messages:
+                self.connection.send_bytes(message)
 
     def look(self) -> Any:
         """Its answer; or, as text, how it died; or None while it is at work."""
@@ -399,6 +410,8 @@ class _Worker:
     def close(self) -> None:
         self.process.kill()
         self.process.join()
+        if self._sender.ident is not None:
+            self._sender.join()
         self.process.close()
         self.connection.close()
 
