@@ -141,6 +141,7 @@ def write_report(
     neighbours: Mapping[str, float] | None = None,
     collection: Sequence[Row] = (),
     videos: Sequence[Mapping[str, Any]] = (),
+    costs: Sequence[Row] = (),
     margin: float = 0.05,
 ) -> Path:
     """Writes the folder `out` and returns the path of its `index.html`. Empty parts are left out.
@@ -159,6 +160,8 @@ def write_report(
       "confusion": {commanded family: {achieved family or "none": episodes}}}.
     videos: {"title", "family", "success", "demo" uint8 [T,H,W,3], "attempt" uint8 [T',H,W,3],
       "caption"}.
+    costs: {"cost_of": method, "round", "seed", "steps", "seconds"} of training a policy and what it
+      was trained from.
     margin: of the equivalence test against oracle pairs, as a share of successes.
 
     Everything is written to a hidden folder beside `out`, which then takes its place, so a killed
@@ -178,6 +181,7 @@ def write_report(
             _success_section(staging, rows, split),
             _differences_section(rows, split, margin),
             _sweeps_section(staging, rows, pairing_rows, split),
+            _costs_section(costs),
             _trials_section(collection),
             _pairing_section(staging, pairing_rows),
             _latent_section(staging, embedding or {}, neighbours or {}),
@@ -1255,6 +1259,30 @@ def _sweeps_section(
         "".join(body),
     )
     return _section("sweeps", "One thing changed", figure + table)
+
+
+def _costs_section(costs: Sequence[Row]) -> str:
+    if not costs:
+        return ""
+    groups: dict[_Policy, list[Row]] = {}
+    for row in costs:
+        policy = _Policy(str(row.get("config", "")), str(row["cost_of"]), int(row["round"]))
+        groups.setdefault(policy, []).append(row)
+    body = []
+    for policy, members in groups.items():
+        seconds = [row["seconds"] for row in members]
+        body.append(
+            f'<tr><th scope="row">{_e(policy.label)}</th>'
+            f"<td>{int(members[0]['steps']):,}</td><td>{_number(float(np.mean(seconds)), 0)}</td>"
+            f"<td>{_number(min(seconds), 0)}&ndash;{_number(max(seconds), 0)}</td></tr>"
+        )
+    table = _table(
+        "Training of each policy, what it started from included",
+        '<tr><th scope="col">policy</th><th scope="col">gradient steps</th>'
+        '<th scope="col">seconds, mean of seeds</th><th scope="col">range</th></tr>',
+        "".join(body),
+    )
+    return _section("costs", "What training took", table)
 
 
 def _trials_section(collection: Sequence[Row]) -> str:

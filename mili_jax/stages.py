@@ -987,7 +987,9 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     ]
     facts = _roll(run, f"evaluation_{name}", trials, player, f"evaluation of {name}")
     outcomes = {m.episode_id: m for m in run.dataset.read_metadata(f"evaluation_{name}")}
-    rows, cost = [], _cost(run, name, number)
+    rows = []
+    steps = [run.workdir.read_manifest(n)["steps"] for n in _chain(config, name, number)]
+    cost = {"steps": sum(steps), "trials": _trials_seen(config, name, number)}
     for c, condition in enumerate(conditions):
         part = trials[c * len(plan) : (c + 1) * len(plan)]
         for task in dict.fromkeys(a.task for a in plan):
@@ -1049,20 +1051,19 @@ def _held_out(run: Run, name: str, params: Any) -> tuple[Callable[[], rollout.Ac
     return MakeActor(run.policy, params, table), {"neighbours": neighbours}
 
 
-def _cost(run: Run, name: str, number: int) -> dict[str, float]:
-    """Gradient steps and seconds of all trainings that led to a policy, and trials it could see."""
-    key, names = name.rpartition("_")[0] if number else "control", [name]
-    arm = arms.parse(key)
-    trials = 0 if arm.kind == "control" else number * run.config.improve.trials
-    while number > 0 and run.config.improve.warm_start:
-        names.append(start_of(run.config, number, key))
+def _chain(config: ConfigDict, name: str, number: int) -> list[str]:
+    """The trainings that led to a policy, its own first."""
+    key, names = name.rpartition("_")[0], [name]
+    while number > 0 and config.improve.warm_start:
+        names.append(start_of(config, number, key))
         number -= 1
-    facts = [run.workdir.read_manifest(n) for n in names]
-    return {
-        "trials": min(trials, arm.value) if arm.kind == "trials" else trials,
-        "steps": sum(f["steps"] for f in facts),
-        "train_seconds": round(sum(f["seconds"] for f in facts), 1),
-    }
+    return names
+
+
+def _trials_seen(config: ConfigDict, name: str, number: int) -> int:
+    arm = arms.parse(name.rpartition("_")[0] if number else "control")
+    trials = 0 if arm.kind == "control" else number * config.improve.trials
+    return min(trials, arm.value) if arm.kind == "trials" else trials
 
 
 # Report
@@ -1112,6 +1113,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     evaluated and another has not; ConfigError for a seed that comes twice.
     """
     rows: list[dict[str, Any]] = []
+    costs: list[dict[str, Any]] = []
     seeds: dict[int, Path] = {}
     policies_of: dict[Path, set[tuple[str, int]]] = {}
     for folder in folders:
@@ -1125,6 +1127,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         seeds[seed] = folder
         policies_of[folder] = {(row["method"], row["round"]) for row in measured}
         rows += found
+        costs += _costs(folder)
     everything = set().union(*policies_of.values())
     for folder, present in policies_of.items():
         missing = sorted(everything - present)
@@ -1135,7 +1138,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
                 "let its run finish"
             )
     first = Workdir(folders[0])
-    lines = [json.dumps(row, sort_keys=True) for row in rows]
+    lines = [json.dumps(row, sort_keys=True) for row in (*rows, *costs)]
     atomic_write(out.parent / "results.jsonl", "\n".join(lines) + "\n")
     return report.write_report(
         out,
@@ -1144,7 +1147,30 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         manifest=first.manifest(),
         rows=[row for row in rows if "task" in row],
         pairing_rows=[row for row in rows if "alpha" in row],
+        costs=costs,
     )
+
+
+def _costs(folder: Path) -> list[dict[str, Any]]:
+    """What the policies of a finished run cost: gradient steps and seconds of the trainings that
+    led to each."""
+    workdir = Workdir(folder)
+    config = ConfigDict(workdir.config)
+    costs = []
+    for number in range(config.improve.rounds + 1):
+        for name, method in policies(config, number).items():
+            facts = [workdir.read_manifest(n) for n in _chain(config, name, number)]
+            costs.append(
+                {
+                    "config": config.name,
+                    "cost_of": method,
+                    "round": number,
+                    "seed": config.seed,
+                    "steps": sum(f["steps"] for f in facts),
+                    "seconds": round(sum(f["seconds"] for f in facts), 1),
+                }
+            )
+    return costs
 
 
 def _collected(run: Run, number: int) -> dict[str, Any]:

@@ -458,8 +458,14 @@ def test_every_method_over_seeds_in_one_command(environment, tmp_path):
         assert {row["trials"] for row in mine} == {seen}
     facts = json.loads((tmp_path / "seed_1/stages/evaluate_mil.json").read_text())
     assert facts["adaptation"]["tasks"] == 80 and 0 <= facts["adaptation"]["improved"] <= 1
+    costs = [row for row in rows if "cost_of" in row]
+    assert {(row["cost_of"], row["round"], row["seed"]) for row in costs} == {
+        (*name, seed) for name in COMPARED for seed in (0, 1)
+    }
+    mili = [row for row in costs if row["cost_of"] == "mili"]
+    assert {row["steps"] for row in mili} == {50} and all(row["seconds"] > 0 for row in mili)
     page = (tmp_path / "report/index.html").read_text()
-    assert "Behaviour cloning" in page and 'id="sweeps"' in page
+    assert 'id="costs"' in page and "Behaviour cloning" in page and 'id="sweeps"' in page
     figures = stages.write_figures(tmp_path / "results.jsonl", tmp_path / "figures")
     assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png", "summary.md"]
 
