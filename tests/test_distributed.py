@@ -77,12 +77,15 @@ def test_any_number_of_devices_trains_as_one(one_device, devices, processes, tmp
     for mine in found:
         assert mine["devices"] == devices * processes
         assert set(mine) == set(one_device)
-        for name in set(mine) - {"devices"}:
-            # Adam turns the rounding of a gradient near zero into a step; the largest that four of
-            # them make is 1.2e-3.
-            tolerance = 3e-4 if name.startswith(".") else 1e-4
+        apart = {n: np.abs(mine[n] - one_device[n]).ravel() for n in mine if n.startswith(".")}
+        # Adam turns the rounding of a gradient near zero into a step; the largest that four of them
+        # make is 1.2e-3. So a few parameters may end apart, but not many.
+        assert max(a.max() for a in apart.values()) < 1.2e-3
+        params = [a for name, a in apart.items() if name.startswith(".params")]
+        assert np.concatenate(params).mean() < 2e-5
+        for name in set(mine) - {"devices", *apart}:
             np.testing.assert_allclose(
-                mine[name], one_device[name], rtol=1e-3, atol=tolerance, err_msg=name
+                mine[name], one_device[name], rtol=1e-3, atol=1e-4, err_msg=name
             )
     for other in found[1:]:
         for name in other:
