@@ -14,7 +14,7 @@ compare: setup
 	$(BIN)/python -m experiments.compare --config=experiments/configs/mili.py:compare --seeds=0,1,2 --workdir=runs/compare
 
 test: setup
-	$(BIN)/python -m pytest tests -q
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadscope
 
 lint: setup
 	$(BIN)/ruff check .
