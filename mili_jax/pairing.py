@@ -337,7 +337,7 @@ def cosine_pairs(
       block: similarities are computed for about block * block pairs at a time.
       cap: most pairs per trial. Each trial nominates its `cap` nearest others; nominated pairs are
         taken nearest first while both trials have fewer than `cap`. Bounds the memory, which is
-        otherwise that of the pairs found: under 1 GB above the embeddings for 10^6 x 32 and 40.
+        otherwise that of the pairs found.
       mutual: keep a pair only if both trials nominate it (needs `cap`).
       backend: what screens, a key of BACKENDS; the pairs are the same.
 
