@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mili_jax import data
-from mili_jax.episodes import Dataset
+from mili_jax.episodes import Dataset, Frames
 from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta
 
 SIDE = 8
@@ -402,7 +402,7 @@ def test_batches_that_stream_from_the_shards_equal_those_from_memory(stored):
     pool = data.concatenate(
         [data.read_pool(stored, "demos_train", True), data.read_pool(stored, "round_1", False)]
     )
-    assert isinstance(pool.image, data.Frames) and pool.image.shape == held.image.shape
+    assert isinstance(pool.image, Frames) and pool.image.shape == held.image.shape
     assert data.hold(pool, held.image.nbytes - 1) is pool
     np.testing.assert_array_equal(data.hold(pool, held.image.nbytes).image, held.image)
     sizes = {"size": 12, "pair_fraction": 0.5, **SIZES}
