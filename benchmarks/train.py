@@ -33,10 +33,10 @@ from absl import app, flags
 from mili_jax import learner, nets
 from mili_jax.data import CANDIDATES, Batch
 
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "side of the picture in pixels")
+IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "side of the picture in pixels")
 _BATCH = flags.DEFINE_integer("batch", 48, "pairs of episodes in a batch")
 _STEPS = flags.DEFINE_integer("policy_steps", 4, "steps imitated per pair")
-_REPETITIONS = flags.DEFINE_integer("repetitions", 7, "how often all is measured", lower_bound=1)
+REPETITIONS = flags.DEFINE_integer("repetitions", 7, "how often all is measured", lower_bound=1)
 _COMPILE = flags.DEFINE_bool("compile", False, "torch.compile as well")
 _MATRIX = flags.DEFINE_integer("matrix", 2048, "side of the matrices")
 
@@ -104,123 +104,31 @@ def needed(policy: nets.Policy, hyper: learner.Hyper, params: Any, batch: Batch)
 
 
 def torch_step(params: Any, hyper: learner.Hyper, batch: Batch, compiled: bool) -> Any:
-    """The configuration PAPER in PyTorch: a function that takes a step and returns the loss."""
+    """The configuration of `torch_policy`: a function that takes a step and returns the loss."""
     import torch
-    from torch.nn import functional
 
-    weights = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): torch.tensor(np.asarray(leaf))
-        for path, leaf in jax.tree.leaves_with_path(params)
-    }
-    # A layer's kernel in PyTorch's order, so that it need not be turned in every step.
-    for name, value in weights.items():
-        if name.startswith("encoder/conv") and value.ndim == 4:
-            value = value.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
-        if name == "encoder/stem":
-            # Ours takes quarters of the 8x8 pixels one after another.
-            value = value.reshape(2, 2, 4, 4, 3, -1).permute(5, 4, 0, 2, 1, 3).reshape(-1, 3, 8, 8)
-            value = value.contiguous(memory_format=torch.channels_last)
-        if name.startswith("encoder/mix") and value.ndim == 2:
-            value = value.T[:, :, None, None].contiguous()
-        weights[name] = value.requires_grad_()
+    from benchmarks import torch_policy
+
+    weights = {k: v.requires_grad_() for k, v in torch_policy.weights_of(params).items()}
     average = {name: value.detach().clone() for name, value in weights.items()}
     data = {name: torch.tensor(value) for name, value in batch._asdict().items()}
-    b, p = data["pose"].shape[:2]
-    size, view, height = data["image"].shape[2], PAPER.camera.view, PAPER.camera.height
-    h = size // nets.STRIDE
-    cells = torch.tensor(nets.Camera(view=1.0).cells(h, h))
-
-    def dense(name: str, x: Any) -> Any:
-        return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
-
-    def rms_norm(x: Any, axis: int = -1) -> Any:
-        return x * torch.rsqrt(x.square().mean(axis, keepdim=True) + 1e-4)
-
-    def places(name: str, maps: Any) -> Any:
-        attention = torch.softmax((dense(name, maps) * 4).flatten(1, 2), 1)
-        return torch.einsum("ngd,gc->ndc", attention, cells)
-
-    def encode(image: Any) -> Any:
-        x = image.permute(0, 3, 1, 2).float() * (4 / 255) - 2
-        x = functional.pad(
-            x.contiguous(memory_format=torch.channels_last), (2, 2, 2, 2), mode="replicate"
-        )
-        x = functional.conv2d(x, weights["encoder/stem"], weights["encoder/stem_bias"], stride=4)
-        for k in range(PAPER.blocks):
-            hidden = functional.conv2d(
-                rms_norm(x, 1),
-                weights[f"encoder/conv{k}"],
-                weights[f"encoder/conv{k}_bias"],
-                padding=1,
-            )
-            x = x + functional.conv2d(
-                functional.relu(hidden), weights[f"encoder/mix{k}"], weights[f"encoder/mix{k}_bias"]
-            )
-        return x.permute(0, 2, 3, 1)
-
-    def embed(maps: Any) -> Any:
-        n, m = maps.shape[:2]
-        frames = rms_norm(maps).flatten(0, 1)
-        where = places("embedder/Dense_0", frames).reshape(n, m, -1)
-        mean = functional.relu(dense("embedder/Dense_1", frames)).mean((1, 2)).reshape(n, m, -1)
-        x = functional.relu(dense("embedder/Dense_2", torch.cat([where * 2, mean * 2], -1)))
-        for k in range(2):
-            padded = torch.cat([x[:, :1], x, x[:, -1:]], 1)
-            window = torch.cat([padded[:, :-2], x, padded[:, 2:]], -1)
-            x = functional.relu(dense(f"embedder/_Temporal_0/Dense_{k}", window))
-        pooled = torch.cat([x.mean(1), x.amax(1), x[:, 0], x[:, -1]], -1)
-        x = functional.relu(dense("embedder/_Temporal_0/Dense_3", rms_norm(pooled)))
-        z = dense("embedder/_Temporal_0/Dense_2", x)
-        return z * torch.rsqrt(z.square().sum(-1, keepdim=True) + 1e-6)
-
-    def yaw_features(yaw: Any) -> Any:
-        return torch.stack([torch.sin(2 * yaw), torch.cos(2 * yaw)], -1)
-
-    def wrap(yaw: Any) -> Any:
-        return torch.remainder(yaw + math.pi / 2, math.pi) - math.pi / 2
-
-    def pose_features(pose: Any) -> Any:
-        on_table = pose[:, :2] * (height / (height - pose[:, 2:3]))
-        rest = [(pose[:, 2:3] - 0.1) / nets.UNIT, pose[:, 3:5], pose[:, 6:7] * 2 - 1]
-        tiles = [
-            torch.exp(-0.5 * ((value[:, None] - torch.tensor(centres).float()) / width).square())
-            for value, centres, width in (
-                (pose[:, 2], nets.HEIGHTS, 0.01),
-                (pose[:, 6], nets.FINGERS, 0.07),
-            )
-        ]
-        place = torch.cat([pose[:, :2], on_table], -1) / view
-        return torch.cat([place, *rest, yaw_features(pose[:, 5]), *tiles], -1)
-
-    sigma = torch.tensor(nets.MSEHead(PAPER.camera).sigma)
-    inside = math.log(math.erf(math.pi / 2 / (float(sigma[5]) * math.sqrt(2))))
+    b, p, m = *data["pose"].shape[:2], data["demo_image"].shape[2]
+    network = torch_policy.TorchPolicy(PAPER, data["image"].shape[2])
 
     def loss_fn() -> Any:
-        m = data["demo_image"].shape[2]
         images = torch.cat([data["demo_image"].flatten(1, 2), data["image"]], 1)
-        maps = encode(images.flatten(0, 1)).reshape(b, 2 * m + p, h, h, -1)
-        z = embed(maps[:, : 2 * m].reshape(b * 2, m, h, h, -1))
+        maps = network.encode(weights, images.flatten(0, 1)).unflatten(0, (b, 2 * m + p))
+        z = network.embed(weights, maps[:, : 2 * m].unflatten(1, (2, m)).flatten(0, 1))
         square = z.square().sum(-1)
         apart = (square[:, None] + square[None] - 2 * z @ z.T).clamp(min=0)
         task = data["task"].repeat_interleave(2)
         same = task[:, None] == task[None]
         other, same = ~same, same & ~torch.eye(len(task), dtype=torch.bool)
         contrast = apart[same].mean() + (hyper.beta - apart).clamp(min=0)[other].mean()
-        condition = z.reshape(b, 2, -1)[:, 1].repeat_interleave(p, 0) * math.sqrt(z.shape[-1])
+        condition = z.reshape(b, 2, -1)[:, 1].repeat_interleave(p, 0)
         pose, action = data["pose"].flatten(0, 1), data["action"].flatten(0, 1)
-        steps = rms_norm(maps[:, 2 * m :].reshape(b * p, h, h, -1))
-        where = places("actor/_Summary_0/Dense_0", steps).flatten(1) * 2
-        x = torch.cat([where, pose_features(pose), condition], -1)
-        for k in (1, 2):
-            x = functional.relu(dense(f"actor/_Summary_0/Dense_{k}", x))
-        raw = dense("actor/Dense_0", x)
-        yaw = 0.5 * torch.atan2(raw[:, 5], raw[:, 6] + 1.0)
-        mean = [raw[:, :2] * view, 0.1 + nets.UNIT * raw[:, 2:3], 0.05 * raw[:, 3:5]]
-        mean = torch.cat([*mean, yaw[:, None], 0.5 + 0.5 * raw[:, 7:]], -1)
-        apart = action - mean
-        apart = torch.cat([apart[:, :5], wrap(apart[:, 5:6]), apart[:, 6:]], -1)
-        normal = -0.5 * (apart / sigma).square() - torch.log(sigma) - 0.5 * math.log(2 * math.pi)
-        return inside - normal.sum(-1).mean() + hyper.contrastive_weight * contrast
+        imitation = network.loss(weights, maps[:, 2 * m :].flatten(0, 1), pose, condition, action)
+        return imitation + hyper.contrastive_weight * contrast
 
     # Adam with decoupled decay, a cosine rate, clipping and averaging, like ours.
     optimizer = torch.optim.AdamW(
@@ -283,13 +191,13 @@ def spread(values: np.ndarray, form: str) -> str:
 
 def main(argv: list[str]) -> None:
     del argv
-    batch, times = make_batch(_IMAGE_SIZE.value, _BATCH.value, _STEPS.value), _REPETITIONS.value
-    print(f"{_IMAGE_SIZE.value}x{_IMAGE_SIZE.value} pixels, {_BATCH.value} pairs, {_STEPS.value} "
+    batch, times = make_batch(IMAGE_SIZE.value, _BATCH.value, _STEPS.value), REPETITIONS.value
+    print(f"{IMAGE_SIZE.value}x{IMAGE_SIZE.value} pixels, {_BATCH.value} pairs, {_STEPS.value} "
           f"policy steps each; {times} repetitions: median (range)")  # fmt: skip
     side = _MATRIX.value
     square = jnp.asarray(np.random.default_rng(0).normal(size=(side, side)).astype(np.float32))
     multiply = jax.jit(jnp.matmul)
-    params = nets.init(POLICY, jax.random.key(0), _IMAGE_SIZE.value)
+    params = nets.init(POLICY, jax.random.key(0), IMAGE_SIZE.value)
     hyper = learner.Hyper()
     ours = jax_step(POLICY, hyper, params, batch)
     took = seconds(ours, lambda: multiply(square, square).block_until_ready(), repetitions=times)
@@ -305,7 +213,7 @@ def main(argv: list[str]) -> None:
         print("against PyTorch: torch is not installed; pip install 'mili-jax[bench]'")
         return
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    params = nets.init(PAPER, jax.random.key(0), _IMAGE_SIZE.value)
+    params = nets.init(PAPER, jax.random.key(0), IMAGE_SIZE.value)
     theirs = torch_step(params, PLAIN, batch, False)
     ours = jax_step(PAPER, PLAIN, params, batch)
     losses = np.array([(ours(), theirs()) for _ in range(4)])
