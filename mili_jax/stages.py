@@ -188,6 +188,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "rounds": (int, lambda v: 0 <= v < 80, "0..79"),
         "trials": (int, lambda v: 0 < v < SEED_STRIDE, f"1..{SEED_STRIDE - 1}"),
         "commanded_share": (float, _SHARE, "0..1"),
+        "object_sets": (int, _COUNT, "at least 0"),
         "trial_share": (float, _SHARE, "0..1"),
         "temperature": (float, _COUNT, "at least 0"),
         "alpha": (float, lambda v: -1 <= v <= 1, "a cosine, -1..1"),
@@ -787,23 +788,31 @@ def trial_plan(
     """The trials of a round, a function of the seed: new scenes with any training object in them.
 
     In `commanded_share` of the trials the objects of the demonstration are there; elsewhere the
-    robot does what it makes of the demonstration in a scene that may hold objects nobody has
-    demonstrated. `trial_share` of the demonstrations are earlier trials, if there are any in
-    `shown`: of these only the objects around are known, and the task is the one they were
-    commanded, which may not be what they show.
+    robot does what it makes of the demonstration among one of `object_sets` sets of objects, which
+    may be such as nobody has demonstrated. The sets come again and again, arranged anew each time:
+    two trials form a pair only if they did the same, and with new objects in every trial that would
+    hardly happen (Singh et al. 2020 have 60,000 trials in 150 scenes). `trial_share` of the
+    demonstrations are earlier trials, if there are any in `shown`: of these only the objects around
+    are known, and the task is the one they were commanded, which may not be what they show.
     """
-    pool = object_pool("train")
-    for i in range(config.improve.trials):
+    c, pool = config.improve, object_pool("train")
+
+    @functools.cache
+    def object_set(k: int) -> tuple[str, ...]:
+        return _objects(scenes.sample([], pool, np.random.default_rng((config.seed, number, k, 1))))
+
+    for i in range(c.trials):
         rng = np.random.default_rng((config.seed, number, i))
-        own = bool(shown) and rng.random() < config.improve.trial_share
+        own = bool(shown) and rng.random() < c.trial_share
         choices = shown if own else demos
         demo = choices[int(rng.integers(len(choices)))]
-        there = rng.random() < config.improve.commanded_share
+        there = rng.random() < c.commanded_share
         if there and own:
-            names = [q.object for q in Scene.from_json(demo.scene).placements]
-            scene = scenes.arrange(names, rng)
-        else:
+            scene = scenes.rearrange(_objects(Scene.from_json(demo.scene)), rng)
+        elif there or not c.object_sets:
             scene = scenes.sample([Task.parse(demo.task)] if there else [], pool, rng)
+        else:
+            scene = scenes.rearrange(object_set(int(rng.integers(c.object_sets))), rng)
         yield rollout.Trial(
             episode_id=f"round{number}-{i:06d}",
             task=demo.task,
@@ -813,6 +822,10 @@ def trial_plan(
             policy=policy,
             demonstration=demo.episode_id,
         )
+
+
+def _objects(scene: Scene) -> tuple[str, ...]:
+    return tuple(placement.object for placement in scene.placements)
 
 
 def label(run: Run, number: int) -> None:

@@ -340,6 +340,8 @@ def test_too_many_objects_for_the_table():
     large = [n for n, s in CATALOGUE.items() if s.radius > 0.07][:14]
     with pytest.raises(SimulationError, match="room"):
         scenes.arrange(large, np.random.default_rng(0))
+    some = [p.object for p in scenes.rearrange(large, np.random.default_rng(0)).placements]
+    assert 3 <= len(some) < 14 and some == large[: len(some)]
 
 
 # Tasks.

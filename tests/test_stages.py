@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import jax
 import numpy as np
@@ -582,3 +583,22 @@ def test_later_rounds_follow_earlier_trials_too():
         assert trial.task == source[trial.demonstration].task and trial.policy == "mili_1"
     first = list(stages.trial_plan(config(**changes), 1, "pretrain", demos))
     assert {t.demonstration for t in first} == {m.episode_id for m in demos}
+
+
+def test_trials_share_sets_of_objects_so_that_the_same_can_be_done_twice():
+    rng = np.random.default_rng(0)
+    task, pool = tasks.load_tasks()["train"][0], object_pool("train")
+    scene = scenes.sample([task], pool, rng).to_json()
+    demo = EpisodeMeta("demo", task.id, scene, 0, 0, "p", "", "tiny", True, False, ())
+
+    def sets(**changes):
+        changes = {"improve.trials": 200, "improve.commanded_share": 0.0, **changes}
+        plan = stages.trial_plan(config(**changes), 1, "pretrain", [demo])
+        scenes_ = [Scene.from_json(trial.scene) for trial in plan]
+        assert len({trial.placements for trial in scenes_}) == 200  # each arranged anew
+        return Counter(frozenset(q.object for q in trial.placements) for trial in scenes_)
+
+    shared = sets(**{"improve.object_sets": 8})
+    assert len(shared) == 8 and min(shared.values()) > 10
+    assert len(sets(**{"improve.object_sets": 0})) > 190
+    assert set(sets(**{"improve.object_sets": 8, "seed": 1})) != set(shared)

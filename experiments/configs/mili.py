@@ -54,6 +54,7 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.improve.rounds = 1
     config.improve.trials = 2000  # per round
     config.improve.commanded_share = 0.5  # of the trials whose scene holds the demonstrated objects
+    config.improve.object_sets = 0  # that the other scenes share; 0: each has objects of its own
     config.improve.trial_share = 0.7  # of later rounds' trials that follow an earlier trial
     config.improve.temperature = 0.0  # of the policy's samples; 0 takes the mode
     config.improve.alpha = 0.95  # least cosine of a pair; the paper's is 0.9

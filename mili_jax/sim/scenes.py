@@ -103,6 +103,19 @@ def arrange(names: Sequence[str], rng: np.random.Generator, tasks: Sequence[Task
     return Scene(rows, tuple(round(float(v), 4) for v in tool))
 
 
+def rearrange(names: Sequence[str], rng: np.random.Generator) -> Scene:
+    """A new arrangement of the same objects; the last ones are left out if there is no room.
+
+    Raises SimulationError when not even three fit.
+    """
+    for most in range(len(names), 2, -1):
+        try:
+            return arrange(names[:most], rng)
+        except SimulationError as error:
+            last = error
+    raise last
+
+
 def _spot(
     radius: float,
     places: dict[str, np.ndarray],
