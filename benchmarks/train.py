@@ -65,7 +65,6 @@ def make_batch(size: int, b: int, p: int) -> Batch:
         task=np.arange(b, dtype=np.int32),
         focus=rng.uniform(-0.2, 0.2, (b, p, 2, CANDIDATES, 2)).astype(np.float32),
         focus_seen=np.ones((b, p, 2), bool),
-        contrastive=np.ones(b, bool),
     )
 
 

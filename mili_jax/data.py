@@ -86,7 +86,6 @@ class Batch(NamedTuple):
     task: np.ndarray  # int32 [B], equal for equal tasks; a different negative for each trial pair
     focus: np.ndarray  # float32 [B,P,2,CANDIDATES,2] m, the two places that episode m is about
     focus_seen: np.ndarray  # bool [B,P,2], whether there is something to be seen there
-    contrastive: np.ndarray  # bool [B], False for pairs of trials: their task is not known
 
 
 def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
@@ -496,9 +495,9 @@ def sample_batch(
         # The last cumulative weight may be a rounding error below 1.
         chosen[size - from_pairs :] = pairs.episodes[np.minimum(rows, len(pairs) - 1)]
     chosen = rng.permuted(chosen, axis=1)
-    contrastive = np.arange(size) < size - from_pairs
-    task = np.where(contrastive, pool.task[chosen[:, 0]], -1 - np.arange(size))
-    return _batch(pool, chosen, task, contrastive, rng, policy_steps, frames, places, part)
+    rows = np.arange(size)
+    task = np.where(rows < size - from_pairs, pool.task[chosen[:, 0]], -1 - rows)
+    return _batch(pool, chosen, task, rng, policy_steps, frames, places, part)
 
 
 def sample_tasks(
@@ -519,16 +518,14 @@ def sample_tasks(
     rng = np.random.default_rng((seed, step))
     chosen = rng.permuted(_draw_demonstrations(rng, groups, size), axis=1)
     chosen = np.concatenate([chosen, chosen[:, ::-1]])
-    contrastive = np.ones(len(chosen), bool)
     task = pool.task[chosen[:, 0]]
-    return _batch(pool, chosen, task, contrastive, rng, policy_steps, frames=2, places=4)
+    return _batch(pool, chosen, task, rng, policy_steps, frames=2, places=4)
 
 
 def _batch(
     pool: Pool,
     chosen: np.ndarray,
     task: np.ndarray,
-    contrastive: np.ndarray,
     rng: np.random.Generator,
     policy_steps: int,
     frames: int,
@@ -555,7 +552,6 @@ def _batch(
         focus=pool.focus[steps],
         focus_seen=pool.focus_seen[steps],
         task=task[part].astype(np.int32),
-        contrastive=contrastive[part],
     )
 
 

@@ -4,7 +4,7 @@ A batch is a NamedTuple of arrays with these fields (`mili_jax.data.Batch`):
   demo_image uint8 [B,2,M,H,W,3], demo_pose float32 [B,2,K,7]: two episodes of one task per row
   image uint8 [B,P,H,W,3], pose float32 [B,P,7], action float32 [B,P,7]: steps of member 0
   focus float32 [B,P,2,K,2], focus_seen bool [B,P,2]: what member 0 is about, in hindsight
-  task int32 [B], contrastive bool [B]: whether the row takes part in the contrastive loss
+  task int32 [B]: equal for rows of one task
 The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
 
 Several devices, of one host or of many, share the rows of a batch (`make_mesh`, `place`) and have
@@ -47,6 +47,8 @@ class Hyper:
     """Hyper-parameters of training. Raises ConfigError on a value out of range.
 
     condition: False trains behaviour cloning (eq. 1: every embedding is zero, no contrastive loss).
+    compared: how many rows of a batch the contrastive loss compares, from the first on; the others
+      are pairs of trials, whose tasks nobody knows. None: all.
     """
 
     steps: int = 3000
@@ -58,6 +60,7 @@ class Hyper:
     condition: bool = True
     contrastive: str = "supervised"  # one of CONTRASTIVE; "hinge" is the paper's
     contrastive_weight: float = 1.0  # 1 in eq. 3
+    compared: int | None = None
     beta: float = 1.0  # margin of the hinge, squared distance
     temperature: float = 0.1  # of the supervised loss
     focus_weight: float = 1.0  # of the likelihood of the places known in hindsight
@@ -88,6 +91,7 @@ class Hyper:
         for field in ("demo_dropout", "policy_to_embedding_scale"):
             need(0 <= getattr(self, field) <= 1, field, "between 0 and 1")
         need(0 <= self.ema < 1, "ema", "at least 0 and below 1")
+        need(self.compared is None or self.compared > 0, "compared", "positive, or None")
 
 
 @flax.struct.dataclass
@@ -310,6 +314,12 @@ def loss_fn(
 
     b, p = batch.pose.shape[:2]
     m = batch.demo_image.shape[2]
+    compared = b if hyper.compared is None else hyper.compared
+    if mesh is not None and compared % mesh.size:
+        raise ConfigError(
+            f"{compared} compared rows do not divide by {mesh.size} devices; change "
+            "config.train.batch"
+        )
     drop, shake = jax.random.split(key)
     image, pose, action, focus, seen = (
         x.reshape(b * p, *x.shape[2:])
@@ -324,24 +334,20 @@ def loss_fn(
         density = apply("act_maps", apply("encode", image), pose, z, (focus, seen))
         loss, metrics = losses.behaviour_cloning(density.log_prob(action))
     else:
-        # One pass through the encoder for demonstrations and policy alike, row by row.
-        images = jnp.concatenate(
-            [batch.demo_image.reshape(b, 2 * m, *image.shape[1:]), batch.image], 1
-        )
-        maps = apply("encode", images)
-        demo_maps = maps[:, : 2 * m].reshape(b * 2, m, *maps.shape[2:])
-        demo_pose = batch.demo_pose.reshape(b * 2, *batch.demo_pose.shape[2:])
-        embedding, auxiliary = apply("embed_maps", demo_maps, demo_pose)
-        embedding = embedding.reshape(b, 2, -1)
-        contrastive, details = _compare(
-            hyper, *map(gather, (embedding, batch.task, batch.contrastive))
-        )
+        maps = apply("encode", jnp.concatenate([batch.demo_image[:, 1], batch.image], 1))
+        shown, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:, 1])
+        # Member 0 as a demonstration: only the contrastive loss asks for it.
+        own = apply("encode", batch.demo_image[:compared, 0])
+        own, more = apply("embed_maps", own, batch.demo_pose[:compared, 0])
+        embedding = jnp.stack([own, shown[:compared]], 1)
+        contrastive, details = _compare(hyper, gather(embedding), gather(batch.task[:compared]))
+        auxiliary = jnp.concatenate([auxiliary, more])
 
         scale = hyper.policy_to_embedding_scale
-        z = scale * embedding[:, 1] + (1 - scale) * jax.lax.stop_gradient(embedding[:, 1])
+        z = scale * shown + (1 - scale) * jax.lax.stop_gradient(shown)
         z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
         z = jnp.repeat(z, p, 0)
-        steps = maps[:, 2 * m :].reshape(b * p, *maps.shape[2:])
+        steps = maps[:, m:].reshape(b * p, *maps.shape[2:])
         density = apply("act_maps", steps, pose, z, (focus, seen))
         loss, metrics = losses.complete(
             density.log_prob(action), contrastive, hyper.contrastive_weight
@@ -361,9 +367,7 @@ def loss_fn(
     return loss, metrics
 
 
-def _compare(
-    hyper: Hyper, embedding: Array, task: Array, mask: Array
-) -> tuple[Array, losses.Metrics]:
+def _compare(hyper: Hyper, embedding: Array, task: Array) -> tuple[Array, losses.Metrics]:
     """The contrastive loss of embeddings [B,2,Z], averaged over the colour groups, and metrics."""
     groups = max(1, hyper.colours)
 
@@ -372,7 +376,8 @@ def _compare(
         x = x.reshape(len(x) // groups, groups, *x.shape[1:]).swapaxes(0, 1)
         return x.reshape(groups, -1, *x.shape[3:])
 
-    def compare(z: Array, task: Array, mask: Array) -> tuple[Array, losses.Metrics]:
+    def compare(z: Array, task: Array) -> tuple[Array, losses.Metrics]:
+        mask = jnp.ones(len(task), bool)
         if hyper.contrastive == "hinge":
             loss, metrics = losses.contrastive(z, task, mask, hyper.beta)
         else:
@@ -382,7 +387,6 @@ def _compare(
     per_group = jax.vmap(compare)(
         grouped(embedding),
         grouped(jnp.repeat(task[:, None], 2, 1)),
-        grouped(jnp.repeat(mask[:, None], 2, 1)),
     )
     loss, metrics = jax.tree.map(jnp.mean, per_group)
     return loss, metrics

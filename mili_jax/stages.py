@@ -538,6 +538,7 @@ def _imitate(
     colours = max(1, hyper.colours)
     share = 0.0 if table is None else config.improve.pair_fraction
     extra = colours * round(config.train.batch * share / (1 - share) / colours)
+    hyper = dataclasses.replace(hyper, compared=config.train.batch if extra else None)
     size, host, hosts = config.train.batch + extra, jax.process_index(), jax.process_count()
     batch = functools.partial(
         data.sample_batch,

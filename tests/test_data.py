@@ -174,13 +174,12 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
         assert batch.image.shape == (16, 6, SIDE, SIDE, 3)
         assert batch.pose.shape == batch.action.shape == (16, 6, 7)
         types = [str(array.dtype) for array in batch]
-        before, after = ["uint8", "float32"] * 2 + ["float32"], ["int32", "float32", "bool", "bool"]
+        before, after = ["uint8", "float32"] * 2 + ["float32"], ["int32", "float32", "bool"]
         assert types == before + after
         assert batch.focus.shape == (16, 6, 2, data.CANDIDATES, 2)
         assert batch.focus_seen.shape == (16, 6, 2)
         m, n = sources(batch, pool)
         assert (m != n).all()
-        assert batch.contrastive.tolist() == [True] * 12 + [False] * 4
         # Demonstrations: one task, told by the pool; a task once only (12 of 28 are wanted).
         assert (pool.task[m[:12]] == pool.task[n[:12]]).all()
         assert (batch.task[:12] == pool.task[m[:12]]).all()
@@ -209,7 +208,7 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
 def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
     for step in range(10):
         batch = data.sample_tasks(pool, groups, 0, step, size=12, policy_steps=3)
-        assert batch.image.shape[:2] == (24, 3) and batch.contrastive.all()
+        assert batch.image.shape[:2] == (24, 3)
         query, support = batch.pose[:12, :, 0], batch.pose[12:, :, 0]  # the number of the episode
         first = [pool.pose[s, 0] for s in pool.start].index
         for row in range(12):
@@ -317,7 +316,7 @@ def test_a_batch_wider_than_its_tasks_repeats_them_as_one_task():
     batch = data.sample_batch(
         pool, data.group_by_task(pool), None, 0, 0, size=5, pair_fraction=0, **SIZES
     )
-    assert batch.task.tolist() == [0] * 5 and batch.contrastive.all()
+    assert batch.task.tolist() == [0] * 5
     m, n = sources(batch, pool)
     assert (m != n).all()
 
@@ -474,8 +473,8 @@ def test_sizes_and_sources_are_checked(pool, groups, pairs):
         sample(None, pairs)
     with pytest.raises(ConfigError, match="give a pair table"):
         sample(groups, None)
-    assert sample(groups, None, pair_fraction=0).contrastive.all()
-    assert not sample(None, pairs, pair_fraction=1).contrastive.any()
+    assert (sample(groups, None, pair_fraction=0).task >= 0).all()
+    assert (sample(None, pairs, pair_fraction=1).task < 0).all()
 
 
 def test_pair_tables_that_do_not_fit_the_pool(pool):

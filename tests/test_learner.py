@@ -59,8 +59,8 @@ def squares(
             action[row, :, :2] = place
     task = task.astype(np.int32)
     focus = np.broadcast_to(action[:, :, None, None, :2], (b, p, 2, 3, 2))
-    seen, all_rows = np.ones((b, p, 2), bool), np.ones(b, bool)
-    return Batch(demo_image, demo_pose, image, pose, action, task, focus, seen, all_rows)
+    seen = np.ones((b, p, 2), bool)
+    return Batch(demo_image, demo_pose, image, pose, action, task, focus, seen)
 
 
 def bright_place(image: np.ndarray) -> np.ndarray:
@@ -291,12 +291,20 @@ def test_without_condition_the_demonstration_has_no_part() -> None:
 
 def test_trial_pairs_stay_out_of_the_contrastive_loss() -> None:
     params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
-    metrics = jax.jit(lambda b: learner.loss_fn(POLICY, HYPER, params, b, jax.random.key(0))[1])
+    hyper = dataclasses.replace(HYPER, compared=4)
+    metrics = jax.jit(lambda b: learner.loss_fn(POLICY, hyper, params, b, jax.random.key(0))[1])
     batch = jax.tree.map(jnp.asarray, squares(0, b=8, p=2))
-    batch = batch._replace(contrastive=jnp.array([True] * 6 + [False] * 2))
-    changed = batch._replace(demo_image=batch.demo_image.at[6:].set(0))
-    assert float(metrics(batch)["contrastive"]) == float(metrics(changed)["contrastive"])
-    assert float(metrics(batch)["nll"]) != float(metrics(changed)["nll"])
+    first = jax.tree.map(lambda x: x[:4], batch)
+    assert float(metrics(batch)["contrastive"]) == pytest.approx(
+        float(metrics(first)["contrastive"]), rel=1e-5
+    )
+    shown = batch._replace(demo_image=batch.demo_image.at[4:, 1].set(0))
+    assert float(metrics(batch)["contrastive"]) == float(metrics(shown)["contrastive"])
+    assert float(metrics(batch)["nll"]) != float(metrics(shown)["nll"])
+    unread = batch._replace(demo_image=batch.demo_image.at[4:, 0].set(0))
+    assert float(metrics(batch)["loss"]) == float(metrics(unread)["loss"])
+    with pytest.raises(ConfigError, match="compared"):
+        dataclasses.replace(HYPER, compared=0)
 
 
 def test_the_average_follows_the_parameters() -> None:
