@@ -196,6 +196,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "mutual": (bool, lambda v: True, ""),
         "balance": (bool, lambda v: True, ""),
         "rested": (bool, lambda v: True, ""),
+        "batch": (int, lambda v: v >= 4 and v % 4 == 0, "a multiple of 4, the colour groups"),
         "pair_fraction": (float, lambda v: 0 <= v < 1, "at least 0 and below 1"),
         "steps": (int, _POSITIVE, "positive"),
         "learning_rate": (float, _POSITIVE, "positive"),
@@ -393,7 +394,7 @@ def pretrain(run: Run) -> None:
         return
     c = run.config.train
     hyper = _hyper(run.config, c.steps, c.learning_rate)
-    _imitate(run, "pretrain", hyper, _demonstrations(run), None, None, _LEARNING)
+    _imitate(run, "pretrain", hyper, c.batch, _demonstrations(run), None, None, _LEARNING)
 
 
 def train_baselines(run: Run) -> None:
@@ -404,7 +405,7 @@ def train_baselines(run: Run) -> None:
             continue
         pool, hyper = _demonstrations(run), _baseline_hyper(run.config, name)
         if name == "bc":
-            _imitate(run, name, hyper, pool, None, None, sections)
+            _imitate(run, name, hyper, run.config.train.batch, pool, None, None, sections)
             continue
         c, mil = run.config.baselines, _mil(run.config, name)
         pool = data.hold(pool, int(run.config.machine.pool_gb * 1e9))
@@ -456,7 +457,7 @@ def _retrain(run: Run, name: str, number: int) -> None:
             LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
     params = load_params(run, start_of(run.config, number, arm)) if c.warm_start else None
     hyper = _hyper(run.config, c.steps, c.learning_rate)
-    _imitate(run, name, hyper, pool, table, params, _LOOP)
+    _imitate(run, name, hyper, c.batch, pool, table, params, _LOOP)
 
 
 def _demonstrations(run: Run) -> data.Pool:
@@ -525,21 +526,23 @@ def _imitate(
     run: Run,
     name: str,
     hyper: learner.Hyper,
+    rows: int,
     pool: data.Pool,
     table: data.PairTable | None,
     params: Any,
     sections: Sequence[str],
 ) -> None:
-    """Trains one-shot imitation (or behaviour cloning) on demonstrations and a table of pairs."""
+    """Trains one-shot imitation (or behaviour cloning) on demonstrations, `rows` of a batch, and a
+    table of pairs."""
     config, mesh = run.config, learner.make_mesh()
     state = learner.init_state(run.policy, hyper, config.seed, config.policy.frames, params)
     pool = data.hold(pool, int(config.machine.pool_gb * 1e9))
     # Rows of pairs come on top of those of demonstrations, as many in each colour group.
     colours = max(1, hyper.colours)
     share = 0.0 if table is None else config.improve.pair_fraction
-    extra = colours * round(config.train.batch * share / (1 - share) / colours)
-    hyper = dataclasses.replace(hyper, compared=config.train.batch if extra else None)
-    size, host, hosts = config.train.batch + extra, jax.process_index(), jax.process_count()
+    extra = colours * round(rows * share / (1 - share) / colours)
+    hyper = dataclasses.replace(hyper, compared=rows if extra else None)
+    size, host, hosts = rows + extra, jax.process_index(), jax.process_count()
     batch = functools.partial(
         data.sample_batch,
         pool,

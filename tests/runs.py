@@ -18,6 +18,7 @@ SMALL = {
     "train.steps": 40,
     "train.checkpoint_every": 5,
     "train.batch": 4,
+    "improve.batch": 4,
     "train.policy_steps": 2,
     "improve.trials": 20,
     "improve.steps": 10,
