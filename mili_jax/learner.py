@@ -262,7 +262,7 @@ def place(batch: Any, mesh: Mesh) -> Any:
     if rows % mesh.size:
         raise ConfigError(
             f"a batch of {rows} rows does not divide by {mesh.size} devices; change "
-            "config.train.batch"
+            "config.train.batch or config.improve.batch"
         )
     sharding = NamedSharding(mesh, ROWS)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
@@ -318,7 +318,7 @@ def loss_fn(
     if mesh is not None and compared % mesh.size:
         raise ConfigError(
             f"{compared} compared rows do not divide by {mesh.size} devices; change "
-            "config.train.batch"
+            "config.train.batch or config.improve.batch"
         )
     drop, shake = jax.random.split(key)
     image, pose, action, focus, seen = (

@@ -40,7 +40,9 @@ def listening():
     mine = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"ray" in (process / "cmdline").read_bytes():
+            # Not any "ray": other tests' processes say "array", and may listen elsewhere.
+            command = (process / "cmdline").read_bytes()
+            if command.startswith(b"ray::") or b"/ray/" in command:
                 links = [os.readlink(fd) for fd in (process / "fd").iterdir()]
                 mine |= {link[8:-1] for link in links if link.startswith("socket:[")}
         except OSError:
