@@ -4,6 +4,7 @@ A batch is a NamedTuple of arrays with these fields (`mili_jax.data.Batch`):
   demo_image uint8 [B,2,M,H,W,3], demo_pose float32 [B,2,K,7]: two episodes of one task per row
   image uint8 [B,P,H,W,3], pose float32 [B,P,7], action float32 [B,P,7]: steps of member 0
   focus float32 [B,P,2,K,2], focus_seen bool [B,P,2]: what member 0 is about, in hindsight
+  spots: set by `augment`
   task int32 [B]: equal for rows of one task
 The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
 
@@ -64,6 +65,7 @@ class Hyper:
     beta: float = 1.0  # margin of the hinge, squared distance
     temperature: float = 0.1  # of the supervised loss
     focus_weight: float = 1.0  # of the likelihood of the places known in hindsight
+    recall_weight: float = 1.0  # of finding again whatever lies in the demonstration's picture
     auxiliary_weight: float = 1.0  # of the embedding's own loss (reading the gripper's pose)
     demo_dropout: float = 0.05  # share of rows whose policy gets no demonstration
     policy_to_embedding_scale: float = 1.0  # of the policy's gradient through z; 0 stops it
@@ -84,7 +86,7 @@ class Hyper:
             need(getattr(self, field) > 0, field, "positive")
         for field in ("warmup", "weight_decay", "contrastive_weight", "beta"):
             need(getattr(self, field) >= 0, field, "at least 0")
-        for field in ("focus_weight", "auxiliary_weight"):
+        for field in ("focus_weight", "recall_weight", "auxiliary_weight"):
             need(getattr(self, field) >= 0, field, "at least 0")
         for field in ("shift", "colours", "brightness", "contrast", "pose_noise"):
             need(getattr(self, field) >= 0, field, "at least 0")
@@ -182,21 +184,26 @@ def transform_image(image: Array, element: Array, shift: Array) -> Array:
 def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> Any:
     """A batch as another arrangement of the same tasks, seen in another light.
 
-    Every episode gets its own symmetry of the square and its own shift; pictures, poses and actions
-    move together (a shift in pixels by its length at table height). The colour circle is turned by
+    Every demonstration and every row of policy steps gets its own symmetry of the square and its
+    own shift; pictures, poses and actions move together (a shift in pixels by its length at table
+    height). So member 0 as a demonstration and its policy steps show one scene in two ways: `spots`
+    are set to what stands out in the first, and where the same is in the second. The colour
+    circle is turned by
     one angle per group of rows (`colour_groups`), brightness and contrast change for the whole
     batch: changed per row, they would tell the contrastive loss which two episodes belong together.
     """
-    b, _, m, size = batch.demo_image.shape[:4]
-    p = batch.image.shape[1]
-    turn, move, swap, light = jax.random.split(key, 4)
-    elements = jax.random.randint(turn, (b, 2), 0, 8 if hyper.dihedral else 1)
-    pixels = jax.random.randint(move, (b, 2, 2), -hyper.shift, hyper.shift + 1)
+    b, size = len(batch.pose), batch.image.shape[2]
+    turn, move, swap, light, seek = jax.random.split(key, 5)
+    # Of the two demonstrations, and of the policy steps.
+    elements = jax.random.randint(turn, (b, 3), 0, 8 if hyper.dihedral else 1)
+    pixels = jax.random.randint(move, (b, 3, 2), -hyper.shift, hyper.shift + 1)
     metres = pixels * (2 * view / size)
-
-    zero = jnp.concatenate([batch.demo_image[:, 0], batch.image], 1)
-    zero = transform_image(zero, elements[:, 0], pixels[:, 0])
-    one = transform_image(batch.demo_image[:, 1], elements[:, 1], pixels[:, 1])
+    pictures = batch.demo_image[:, 0], batch.demo_image[:, 1], batch.image
+    moved = [transform_image(x, elements[:, k], pixels[:, k]) for k, x in enumerate(pictures)]
+    spots = salient(moved[0][:, 0], seek, view)
+    way = jnp.asarray(DIHEDRAL, jnp.float32)[elements]
+    found = jnp.einsum("bji,bkj->bki", way[:, 0], spots - metres[:, None, 0])
+    found = jnp.einsum("bij,bkj->bki", way[:, 2], found) + metres[:, None, 2]
 
     gain, offset = jax.random.uniform(light, (2,), minval=-1.0)
     gain, offset = 1 + hyper.contrast * gain, 255 * hyper.brightness * offset
@@ -215,17 +222,29 @@ def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> Any:
         return jnp.clip(jnp.round(x), 0, 255).astype(jnp.uint8)
 
     if hyper.colours or hyper.brightness or hyper.contrast:
-        zero, one = relight(zero), relight(one)
-    mine = elements[:, :1], metres[:, :1]
+        moved = [relight(x) for x in moved]
+    shown, mine = (elements[:, :2, None], metres[:, :2, None]), (elements[:, 2:], metres[:, 2:])
     return batch._replace(
-        demo_image=jnp.stack([zero[:, :m], one], 1),
-        demo_pose=transform_pose(batch.demo_pose, elements[..., None], metres[:, :, None]),
-        image=zero[:, m : m + p],
+        demo_image=jnp.stack(moved[:2], 1),
+        demo_pose=transform_pose(batch.demo_pose, *shown),
+        image=moved[2],
         pose=transform_pose(batch.pose, *mine),
         action=transform_pose(batch.action, *mine),
-        focus=jnp.einsum("bij,bpakj->bpaki", jnp.asarray(DIHEDRAL)[elements[:, 0]], batch.focus)
-        + metres[:, None, None, :1],
+        focus=jnp.einsum("bij,bpakj->bpaki", way[:, 2], batch.focus) + metres[:, None, None, 2:],
+        spots=jnp.stack([spots, found], 1),
     )
+
+
+def salient(image: Array, key: Array, view: float) -> Array:
+    """Two random spots of every picture, uint8 [n,S,S,3] -> [n,2,2] m on the table: centres of
+    different cells, each the likelier the more its surroundings vary."""
+    n, size = image.shape[:2]
+    h, cell = size // nets.STRIDE, nets.STRIDE
+    varies = image.astype(jnp.float32).reshape(n, h, cell, h, cell, 3).std((2, 4)).mean(-1)
+    around = jax.lax.reduce_window(varies, 0.0, jax.lax.add, (1, 3, 3), (1, 1, 1), "SAME") / 9
+    logits = 3 * jnp.log(around + 2).reshape(n, h * h)
+    _, chosen = jax.lax.top_k(logits + jax.random.gumbel(key, logits.shape), 2)
+    return jnp.asarray(nets.Camera(view).cells(h, h))[chosen]
 
 
 def colour_groups(rows: int, hyper: Hyper) -> np.ndarray:
@@ -338,6 +357,7 @@ def loss_fn(
         shown, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:, 1])
         # Member 0 as a demonstration: only the contrastive loss asks for it.
         own = apply("encode", batch.demo_image[:compared, 0])
+        first = own[:, 0]
         own, more = apply("embed_maps", own, batch.demo_pose[:compared, 0])
         embedding = jnp.stack([own, shown[:compared]], 1)
         contrastive, details = _compare(hyper, gather(embedding), gather(batch.task[:compared]))
@@ -354,6 +374,14 @@ def loss_fn(
         )
         loss = loss + hyper.auxiliary_weight * auxiliary.mean()
         metrics = {**details, **metrics, "auxiliary": auxiliary.mean()}
+        if policy.recalls and hyper.recall_weight and batch.spots is not None:
+            if compared < b:
+                rest = apply("encode", batch.demo_image[compared:, 0, 0])
+                first = jnp.concatenate([first, rest])
+            asked = apply("portray", first, batch.spots[:, 0])
+            recall, details = _recall(policy, apply("find", maps[:, m], asked), batch.spots[:, 1])
+            loss = loss + hyper.recall_weight * recall
+            metrics |= details
     if isinstance(density, nets.Mixture) and density.focus is not None:
         pointing = losses.pointing(density.focus.log_prob(focus), seen)
         loss = loss + hyper.focus_weight * pointing
@@ -365,6 +393,23 @@ def loss_fn(
     distance = jnp.linalg.norm((some.mode() - batch.action[:, 0])[:, :2], axis=-1)
     metrics |= {"loss": loss, "xy_error_cm": 100 * distance.mean()}
     return loss, metrics
+
+
+NEAR = 0.012  # m between a spot and others that count as the same
+
+
+def _recall(policy: nets.Policy, found: Any, spots: Array) -> tuple[Array, losses.Metrics]:
+    """The loss of finding spots [n,2,2] m again, and the share that was found.
+
+    Every object in every picture takes part, and nobody has to say where any is: that is how the
+    policy learns to tell apart objects that no demonstration is about.
+    """
+    beside = jnp.array([[0.0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) * NEAR
+    inside = jnp.all(jnp.abs(spots) < policy.camera.view, -1)
+    loss = losses.pointing(found.log_prob(spots[:, :, None] + beside), inside)
+    apart = jnp.linalg.norm(found.mode() - spots, axis=-1)
+    share = jnp.sum((apart < 0.04) & inside) / jnp.maximum(inside.sum(), 1)
+    return loss, {"recall": loss, "recalled": share}
 
 
 def _compare(hyper: Hyper, embedding: Array, task: Array) -> tuple[Array, losses.Metrics]:

@@ -286,13 +286,13 @@ def _track(pose: Array) -> Array:
 
 
 class _Pooled(nn.Module):
-    """What a demonstration shows, from what lies where the gripper goes.
+    """What a demonstration shows, from what lies where the gripper goes: (story [N,Z], portraits
+    [N,2,C]).
 
-    Two things are added up. The story: features around the gripper at each time, and ahead of it,
-    in the first, current and last frame, through temporal convolutions. The portraits: features of
-    the first frame where the two places that the demonstration is about may lie (`key` are the
-    poses at which it touches and at which it ends), by attention; for a place to be found again in
-    another picture its features must come through, whatever they are.
+    The story: features around the gripper at each time, and ahead of it, in the first, current and
+    last frame, through temporal convolutions. The portraits: features of the first frame where the
+    two places that the demonstration is about may lie (`key` are the poses at which it touches and
+    at which it ends), by attention.
     """
 
     camera: Camera
@@ -300,7 +300,7 @@ class _Pooled(nn.Module):
     width: int = 64
 
     @nn.compact
-    def __call__(self, maps: Array, pose: Array, key: Array) -> Array:
+    def __call__(self, maps: Array, pose: Array, key: Array) -> tuple[Array, Array]:
         n, m, h, w, c = maps.shape
         k = pose.shape[1]
         around = bilinear_weights(self.camera.project(pose), h, w, offsets=True)
@@ -338,10 +338,33 @@ class _Pooled(nn.Module):
             "choose_point", nn.initializers.normal(0.1), (2 * POINTS, self.width)
         )
         chosen = jax.nn.softmax(nn.Dense(2, name="choose")(nn.relu(hidden)), 1)
-        portraits = jnp.einsum("npk,npc->nkc", chosen, seen[:, :, 0]).reshape(n, -1)
-        z = nn.Dense(self.size, name="story")(nn.relu(story))
-        z = z + nn.Dense(self.size, use_bias=False, name="portraits")(portraits)
-        return _unit(z)
+        portraits = jnp.einsum("npk,npc->nkc", chosen, seen[:, :, 0])
+        return nn.Dense(self.size, name="story")(nn.relu(story)), portraits
+
+
+class _Anchored(nn.Module):
+    """Story and portraits of a demonstration, added up to its embedding. The portraits come in
+    linearly: for a place to be found again in another picture its features must come through,
+    whatever they are."""
+
+    camera: Camera
+    size: int
+
+    def setup(self) -> None:
+        self.pooled = _Pooled(self.camera, self.size)
+        self.portraits = nn.Dense(self.size, use_bias=False)
+
+    def __call__(self, maps: Array, pose: Array, key: Array) -> Array:
+        story, portraits = self.pooled(maps, pose, key)
+        return _unit(story + self.portraits(portraits.reshape(len(maps), -1)))
+
+    def portray(self, maps: Array, spots: Array) -> Array:
+        """The embedding of two spots [N,2,2] m on the table in pictures [N,h,w,C], without a
+        story: [N,Z]."""
+        n, h, w, c = maps.shape
+        there = bilinear_weights(spots / self.camera.view, h, w, offsets=False)[..., 0, :]
+        cells = rms_norm(maps).reshape(n, h * w, c)
+        return _unit(self.portraits(jnp.einsum("nkg,ngc->nkc", there, cells).reshape(n, -1)))
 
 
 def _direction(way: Array, short: float) -> Array:
@@ -359,11 +382,16 @@ class PoseAnchored(nn.Module):
     camera: Camera
     size: int = 32
 
-    @nn.compact
+    def setup(self) -> None:
+        self.anchored = _Anchored(self.camera, self.size)
+
     def __call__(self, maps: Array, pose: Array) -> tuple[Array, Array]:
         # The first two poses are those at which it touches and ends (`data.demo_inputs`).
-        z = _Pooled(self.camera, self.size)(maps, pose[:, 2:], pose[:, :2])
-        return z, jnp.zeros(len(pose))
+        return self.anchored(maps, pose[:, 2:], pose[:, :2]), jnp.zeros(len(pose))
+
+    def portray(self, maps: Array, spots: Array) -> Array:
+        """See `Policy.portray`."""
+        return self.anchored.portray(maps, spots)
 
 
 class ImagesOnlyPredicted(nn.Module):
@@ -377,8 +405,27 @@ class ImagesOnlyPredicted(nn.Module):
     camera: Camera
     size: int = 32
 
-    @nn.compact
+    def setup(self) -> None:
+        self.reader = _Reader(self.camera)
+        self.anchored = _Anchored(self.camera, self.size)
+
     def __call__(self, maps: Array, pose: Array) -> tuple[Array, Array]:
+        guess, key, error = self.reader(maps, pose)
+        return self.anchored(maps, guess, key), error
+
+    def portray(self, maps: Array, spots: Array) -> Array:
+        """See `Policy.portray`."""
+        return self.anchored.portray(maps, spots)
+
+
+class _Reader(nn.Module):
+    """Reads the gripper's pose from pictures: the poses at all times [N,M,7], at the touch and at
+    the end [N,2,7], and the error against the given poses [N]."""
+
+    camera: Camera
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array) -> tuple[Array, Array, Array]:
         n, m, h, w, c = maps.shape
         cells = rms_norm(maps).reshape(n, m, h * w, c)
         hidden = nn.relu(nn.Dense(c, name="look")(cells))
@@ -403,7 +450,7 @@ class ImagesOnlyPredicted(nn.Module):
         low = guess[..., 2] < guess[..., 2].min(1, keepdims=True) + 0.02
         touch = jnp.take_along_axis(guess, low.argmax(1)[:, None, None], 1)
         key = jnp.concatenate([touch, guess[:, -1:]], 1)
-        return _Pooled(self.camera, self.size)(maps, guess, key), error.mean(-1)
+        return guess, key, error.mean(-1)
 
 
 class ImagesOnly(nn.Module):
@@ -726,7 +773,10 @@ class AnchoredMixture(nn.Module):
     camera: Camera
     width: int = 64
 
-    @nn.compact
+    def setup(self) -> None:
+        self.finder = _Finder(self.camera, self.width)
+        self.mover = _Mover(self.camera, self.width)
+
     def __call__(
         self,
         maps: Array,
@@ -735,19 +785,30 @@ class AnchoredMixture(nn.Module):
         hindsight: tuple[Array, Array] | None = None,
         memory: tuple[Focus, Array] | None = None,
     ) -> Mixture:
-        n, h, w, c = maps.shape
-        cells = rms_norm(maps).reshape(n, h * w, c)
-        z = z * math.sqrt(z.shape[-1])
-        found = self._find(cells, z, h, w)
+        found = self.find(maps, z)
         if memory is not None:
             found = found.after(*memory)
         place = jax.lax.stop_gradient(found.mode())
         if hindsight is not None:
             place = _hindsight(found, place, *hindsight)
-        return self._move(cells, pose, z, place, h, w).replace(focus=found)  # type: ignore
+        density = self.mover(rms_norm(maps), pose, z * math.sqrt(z.shape[-1]), place)
+        return density.replace(focus=found)  # type: ignore[attr-defined]
 
-    def _find(self, cells: Array, z: Array, h: int, w: int) -> Focus:
-        n, _, c = cells.shape
+    def find(self, maps: Array, z: Array) -> Focus:
+        """See `Policy.find`."""
+        return self.finder(rms_norm(maps), z * math.sqrt(z.shape[-1]))
+
+
+class _Finder(nn.Module):
+    """Where the two places lie: normalised maps [n,h,w,C], z [n,Z] -> Focus."""
+
+    camera: Camera
+    width: int
+
+    @nn.compact
+    def __call__(self, maps: Array, z: Array) -> Focus:
+        n, h, w, c = maps.shape
+        cells = maps.reshape(n, h * w, c)
         anchors = jnp.asarray(self.camera.cells(h, w))
         lecun, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
         asked = nn.relu(nn.Dense(2 * self.width, name="ask")(z))
@@ -772,8 +833,18 @@ class AnchoredMixture(nn.Module):
         sigma = FOCUS_FLOOR + (0.02 - FOCUS_FLOOR) / math.log(2) * nn.softplus(raw[:, 6:])
         return Focus(raw[:, :2], x, y, sigma)
 
-    def _move(self, cells: Array, pose: Array, z: Array, place: Array, h: int, w: int) -> Mixture:
-        n = len(pose)
+
+class _Mover(nn.Module):
+    """What to do with two places: normalised maps [n,h,w,C], pose [n,7], z [n,Z], place [n,2,2] m
+    -> Mixture."""
+
+    camera: Camera
+    width: int
+
+    @nn.compact
+    def __call__(self, maps: Array, pose: Array, z: Array, place: Array) -> Mixture:
+        n, h, w, c = maps.shape
+        cells = maps.reshape(n, h * w, c)
         around = bilinear_weights(place / self.camera.view, h, w, offsets=True)
         looks = jnp.einsum("npsg,ngc->npsc", around, cells).reshape(n, 2, -1)
         looks = nn.relu(nn.Dense(self.width, name="look")(looks))
@@ -1023,6 +1094,26 @@ class Policy(nn.Module):
         what share it is to have (`Focus.after`).
         """
         return self.actor(maps, pose, z, hindsight, memory)
+
+    def portray(self, maps: Array, spots: Array) -> Array:
+        """The embedding that asks for two spots [n,2,2] m on the table of encoded pictures
+        [n,h,w,C], as if a demonstration were about what lies there: unit z [n,Z].
+
+        Only if `recalls`.
+        """
+        return self.embedder.portray(maps, spots)
+
+    def find(self, maps: Array, z: Array) -> Focus:
+        """Where the two places lie that z [n,Z] is about, in encoded pictures [n,h,w,C].
+
+        Only for a head that acts on places.
+        """
+        return self.actor.find(maps, z)
+
+    @property
+    def recalls(self) -> bool:
+        """Whether it can be asked to find again what it is shown (`portray`, `find`)."""
+        return hasattr(EMBEDDINGS[self.embedding], "portray") and hasattr(HEADS[self.head], "find")
 
     def embed(self, demo_image: Array, demo_pose: Array) -> Array:
         """f: uint8 [N,M,H,W,3], poses [N,K,7] -> unit vectors z [N,Z]."""

@@ -326,7 +326,7 @@ def _roll(
     )
     there = len(items) - sum(len(job) for _, job in missing)
     with (
-        _one_thread_each(),
+        _simulating(),
         tqdm(total=len(items), initial=there, desc=title, unit="episode", mininterval=1) as bar,
     ):
         machine = run.config.machine
@@ -351,20 +351,23 @@ def _write_shard(root: Path, size: int, split: str, shard: int, episodes: list[E
     Dataset(root, size).write_shard(split, shard, episodes)
 
 
-class _one_thread_each:  # noqa: N801
-    """While it lasts, new processes run XLA on one thread: there is a process per core."""
+class _simulating:  # noqa: N801
+    """While it lasts, new processes run JAX on the CPU, where there is one for each core, and on
+    one thread: an accelerator is for this process, which trains."""
 
     FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
     def __enter__(self) -> None:
-        self._before = os.environ.get("XLA_FLAGS")
-        os.environ["XLA_FLAGS"] = f"{self._before or ''} {self.FLAGS}".strip()
+        self._before = {name: os.environ.get(name) for name in ("XLA_FLAGS", "JAX_PLATFORMS")}
+        flags = f"{self._before['XLA_FLAGS'] or ''} {self.FLAGS}".strip()
+        os.environ.update(XLA_FLAGS=flags, JAX_PLATFORMS="cpu")
 
     def __exit__(self, *error: object) -> None:
-        if self._before is None:
-            del os.environ["XLA_FLAGS"]
-        else:
-            os.environ["XLA_FLAGS"] = self._before
+        for name, value in self._before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _subset(run: Run, *sections: str) -> dict[str, Any]:

@@ -158,9 +158,53 @@ def test_augmented_batch_stays_true_and_colours_turn_by_group() -> None:
     assert len(elements) > 8  # members turn on their own
     off = dataclasses.replace(hyper, dihedral=False, shift=0, colours=0)
     same = step(batch, jax.random.key(3), CAMERA.view, off)
-    jax.tree.map(np.testing.assert_array_equal, same, batch)
+    jax.tree.map(np.testing.assert_array_equal, same._replace(spots=None), batch)
     with pytest.raises(ConfigError, match="colour groups"):
         step(squares(0, b=5), jax.random.key(0), CAMERA.view, hyper)
+
+
+def around(image: np.ndarray, spot: np.ndarray) -> np.ndarray | None:
+    """Mean colour of the four pixels that meet nearest to a spot; None beyond the border."""
+    u, v = spot / CAMERA.view
+    r, c = round(float(1 - v) / 2 * SIZE), round(float(u + 1) / 2 * SIZE)
+    if not (0 < r < SIZE and 0 < c < SIZE):
+        return None
+    return np.asarray(image)[r - 1 : r + 1, c - 1 : c + 1].astype(float).mean((0, 1))
+
+
+def test_spots_are_the_same_things_in_two_views() -> None:
+    rng = np.random.default_rng(0)
+    batch = squares(0)
+    noisy = rng.integers(0, 256, batch.image[:, :1].shape, dtype=np.uint8)  # no two places alike
+    batch = batch._replace(
+        image=np.broadcast_to(noisy, batch.image.shape),
+        demo_image=np.broadcast_to(noisy[:, None], batch.demo_image.shape),
+    )
+    dark = dataclasses.replace(HYPER, colours=0, brightness=0.0, contrast=0.0)
+    new = learner.augment(batch, jax.random.key(1), CAMERA.view, dark)
+    assert new.spots.shape == (16, 2, 2, 2)
+    seen, moved = 0, 0
+    for row, k in itertools.product(range(16), range(2)):
+        there = around(new.image[row, 0], new.spots[row, 1, k])
+        if there is not None:
+            here = around(new.demo_image[row, 0, 0], new.spots[row, 0, k])
+            np.testing.assert_allclose(here, there)
+            seen += 1
+            moved += float(np.linalg.norm(new.spots[row, 0, k] - new.spots[row, 1, k])) > 0.05
+    assert seen > 24 and moved > 12
+
+
+def test_what_stands_out_is_asked_for() -> None:
+    image = np.full((200, SIZE, SIZE, 3), 128, np.uint8)
+    image[:, 6:12, 18:24] = 0
+    centre = np.array([(21 / SIZE * 2 - 1), 1 - 9 / SIZE * 2]) * CAMERA.view
+    spots = np.asarray(learner.salient(image, jax.random.key(0), CAMERA.view))
+    assert (np.linalg.norm(spots[:, 0] - spots[:, 1], axis=1) > 0).all()
+    distance = np.abs(spots - centre).max(-1) / CAMERA.view * SIZE / 2  # pixels
+    # A tenth of the picture lies that near to the square.
+    assert (distance <= 8).mean() > 0.8
+    flat = np.asarray(learner.salient(0 * image, jax.random.key(0), CAMERA.view))
+    assert len(np.unique(flat.reshape(-1, 2), axis=0)) == (SIZE // nets.STRIDE) ** 2
 
 
 def test_turns_of_the_colour_circle_are_isometries_that_keep_greys() -> None:
@@ -305,6 +349,48 @@ def test_trial_pairs_stay_out_of_the_contrastive_loss() -> None:
     assert float(metrics(batch)["loss"]) == float(metrics(unread)["loss"])
     with pytest.raises(ConfigError, match="compared"):
         dataclasses.replace(HYPER, compared=0)
+
+
+def test_finding_again_is_learned_and_needs_no_task(learned) -> None:
+    _, history = learned
+    found = [m["recalled"] for m in history]
+    assert np.mean(found[-20:]) > np.mean(found[:5]) + 0.1
+    assert np.mean([m["recall"] for m in history[-10:]]) < np.mean(
+        [m["recall"] for m in history[:5]]
+    )
+
+
+@pytest.mark.slow
+def test_finding_again_trains_encoder_portraits_and_finder_on_every_row() -> None:
+    params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
+    batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
+    batch = learner.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
+
+    def gradients(batch: Batch, **options: float) -> dict:
+        hyper = dataclasses.replace(HYPER, compared=2, **options)
+        loss = lambda p: learner.loss_fn(POLICY, hyper, p, batch, jax.random.key(0))[0]  # noqa: E731
+        return jax.jit(jax.grad(loss))(params)
+
+    off = gradients(batch, recall_weight=0.0)
+    change = jax.tree.map(lambda a, b: a - b, gradients(batch), off)
+    assert size(change["encoder"]) > 1e-3
+    assert size(change["embedder"]["anchored"]["portraits"]) > 1e-3
+    assert size(change["actor"]["finder"]) > 1e-3
+    assert size(change["embedder"]["anchored"]["pooled"]) < 1e-4
+    assert size(change["actor"]["mover"]) < 1e-4
+    # Also on rows that no other loss reads as demonstrations.
+    unread = batch._replace(demo_image=batch.demo_image.at[2:, 0].set(0))
+    differs = jax.tree.map(lambda a, b: a - b, gradients(batch), gradients(unread))
+    assert size(differs["actor"]["finder"]) > 1e-3
+
+
+def test_an_embedding_without_portraits_is_not_asked_to_find_again() -> None:
+    policy = dataclasses.replace(POLICY, embedding="images_only")
+    assert POLICY.recalls and not policy.recalls
+    params = nets.init(policy, jax.random.key(0), image_size=SIZE)
+    batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
+    batch = learner.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
+    assert "recall" not in learner.loss_fn(policy, HYPER, params, batch, jax.random.key(0))[1]
 
 
 def test_the_average_follows_the_parameters() -> None:

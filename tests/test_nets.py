@@ -145,7 +145,7 @@ def test_density_integrates_to_one(head: str) -> None:
         drawn = np.asarray(one(density, 1, 4000).sample(jax.random.key(0), 1.0), np.float64)
         low, high = drawn.min(0) - 0.03, drawn.max(0) + 0.03
         low[3:], high[3:] = [0.0, 0.0, 0.3, -2.0], [0.0, 0.0, 0.3 + math.pi, 3.0]
-    points = 2**15
+    points = 2**17
     action = low + qmc.Sobol(7, seed=0).random(points) * (high - low)
     volume = np.prod((high - low)[high > low])
     if head != "discretised":
@@ -368,6 +368,24 @@ def test_the_density_of_the_places_integrates_to_one_and_its_mode_is_likely() ->
     np.testing.assert_allclose(density.sum(-1) * 0.005**2, 1, atol=0.01)
     at_mode = np.exp(focus.log_prob(focus.mode()[:, :, None]))[..., 0]
     assert (at_mode > np.quantile(density, 0.99, axis=-1)).all()
+
+
+def test_portraits_ask_for_what_lies_at_two_spots() -> None:
+    policy = nets.Policy(camera=CAMERA, channels=8, blocks=1, embedding_size=16)
+    params = nets.init(policy, jax.random.key(0), image_size=32)
+    maps = jax.random.normal(jax.random.key(1), (3, 8, 8, 8))
+    cells = np.asarray(CAMERA.cells(8, 8))
+    spots = np.stack([cells[[9, 30]], cells[[63, 0]], cells[[20, 20]]])
+    z = policy.apply({"params": params}, maps, spots, method="portray")
+    plain = np.asarray(maps).reshape(3, 64, 8)
+    plain = plain / np.sqrt(np.mean(plain**2, -1, keepdims=True))
+    seen = np.stack([plain[0, [9, 30]], plain[1, [63, 0]], plain[2, [20, 20]]]).reshape(3, 16)
+    wanted = seen @ np.asarray(params["embedder"]["anchored"]["portraits"]["kernel"])
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    np.testing.assert_allclose(z, wanted, atol=1e-5)
+    found = policy.apply({"params": params}, maps, z, method="find")
+    density = policy.apply({"params": params}, maps, jnp.zeros((3, 7)), z, method="act_maps")
+    jax.tree.map(np.testing.assert_array_equal, found, density.focus)
 
 
 def test_memory_is_a_running_mean() -> None:
