@@ -5,6 +5,7 @@ An arm is named in the configuration. Arrays and ids in, ids of pairs out; NumPy
   mili            pairs of similar useful trials (Singh et al. 2020, algorithm 1)
   control         no pairs: as many steps on as many rows of demonstrations alone
   oracle          the pairs of a perfect latent space
+  pairs_only      MILI's pairs, and no trial paired with itself
   random          any pairs of useful trials, as many as MILI's
   nearest         every useful trial with the demonstration that is nearest to it
   unfiltered      MILI without F: all trials count as useful
@@ -29,6 +30,7 @@ METHODS = {
     "mili": "mili",
     "control": "meta_imitation",
     "oracle": "oracle",
+    "pairs_only": "mili_pairs_only",
     "random": "random_pairs",
     "nearest": "nearest_demonstration",
     "unfiltered": "no_filter",

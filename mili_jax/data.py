@@ -256,8 +256,7 @@ def pair_table(
       a, b: episode ids [R].
       weights: sampling weights [R] >= 0, uniform by default.
 
-    Raises DataError for an id that the pool lacks, an episode paired with itself, or weights that
-    cannot be normalised.
+    Raises DataError for an id that the pool lacks, or weights that cannot be normalised.
     """
     index = {name: position for position, name in enumerate(pool.ids)}
     lost = next((name for name in (*a, *b) if name not in index), None)
@@ -266,9 +265,6 @@ def pair_table(
     if len(a) != len(b) or len(a) == 0:
         raise DataError(f"the pair table has {len(a)} and {len(b)} ids; it needs rows of two")
     episodes = np.array([[index[m], index[n]] for m, n in zip(a, b, strict=True)], np.int64)
-    if (episodes[:, 0] == episodes[:, 1]).any():
-        row = int(np.argmax(episodes[:, 0] == episodes[:, 1]))
-        raise DataError(f"the pair table pairs episode {a[row]!r} with itself")
     weights = np.ones(len(a)) if weights is None else np.asarray(weights, np.float64)
     total = weights.sum() if weights.shape == (len(a),) else np.nan
     if not (np.isfinite(total) and total > 0 and (weights >= 0).all()):

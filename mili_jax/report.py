@@ -60,6 +60,7 @@ _METHODS = {  # in the order in which they are listed within a round
     "mil_video_pose": "MIL, video and poses",
     "mil": "MIL",
     "meta_imitation": "Meta-imitation",
+    "mili_pairs_only": "MILI, pairs alone",
     "random_pairs": "Random pairs",
     "nearest_demonstration": "Trials with demonstrations",
     "no_filter": "MILI without filter",

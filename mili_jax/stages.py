@@ -197,6 +197,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "balance": (bool, lambda v: True, ""),
         "rested": (bool, lambda v: True, ""),
         "batch": (int, lambda v: v >= 4 and v % 4 == 0, "a multiple of 4, the colour groups"),
+        "self_share": (float, _SHARE, "0..1"),
         "pair_fraction": (float, lambda v: 0 <= v < 1, "at least 0 and below 1"),
         "steps": (int, _POSITIVE, "positive"),
         "learning_rate": (float, _POSITIVE, "positive"),
@@ -470,21 +471,28 @@ def _demonstrations(run: Run) -> data.Pool:
 def _with_trials(
     run: Run, pool: data.Pool, number: int, arm: str
 ) -> tuple[data.Pool, data.PairTable | None]:
-    """Demonstrations and the useful trials of rounds 1..number, with an arm's pair tables."""
-    pools = [pool]
+    """Demonstrations and the paired trials of rounds 1..number, with the pairs that an arm trains
+    on: those of its tables, and for `self_share` of the draws a trial with itself.
+
+    Seen turned, mirrored and shifted in two ways a trial shows what to do in a picture of the same
+    scene, and its pair is right for certain.
+    """
+    pools, share = [pool], 0.0 if arm == "pairs_only" else run.config.improve.self_share
     a: list[str] = []
     b: list[str] = []
-    weights = []
+    weights: list[np.ndarray] = []
     for past in range(1, number + 1):
         pairs = run.dataset.read_pairs(f"{arm}_{past}")
         used = {*pairs.a, *pairs.b}
         if used:
-            pools.append(
-                data.read_pool(run.dataset, f"round_{past}", False, wanted=used.__contains__)
-            )
-            a += pairs.a
-            b += pairs.b
-            weights.append(_weights(run, past, pairs.a, pairs.b))
+            found = data.read_pool(run.dataset, f"round_{past}", False, wanted=used.__contains__)
+            pools.append(found)
+            drawings = (pairs.a, pairs.b, 1 - share), (found.ids, found.ids, share)
+            for first, second, part in drawings:
+                drawn = _weights(run, past, first, second)
+                a += first
+                b += second
+                weights.append(part * drawn / drawn.sum())
     joined = data.concatenate(pools)
     return joined, data.pair_table(joined, a, b, np.concatenate(weights)) if a else None
 

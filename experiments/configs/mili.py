@@ -63,6 +63,7 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.improve.balance = True  # pairs drawn evenly over the families they resemble
     config.improve.rested = True  # only trials that came to rest before their time was over
     config.improve.batch = 48  # pairs of demonstrations in a batch of retraining
+    config.improve.self_share = 0.5  # of the pairs drawn: a trial with itself, seen in two ways
     config.improve.pair_fraction = 0.5  # share of a batch that is pairs of trials, on top of these
     config.improve.steps = 500  # of retraining
     config.improve.learning_rate = 1e-3
