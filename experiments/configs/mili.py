@@ -3,10 +3,10 @@
     python -m experiments.mili --config=experiments/configs/mili.py:quick --workdir=runs/quick
 
 `quick` takes under 30 minutes on 2 cores. `limited` has demonstrations of 16 tasks alone, so that
-what the robot finds out by itself matters: three rounds, and everything that a round can train side
-by side. `compare` adds the other methods and controls to it (see experiments/compare.py). `test`
-takes under 3 minutes (it checks that the loop runs, not that it learns), `paper` is
-the scale of the paper: 100x100 pixels, 520 tasks, 60,000 trials. README.md has results.
+what the robot finds out by itself matters, and three rounds. `compare` has less training and adds
+the other methods and controls (see experiments/compare.py). `test` takes under 3 minutes (it checks
+that the loop runs, not that it learns), `paper` is the scale of the paper: 100x100 pixels, 520
+tasks, 60,000 trials. README.md has results.
 """
 
 from ml_collections import ConfigDict
@@ -54,7 +54,7 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.improve.rounds = 1
     config.improve.trials = 2000  # per round
     config.improve.commanded_share = 0.5  # of the trials whose scene holds the demonstrated objects
-    config.improve.object_sets = 0  # that the other scenes share; 0: each has objects of its own
+    config.improve.object_sets = 80  # that the other scenes share; 0: each has objects of its own
     config.improve.trial_share = 0.7  # of later rounds' trials that follow an earlier trial
     config.improve.temperature = 0.0  # of the policy's samples; 0 takes the mode
     config.improve.alpha = 0.95  # least cosine of a pair; the paper's is 0.9
@@ -72,8 +72,8 @@ def get_config(name: str = "quick") -> ConfigDict:
 
     config.baselines = ConfigDict()  # trained beside the loop on the demonstrations alone
     config.baselines.methods = ()  # of bc, mil, mil_pose (no actions shown), mil_video (nor poses)
-    config.baselines.bc_steps = 1300  # as many as MILI has after a round of `limited`
-    config.baselines.mil_steps = 800
+    config.baselines.bc_steps = 1500  # as many as MILI has after a round of `compare`
+    config.baselines.mil_steps = 250
     config.baselines.mil_tasks = 16  # per meta-batch
     config.baselines.mil_policy_steps = 8  # time steps of a demonstration, and of a query
     config.baselines.mil_learning_rate = 3e-3
@@ -99,18 +99,23 @@ def get_config(name: str = "quick") -> ConfigDict:
 
     if name in ("limited", "compare"):
         config.data.tasks = 16
-        config.train.steps = 800
-        config.improve.trials = 3000
-        config.improve.commanded_share = 0.25
-        config.improve.arms = ("mili", "control", "oracle", "random")
+        config.train.steps = 1200
         config.improve.rounds = 3
-        config.improve.steps = 500
+        config.improve.trials = 6000
+        config.improve.commanded_share = 0.25
+        config.improve.steps = 1500
         config.improve.learning_rate = 2e-3
+        config.improve.arms = ("mili", "control", "oracle", "pairs_only")
         config.evaluate.conditions = ("right",)
     if name == "compare":
+        config.train.steps = 1000
+        config.improve.trials = 4000
+        config.improve.batch = 24
+        config.improve.steps = 500
         config.baselines.methods = ("bc", "mil", "mil_pose", "mil_video")
+        config.improve.arms = ("mili", "control", "oracle", "random")
         config.improve.arms += ("nearest", "unfiltered")  # controls
-        config.improve.arms += ("trials_375", "trials_750", "trials_1500")  # Figure 6
+        config.improve.arms += ("trials_500", "trials_1000", "trials_2000")  # Figure 6
         config.improve.arms += ("alpha_900", "alpha_980")
         config.improve.arms += ("noise_5", "noise_10", "noise_20")
     if name in ("test", "compare_test"):
@@ -141,6 +146,7 @@ def get_config(name: str = "quick") -> ConfigDict:
         config.train.steps = 40_000
         config.train.batch = 64
         config.improve.trials = 60_000
+        config.improve.object_sets = 150
         config.improve.batch = 64
         config.improve.steps = 20_000
         config.train.checkpoint_every = 1000
