@@ -602,3 +602,34 @@ def test_trials_share_sets_of_objects_so_that_the_same_can_be_done_twice():
     assert len(shared) == 8 and min(shared.values()) > 10
     assert len(sets(**{"improve.object_sets": 0})) > 190
     assert set(sets(**{"improve.object_sets": 8, "seed": 1})) != set(shared)
+
+
+def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
+    run = stages.open_run(config(), copy)
+    try:
+        pool = stages._demonstrations(run)
+        drawn = {}
+        for arm in ("mili", "pairs_only"):
+            pairs = run.dataset.read_pairs("mili_1")
+            run.dataset.write_pairs(f"{arm}_1", pairs.a, pairs.b, pairs.similarity, 0.0)
+            joined, table = stages._with_trials(run, pool, 1, arm)
+            weights = np.diff(table.cumulative, prepend=0)
+            own = table.episodes[:, 0] == table.episodes[:, 1]
+            assert own.sum() == len(joined) - len(pool) == len({*pairs.a, *pairs.b}) > 4
+            assert (joined.task[table.episodes[own]] < 0).all()
+            drawn[arm] = weights[own].sum()
+        assert drawn == pytest.approx({"mili": 0.5, "pairs_only": 0.0})
+    finally:
+        run.workdir.close()
+    with pytest.raises(ConfigError, match=r"config\.improve\.self_share = 1\.5"):
+        stages.check(config(**{"improve.self_share": 1.5}))
+
+
+def test_workers_are_told_to_leave_the_accelerator_alone(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    with stages._simulating():
+        assert os.environ["JAX_PLATFORMS"] == "cpu"
+        assert os.environ["XLA_FLAGS"].startswith("--xla_cpu_enable_fast_math=false --xla")
+    assert os.environ["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false"
+    assert "JAX_PLATFORMS" not in os.environ
