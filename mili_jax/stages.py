@@ -573,7 +573,9 @@ def _imitate(
         "trials": int((pool.task < 0).sum()),
     }
     step_fn = _make_train_step(run.policy, hyper, mesh)
-    threads = 1 if isinstance(pool.image, np.ndarray) else min(8, os.cpu_count() or 1)
+    # An accelerator is faster than one thread draws batches; a CPU has its own use for the others.
+    one = isinstance(pool.image, np.ndarray) and jax.default_backend() == "cpu"
+    threads = 1 if one else min(8, os.cpu_count() or 1)
     _train(run, name, hyper.steps, state, step_fn, batch, sections, facts, threads)
 
 

@@ -5,8 +5,8 @@
 `quick` takes under 30 minutes on 2 cores. `limited` has demonstrations of 16 tasks alone, so that
 what the robot finds out by itself matters, and three rounds. `compare` has less training and adds
 the other methods and controls (see experiments/compare.py). `test` takes under 3 minutes (it checks
-that the loop runs, not that it learns), `paper` is the scale of the paper: 100x100 pixels, 520
-tasks, 60,000 trials. README.md has results.
+that the loop runs, not that it learns), `paper` is the scale of the paper: 100x100 pixels,
+60,000 trials in 150 sets of objects. README.md has results.
 """
 
 from ml_collections import ConfigDict
