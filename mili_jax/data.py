@@ -16,7 +16,7 @@ import collections
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -86,9 +86,6 @@ class Batch(NamedTuple):
     task: np.ndarray  # int32 [B], equal for equal tasks; a different negative for each trial pair
     focus: np.ndarray  # float32 [B,P,2,CANDIDATES,2] m, the two places that episode m is about
     focus_seen: np.ndarray  # bool [B,P,2], whether there is something to be seen there
-    # float32 [B,2,2,2] m, only after augmentation (`learner.augment`): two spots in the first frame
-    # of m as a demonstration, and the same spots in its first policy step
-    spots: Any = None
 
 
 def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:

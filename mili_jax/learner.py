@@ -4,7 +4,6 @@ A batch is a NamedTuple of arrays with these fields (`mili_jax.data.Batch`):
   demo_image uint8 [B,2,M,H,W,3], demo_pose float32 [B,2,K,7]: two episodes of one task per row
   image uint8 [B,P,H,W,3], pose float32 [B,P,7], action float32 [B,P,7]: steps of member 0
   focus float32 [B,P,2,K,2], focus_seen bool [B,P,2]: what member 0 is about, in hindsight
-  spots: set by `augment`
   task int32 [B]: equal for rows of one task
 The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
 
@@ -181,16 +180,16 @@ def transform_image(image: Array, element: Array, shift: Array) -> Array:
     return take(pixels, row * size + column).reshape(image.shape)
 
 
-def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> Any:
-    """A batch as another arrangement of the same tasks, seen in another light.
+def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> tuple[Any, Array]:
+    """A batch as another arrangement of the same tasks, seen in another light -> (batch, spots).
 
     Every demonstration and every row of policy steps gets its own symmetry of the square and its
     own shift; pictures, poses and actions move together (a shift in pixels by its length at table
-    height). So member 0 as a demonstration and its policy steps show one scene in two ways: `spots`
-    are set to what stands out in the first, and where the same is in the second. The colour
-    circle is turned by
-    one angle per group of rows (`colour_groups`), brightness and contrast change for the whole
-    batch: changed per row, they would tell the contrastive loss which two episodes belong together.
+    height). So member 0 as a demonstration and its policy steps show one scene in two ways; spots
+    [B,2,2,2] m are two places that stand out in its first frame as a demonstration, and the same
+    two in its first policy step. The colour circle is turned by one angle per group of rows
+    (`colour_groups`), brightness and contrast change for the whole batch: changed per row, they
+    would tell the contrastive loss which two episodes belong together.
     """
     b, size = len(batch.pose), batch.image.shape[2]
     turn, move, swap, light, seek = jax.random.split(key, 5)
@@ -224,15 +223,15 @@ def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> Any:
     if hyper.colours or hyper.brightness or hyper.contrast:
         moved = [relight(x) for x in moved]
     shown, mine = (elements[:, :2, None], metres[:, :2, None]), (elements[:, 2:], metres[:, 2:])
-    return batch._replace(
+    batch = batch._replace(
         demo_image=jnp.stack(moved[:2], 1),
         demo_pose=transform_pose(batch.demo_pose, *shown),
         image=moved[2],
         pose=transform_pose(batch.pose, *mine),
         action=transform_pose(batch.action, *mine),
         focus=jnp.einsum("bij,bpakj->bpaki", way[:, 2], batch.focus) + metres[:, None, None, 2:],
-        spots=jnp.stack([spots, found], 1),
     )
+    return batch, jnp.stack([spots, found], 1)
 
 
 def salient(image: Array, key: Array, view: float) -> Array:
@@ -304,11 +303,13 @@ def loss_fn(
     params: Params,
     batch: Any,
     key: Array,
+    spots: Array | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[Array, losses.Metrics]:
     """Eq. 3 (eq. 1 if not `hyper.condition`) on one batch -> (loss, metrics).
 
-    With a mesh the rows of the batch lie on its devices.
+    With `spots` (of `augment`) finding them again is learned as well. With a mesh the rows of the
+    batch lie on its devices.
     """
 
     def apply(method: str, *args: Any) -> Any:
@@ -374,12 +375,12 @@ def loss_fn(
         )
         loss = loss + hyper.auxiliary_weight * auxiliary.mean()
         metrics = {**details, **metrics, "auxiliary": auxiliary.mean()}
-        if policy.recalls and hyper.recall_weight and batch.spots is not None:
+        if policy.recalls and hyper.recall_weight and spots is not None:
             if compared < b:
                 rest = apply("encode", batch.demo_image[compared:, 0, 0])
                 first = jnp.concatenate([first, rest])
-            asked = apply("portray", first, batch.spots[:, 0])
-            recall, details = _recall(policy, apply("find", maps[:, m], asked), batch.spots[:, 1])
+            asked = apply("portray", first, spots[:, 0])
+            recall, details = _recall(policy, apply("find", maps[:, m], asked), spots[:, 1])
             loss = loss + hyper.recall_weight * recall
             metrics |= details
     if isinstance(density, nets.Mixture) and density.focus is not None:
@@ -448,26 +449,26 @@ def make_train_step(
     """
     several = mesh if mesh is not None and mesh.size > 1 else None
 
-    def loss(params: Params, batch: Any, key: Array) -> tuple[Array, losses.Metrics]:
-        return loss_fn(policy, hyper, params, batch, key, several)
+    def loss(params: Params, batch: Any, spots: Array, key: Array) -> tuple[Array, losses.Metrics]:
+        return loss_fn(policy, hyper, params, batch, key, spots, several)
 
     return make_step(loss, policy, hyper, mesh)
 
 
 def make_step(
-    loss: Callable[[Params, Any, Array], tuple[Array, losses.Metrics]],
+    loss: Callable[[Params, Any, Array, Array], tuple[Array, losses.Metrics]],
     policy: nets.Policy,
     hyper: Hyper,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Any, int], tuple[TrainState, losses.Metrics]]:
-    """`make_train_step` for any loss: (params, augmented batch, key) -> (loss, metrics)."""
+    """`make_train_step` for any loss: (params, what `augment` gives, key) -> (loss, metrics)."""
     optimizer = _optimizer(hyper)
 
     def train_step(state: TrainState, batch: Any, seed: int) -> tuple[TrainState, losses.Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         move, inside = jax.random.split(key)
-        batch = augment(batch, move, policy.camera.view, hyper)
-        gradient = jax.grad(lambda params: loss(params, batch, inside), has_aux=True)
+        batch, spots = augment(batch, move, policy.camera.view, hyper)
+        gradient = jax.grad(lambda params: loss(params, batch, spots, inside), has_aux=True)
         grads, metrics = gradient(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

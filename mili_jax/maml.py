@@ -268,7 +268,7 @@ def make_train_step(
     Augmented like any other batch: each episode is another arrangement, in the colours of its task.
     """
     return learner.make_step(
-        lambda params, batch, key: loss_fn(policy, hyper, mil, params, batch), policy, hyper, mesh
+        lambda params, batch, *_: loss_fn(policy, hyper, mil, params, batch), policy, hyper, mesh
     )
 
 

@@ -173,8 +173,7 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
         assert batch.demo_pose.shape == (16, 2, 5, 7)
         assert batch.image.shape == (16, 6, SIDE, SIDE, 3)
         assert batch.pose.shape == batch.action.shape == (16, 6, 7)
-        assert batch.spots is None
-        types = [str(array.dtype) for array in batch[:-1]]
+        types = [str(array.dtype) for array in batch]
         before, after = ["uint8", "float32"] * 2 + ["float32"], ["int32", "float32", "bool"]
         assert types == before + after
         assert batch.focus.shape == (16, 6, 2, data.CANDIDATES, 2)
@@ -220,7 +219,7 @@ def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
             assert len(set(query[row])) == len(set(support[row])) == 1
         np.testing.assert_array_equal(batch.action, -batch.pose)
     again = data.sample_tasks(pool, groups, 0, 9, size=12, policy_steps=3)
-    assert all((a == b).all() for a, b in zip(batch[:-1], again[:-1], strict=True))
+    assert all((a == b).all() for a, b in zip(batch, again, strict=True))
     with pytest.raises(ConfigError, match="size 0 and policy_steps 3"):
         data.sample_tasks(pool, groups, 0, 0, size=0, policy_steps=3)
 
@@ -414,7 +413,7 @@ def test_batches_that_stream_from_the_shards_equal_those_from_memory(stored):
     for first in (0, 4):
         for step, batch in data.prefetch(stream, first, 8, threads=3, ahead=4):
             wanted = data.sample_batch(held, groups, pairs, 3, step, **sizes)
-            for one, other in zip(batch[:-1], wanted[:-1], strict=True):
+            for one, other in zip(batch, wanted, strict=True):
                 np.testing.assert_array_equal(one, other)
 
 

@@ -131,7 +131,7 @@ def test_augmented_batch_stays_true_and_colours_turn_by_group() -> None:
     batch = squares(0)
     step = jax.jit(learner.augment, static_argnums=(2, 3))
     hyper = dataclasses.replace(HYPER, brightness=0.0, contrast=0.0)
-    new = step(batch, jax.random.key(3), CAMERA.view, hyper)
+    new, _ = step(batch, jax.random.key(3), CAMERA.view, hyper)
     groups = learner.colour_groups(16, hyper)
     elements, turned = set(), {}
     for row in range(16):
@@ -157,8 +157,9 @@ def test_augmented_batch_stays_true_and_colours_turn_by_group() -> None:
     assert any(turned[0, t] != turned[1, t] for t in both)  # groups have turns of their own
     assert len(elements) > 8  # members turn on their own
     off = dataclasses.replace(hyper, dihedral=False, shift=0, colours=0)
-    same = step(batch, jax.random.key(3), CAMERA.view, off)
-    jax.tree.map(np.testing.assert_array_equal, same._replace(spots=None), batch)
+    same, spots = step(batch, jax.random.key(3), CAMERA.view, off)
+    jax.tree.map(np.testing.assert_array_equal, same, batch)
+    np.testing.assert_array_equal(spots[:, 0], spots[:, 1])
     with pytest.raises(ConfigError, match="colour groups"):
         step(squares(0, b=5), jax.random.key(0), CAMERA.view, hyper)
 
@@ -181,16 +182,16 @@ def test_spots_are_the_same_things_in_two_views() -> None:
         demo_image=np.broadcast_to(noisy[:, None], batch.demo_image.shape),
     )
     dark = dataclasses.replace(HYPER, colours=0, brightness=0.0, contrast=0.0)
-    new = learner.augment(batch, jax.random.key(1), CAMERA.view, dark)
-    assert new.spots.shape == (16, 2, 2, 2)
+    new, spots = learner.augment(batch, jax.random.key(1), CAMERA.view, dark)
+    assert spots.shape == (16, 2, 2, 2)
     seen, moved = 0, 0
     for row, k in itertools.product(range(16), range(2)):
-        there = around(new.image[row, 0], new.spots[row, 1, k])
+        there = around(new.image[row, 0], spots[row, 1, k])
         if there is not None:
-            here = around(new.demo_image[row, 0, 0], new.spots[row, 0, k])
+            here = around(new.demo_image[row, 0, 0], spots[row, 0, k])
             np.testing.assert_allclose(here, there)
             seen += 1
-            moved += float(np.linalg.norm(new.spots[row, 0, k] - new.spots[row, 1, k])) > 0.05
+            moved += float(np.linalg.norm(spots[row, 0, k] - spots[row, 1, k])) > 0.05
     assert seen > 24 and moved > 12
 
 
@@ -364,11 +365,11 @@ def test_finding_again_is_learned_and_needs_no_task(learned) -> None:
 def test_finding_again_trains_encoder_portraits_and_finder_on_every_row() -> None:
     params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
     batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
-    batch = learner.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
+    batch, spots = learner.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
 
     def gradients(batch: Batch, **options: float) -> dict:
-        hyper = dataclasses.replace(HYPER, compared=2, **options)
-        loss = lambda p: learner.loss_fn(POLICY, hyper, p, batch, jax.random.key(0))[0]  # noqa: E731
+        hyper, key = dataclasses.replace(HYPER, compared=2, **options), jax.random.key(0)
+        loss = lambda p: learner.loss_fn(POLICY, hyper, p, batch, key, spots)[0]  # noqa: E731
         return jax.jit(jax.grad(loss))(params)
 
     off = gradients(batch, recall_weight=0.0)
@@ -389,8 +390,9 @@ def test_an_embedding_without_portraits_is_not_asked_to_find_again() -> None:
     assert POLICY.recalls and not policy.recalls
     params = nets.init(policy, jax.random.key(0), image_size=SIZE)
     batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
-    batch = learner.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
-    assert "recall" not in learner.loss_fn(policy, HYPER, params, batch, jax.random.key(0))[1]
+    batch, spots = learner.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
+    metrics = learner.loss_fn(policy, HYPER, params, batch, jax.random.key(0), spots)[1]
+    assert "nll" in metrics and "recall" not in metrics
 
 
 def test_the_average_follows_the_parameters() -> None:
