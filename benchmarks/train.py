@@ -96,7 +96,8 @@ def needed(policy: nets.Policy, hyper: learner.Hyper, params: Any, batch: Batch)
     chunk, nets.CHUNK = nets.CHUNK, 1 << 62
     try:
         loss = functools.partial(learner.loss_fn, policy, hyper)
-        gradient = jax.grad(lambda p: loss(p, batch, jax.random.key(0))[0])
+        spots = np.zeros((len(batch.pose), 2, 2, 2), np.float32)
+        gradient = jax.grad(lambda p: loss(p, batch, jax.random.key(0), spots)[0])
         return products(jax.make_jaxpr(gradient)(params).jaxpr)
     finally:
         nets.CHUNK = chunk
