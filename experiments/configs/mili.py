@@ -115,7 +115,7 @@ def get_config(name: str = "quick") -> ConfigDict:
         config.baselines.methods = ("bc", "mil", "mil_pose", "mil_video")
         config.improve.arms = ("mili", "control", "oracle", "random")
         config.improve.arms += ("nearest", "unfiltered")  # controls
-        config.improve.arms += ("trials_500", "trials_1000", "trials_2000")  # Figure 6
+        config.improve.arms += ("trials_250", "trials_1000", "trials_2000")  # Figure 6
         config.improve.arms += ("alpha_900", "alpha_980")
         config.improve.arms += ("noise_5", "noise_10", "noise_20")
     if name in ("test", "compare_test"):
