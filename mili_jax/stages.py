@@ -568,7 +568,7 @@ def _imitate(
         part=slice(size * host // hosts, size * (host + 1) // hosts),
     )
     facts = {
-        "pairs": 0 if table is None else len(table),
+        "pairs": 0 if table is None else int(np.sum(table.episodes[:, 0] != table.episodes[:, 1])),
         "demonstrations": int((pool.task >= 0).sum()),
         "trials": int((pool.task < 0).sum()),
     }
