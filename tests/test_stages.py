@@ -606,21 +606,20 @@ def test_trials_share_sets_of_objects_so_that_the_same_can_be_done_twice():
 
 def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
     run = stages.open_run(config(), copy)
-    try:
+    with run.workdir:
         pool = stages._demonstrations(run)
+        ids = [m.episode_id for m in run.dataset.read_metadata("round_1")][:6]
+        a, b = [ids[k] for k in (0, 0, 1, 4)], [ids[k] for k in (1, 2, 2, 5)]
         drawn = {}
         for arm in ("mili", "pairs_only"):
-            pairs = run.dataset.read_pairs("mili_1")
-            run.dataset.write_pairs(f"{arm}_1", pairs.a, pairs.b, pairs.similarity, 0.0)
+            run.dataset.write_pairs(f"{arm}_1", a, b, np.ones(4), 0.0)
             joined, table = stages._with_trials(run, pool, 1, arm)
-            weights = np.diff(table.cumulative, prepend=0)
             own = table.episodes[:, 0] == table.episodes[:, 1]
-            assert own.sum() == len(joined) - len(pool) == len({*pairs.a, *pairs.b}) > 4
-            assert (joined.task[table.episodes[own]] < 0).all()
-            drawn[arm] = weights[own].sum()
+            assert [joined.ids[k] for k in table.episodes[own, 0]] == [
+                ids[k] for k in (0, 1, 2, 4, 5)
+            ]
+            drawn[arm] = np.diff(table.cumulative, prepend=0)[own].sum()
         assert drawn == pytest.approx({"mili": 0.5, "pairs_only": 0.0})
-    finally:
-        run.workdir.close()
     with pytest.raises(ConfigError, match=r"config\.improve\.self_share = 1\.5"):
         stages.check(config(**{"improve.self_share": 1.5}))
 
