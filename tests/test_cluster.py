@@ -16,6 +16,8 @@ from test_rollout import cursed, make_player, make_trials, touch
 from mili_jax.sim import cluster, rollout
 from mili_jax.types import SimulationError
 
+# Ray is optional for users, and so for those who test a plain installation; `make test` and CI have
+# it and run all of this.
 if not importlib.util.find_spec("ray"):
     pytest.skip("the extra [cluster] is not installed", allow_module_level=True)
 

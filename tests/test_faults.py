@@ -241,6 +241,8 @@ def meet_every_failure(shim, folder, count, stride):
 
 @pytest.fixture(scope="session")
 def shim(tmp_path_factory):
+    # Only a library loaded before libc makes a chosen write fail, and it must be compiled; nothing
+    # else here needs a compiler, so its absence is no failure.
     if not shutil.which("cc"):
         pytest.skip("no C compiler to make a disk fail with")
     library = tmp_path_factory.mktemp("shim") / "failing_writes.so"

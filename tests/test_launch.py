@@ -12,6 +12,8 @@ from runs import ROOT, SMALL, config
 
 from experiments import launch
 
+# Both are optional for users, and so for those who test a plain installation; `make test` and CI
+# have them and run all of this.
 for package in ("submitit", "ray"):
     if not importlib.util.find_spec(package):
         pytest.skip("the extra [cluster] is not installed", allow_module_level=True)

@@ -202,7 +202,7 @@ def test_what_stands_out_is_asked_for() -> None:
     spots = np.asarray(learner.salient(image, jax.random.key(0), CAMERA.view))
     assert (np.linalg.norm(spots[:, 0] - spots[:, 1], axis=1) > 0).all()
     distance = np.abs(spots - centre).max(-1) / CAMERA.view * SIZE / 2  # pixels
-    # A tenth of the picture lies that near to the square.
+    # A quarter of the picture lies that near to the square.
     assert (distance <= 8).mean() > 0.8
     flat = np.asarray(learner.salient(0 * image, jax.random.key(0), CAMERA.view))
     assert len(np.unique(flat.reshape(-1, 2), axis=0)) == (SIZE // nets.STRIDE) ** 2
