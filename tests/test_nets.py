@@ -298,8 +298,9 @@ def test_auxiliary_loss_is_the_error_of_the_read_pose() -> None:
     pose = poses(0, 2, 7)  # two key poses, five along the demonstration
     params = jax.jit(module.init)(jax.random.key(0), maps, pose)
     # With its output layers at zero it reads: middle of the table, 0.1 m, half open, yaw unknown.
-    params["params"]["where"] = jax.tree.map(jnp.zeros_like, params["params"]["where"])
-    params["params"]["read"] = jax.tree.map(jnp.zeros_like, params["params"]["read"])
+    reader = params["params"]["reader"]
+    for layer in ("where", "read"):
+        reader[layer] = jax.tree.map(jnp.zeros_like, reader[layer])
     _, auxiliary = jax.jit(module.apply)(params, maps, pose)
     for row in range(2):
         errors = []
@@ -382,7 +383,7 @@ def test_portraits_ask_for_what_lies_at_two_spots() -> None:
     seen = np.stack([plain[0, [9, 30]], plain[1, [63, 0]], plain[2, [20, 20]]]).reshape(3, 16)
     wanted = seen @ np.asarray(params["embedder"]["anchored"]["portraits"]["kernel"])
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    np.testing.assert_allclose(z, wanted, atol=1e-5)
+    np.testing.assert_allclose(z, wanted, atol=1e-4)
     found = policy.apply({"params": params}, maps, z, method="find")
     density = policy.apply({"params": params}, maps, jnp.zeros((3, 7)), z, method="act_maps")
     jax.tree.map(np.testing.assert_array_equal, found, density.focus)
