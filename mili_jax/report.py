@@ -729,8 +729,8 @@ def write_video(
     """Writes an H.264 film, demonstration left and attempt right, and its poster (.png) beside it.
 
     demo uint8 [T,H,W,3], attempt uint8 [T',H,W,3]; both start together, the shorter one waits on
-    its last frame, and both hold theirs for a second. Pixels are repeated, not blended, to at least
-    four times and 256 pixels. Returns the film's (width, height), both even as yuv420p needs.
+    its last frame, and both hold theirs for a second. Pixels are repeated, not blended, until there
+    are at least 256 of them. Returns the film's (width, height), both even as yuv420p needs.
     Raises DataError when an array is not of this form.
     """
     for name, clip in (("demo", demo), ("attempt", attempt)):
@@ -748,7 +748,9 @@ def write_video(
     first = _side_by_side(demo[0], attempt[0], success=success)
     height, width = first.shape[:2]
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "20"})
+        stream = container.add_stream(
+            "libx264", rate=fps, options={"crf": "20", "preset": "veryfast"}
+        )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for t in range(count):
             image = _side_by_side(
@@ -763,7 +765,7 @@ def write_video(
 
 def _side_by_side(left: np.ndarray, right: np.ndarray, *, success: bool) -> np.ndarray:
     """Two frames [H,W,3], enlarged, on one canvas with even sides and a border."""
-    factor = max(4, math.ceil(256 / min(left.shape[:2])))
+    factor = math.ceil(256 / min(left.shape[:2]))
     left, right = (frame.repeat(factor, 0).repeat(factor, 1) for frame in (left, right))
     height, width = left.shape[:2]
     canvas_height = height + 2 * _BORDER

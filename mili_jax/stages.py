@@ -679,9 +679,10 @@ def load_params(run: Run, name: str) -> Any:
     step, frames = run.workdir.read_manifest(name)["steps"], run.config.policy.frames
     hyper = _hyper(run.config, 1, 1.0)
     if name in _SUPPORTS:
-        state = maml.init_state(run.policy, hyper, _mil(run.config, name), 0, frames)
+        mil = _mil(run.config, name)
+        state = jax.eval_shape(lambda: maml.init_state(run.policy, hyper, mil, 0, frames))
     else:
-        state = learner.init_state(run.policy, hyper, 0, frames)
+        state = jax.eval_shape(lambda: learner.init_state(run.policy, hyper, 0, frames))
     return run.workdir.load_checkpoint(name, state, step).average
 
 

@@ -11,7 +11,7 @@ within their family (the benchmark fixes four families; it samples the tasks). W
 several training seeds, these are resampled too, crossed with the tasks (the two-way "pigeonhole"
 bootstrap, Owen 2007), so that the interval also speaks of training runs. With one seed it does not.
 
-Everything here is numpy and scipy: arrays and rows in, numbers out.
+Everything here is numpy: arrays and rows in, numbers out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from mili_jax.types import FAMILIES, ConfigError, DataError
 
@@ -108,8 +108,10 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     _check_level(level)
     if n <= 0 or not 0 <= successes <= n:
         raise ConfigError(f"wilson needs 0 <= successes <= n and n > 0, got {successes} of {n}")
-    interval = binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
-    return float(interval.low), float(interval.high)
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    centre = (successes + z**2 / 2) / (n + z**2)
+    half = z / (n + z**2) * math.sqrt(successes * (n - successes) / n + z**2 / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:

@@ -25,6 +25,7 @@ SMALL = {
     "improve.alpha": -1.0,
     "evaluate.tasks": 4,
     "evaluate.episodes": 1,
+    "machine.processes": 1,
     "machine.shard": 4,
 }
 

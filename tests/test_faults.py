@@ -131,7 +131,7 @@ runpy.run_module("experiments." + module, run_name="__main__")
 
 
 @pytest.mark.parametrize("kills", lengths(1, 10))
-def test_every_stage_killed_at_random_instants(kills, finished, call, environment, tmp_path):
+def test_every_stage_killed_at_random_instants(kills, finished, call, tmp_path):
     workdir, before = tmp_path / "run", tmp_path / "before"
     workdir.mkdir()
     rng = random.Random(1)
@@ -144,9 +144,7 @@ def test_every_stage_killed_at_random_instants(kills, finished, call, environmen
         while done < kills:
             flags = command(module, workdir, *given)[3:]
             delay = rng.uniform(0, duration)
-            run = program(
-                KILLED, delay, module, function, *flags, env=environment, stderr=subprocess.DEVNULL
-            )
+            run = program(KILLED, delay, module, function, *flags, stderr=subprocess.DEVNULL)
             code = run.wait()
             assert code in (0, -9)
             if code == 0:  # it was faster than its killer: again from its beginning

@@ -19,21 +19,19 @@ for package in ("submitit", "ray"):
         pytest.skip("the extra [cluster] is not installed", allow_module_level=True)
 
 
-def submit(environment, workdir, *given):
+def submit(workdir, *given):
     small = [f"--config.{field}={value}" for field, value in SMALL.items()]
     flag = "--config=experiments/configs/mili.py:test"
     program = [sys.executable, "-m", "experiments.launch", flag, f"--workdir={workdir}", *small]
-    return subprocess.run(
-        [*program, *given], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    return subprocess.run([*program, *given], cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("on", ["local", "ray"])
-def test_jobs_run_in_their_order_and_a_failure_is_told(on, environment, tmp_path):
+def test_jobs_run_in_their_order_and_a_failure_is_told(on, tmp_path):
     """`label` has no trials to label: the job before it is done, the one after it is not."""
     stages = "--stages=demos,label,pretrain"
-    done = submit(environment, tmp_path, f"--on={on}", "--seeds=3", stages, "--config.data.tasks=2")
+    done = submit(tmp_path, f"--on={on}", "--seeds=3", stages, "--config.data.tasks=2")
     assert done.returncode == 1
     assert "JobError" in done.stderr and "round_1" in done.stderr.splitlines()[-1]
     folder = tmp_path / "seed_3"
@@ -54,8 +52,8 @@ def test_jobs_run_in_their_order_and_a_failure_is_told(on, environment, tmp_path
         (["--config.improve.alpha=2"], r"ConfigError: config.improve.alpha = 2"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_submitted(given, message, environment, tmp_path):
-    done = submit(environment, tmp_path / "sweep", *given)
+def test_mistakes_are_told_before_anything_is_submitted(given, message, tmp_path):
+    done = submit(tmp_path / "sweep", *given)
     assert done.returncode == 1 and done.stderr.startswith(message)
     assert not (tmp_path / "sweep").exists()
 

@@ -198,12 +198,11 @@ def test_the_same_command_again_does_nothing_again(call, finished):
 # Killed
 
 
-def kill_when(appears, absent, workdir, environment):
+def kill_when(appears, absent, workdir):
     """Starts the whole run; kills it and all its processes as soon as a file appears."""
     run = subprocess.Popen(
         command("mili", workdir),
         cwd=ROOT,
-        env=environment,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -221,7 +220,7 @@ def kill_when(appears, absent, workdir, environment):
 
 
 @pytest.mark.slow
-def test_killed_runs_continue_and_end_the_same(call, finished, environment, tmp_path):
+def test_killed_runs_continue_and_end_the_same(call, finished, tmp_path):
     """Killed three times, then finished stage by stage with the single binaries."""
     workdir = tmp_path / "run"
     shards = "dataset/mili/1.0.0/mili-"
@@ -230,7 +229,7 @@ def test_killed_runs_continue_and_end_the_same(call, finished, environment, tmp_
         ("checkpoints/pretrain/5.json", "stages/pretrain.json"),
         (shards + "round_1.array_record-00000", "stages/round_1.json"),
     ):
-        kill_when(appears, absent, workdir, environment)
+        kill_when(appears, absent, workdir)
     metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [m["step"] for m in metrics if m["stage"] == "pretrain"] == [20, 40]
 
@@ -433,14 +432,14 @@ COMPARED = {
 
 
 @pytest.mark.slow
-def test_every_method_over_seeds_in_one_command(environment, tmp_path):
+def test_every_method_over_seeds_in_one_command(tmp_path):
     small = {**SMALL, "improve.trials": 30, "baselines.bc_steps": 5, "baselines.mil_steps": 2}
     call = [sys.executable, "-m", "experiments.compare", "--seeds=0,1", f"--workdir={tmp_path}"]
     call += ["--config=experiments/configs/mili.py:compare_test"]
     call += [f"--config.{field}={value}" for field, value in small.items()]
 
     def compare():
-        return subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True)
+        return subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
 
     done = compare()
     assert done.returncode == 0, done.stderr + (tmp_path / "seed_0.log").read_text()[-2000:]
@@ -548,11 +547,9 @@ def test_tasks_that_the_benchmark_has_not():
     re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL),
     ids=lambda code: code.splitlines()[0][:40],
 )
-def test_the_snippets_of_the_readme_run(snippet, finished, environment):
+def test_the_snippets_of_the_readme_run(snippet, finished):
     code = snippet.replace("runs/quick", str(finished)).replace("mili.py:quick", "mili.py:test")
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
