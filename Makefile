@@ -14,7 +14,7 @@ compare: setup
 	$(BIN)/python -m experiments.compare --config=experiments/configs/mili.py:compare --seeds=0,1,2 --workdir=runs/compare
 
 test: setup
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadscope
+	$(BIN)/python -m pytest tests -q -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -46,10 +47,24 @@ def call():
 
 @pytest.fixture(scope="session")
 def finished(call, tmp_path_factory):
-    """The folder of a run that nobody interrupted, and what it printed."""
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    code, out, err = call("mili", workdir)
-    assert code == 0, err
-    (workdir.parent / "stdout").write_text(out)
-    (workdir.parent / "stderr").write_text(err)
-    return workdir
+    """The folder of a run that nobody interrupted, and what it printed.
+
+    It is made once; each worker of pytest-xdist has a copy to itself.
+    """
+    own = tmp_path_factory.mktemp("finished")
+    shared = own.parent
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    shared /= "finished"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "stderr").exists():
+            code, out, err = call("mili", shared / "run")
+            assert code == 0, err
+            (shared / "stdout").write_text(out)
+            (shared / "stderr").write_text(err)
+    shutil.copytree(shared / "run", own / "run")
+    for name in ("stdout", "stderr"):
+        (own / name).write_text((shared / name).read_text().replace(str(shared), str(own)))
+    return own / "run"

@@ -249,7 +249,7 @@ def shim(tmp_path_factory):
     return library
 
 
-@pytest.mark.parametrize("stride", lengths(20, 1))
+@pytest.mark.parametrize("stride", lengths(37, 1))
 def test_the_disk_refuses_each_of_the_first_200_writes(stride, shim, tmp_path):
     run = program(
         FAILING, shim, tmp_path, 200, stride,

@@ -7,6 +7,7 @@ colour; the action to imitate is the place of the square of that colour in anoth
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -367,13 +368,13 @@ def test_finding_again_trains_encoder_portraits_and_finder_on_every_row() -> Non
     batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
     batch, spots = learner.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
 
-    def gradients(batch: Batch, **options: float) -> dict:
+    def gradient(**options: float) -> Callable[[dict, Batch], dict]:
         hyper, key = dataclasses.replace(HYPER, compared=2, **options), jax.random.key(0)
-        loss = lambda p: learner.loss_fn(POLICY, hyper, p, batch, key, spots)[0]  # noqa: E731
-        return jax.jit(jax.grad(loss))(params)
+        return jax.jit(jax.grad(lambda p, b: learner.loss_fn(POLICY, hyper, p, b, key, spots)[0]))
 
-    off = gradients(batch, recall_weight=0.0)
-    change = jax.tree.map(lambda a, b: a - b, gradients(batch), off)
+    recalling = gradient()
+    on, off = recalling(params, batch), gradient(recall_weight=0.0)(params, batch)
+    change = jax.tree.map(lambda a, b: a - b, on, off)
     assert size(change["encoder"]) > 1e-3
     assert size(change["embedder"]["anchored"]["portraits"]) > 1e-3
     assert size(change["actor"]["finder"]) > 1e-3
@@ -381,7 +382,7 @@ def test_finding_again_trains_encoder_portraits_and_finder_on_every_row() -> Non
     assert size(change["actor"]["mover"]) < 1e-4
     # Also on rows that no other loss reads as demonstrations.
     unread = batch._replace(demo_image=batch.demo_image.at[2:, 0].set(0))
-    differs = jax.tree.map(lambda a, b: a - b, gradients(batch), gradients(unread))
+    differs = jax.tree.map(lambda a, b: a - b, on, recalling(params, unread))
     assert size(differs["actor"]["finder"]) > 1e-3
 
 
@@ -391,7 +392,9 @@ def test_an_embedding_without_portraits_is_not_asked_to_find_again() -> None:
     params = nets.init(policy, jax.random.key(0), image_size=SIZE)
     batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
     batch, spots = learner.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
-    metrics = learner.loss_fn(policy, HYPER, params, batch, jax.random.key(0), spots)[1]
+    metrics = jax.eval_shape(
+        lambda p: learner.loss_fn(policy, HYPER, p, batch, jax.random.key(0), spots)[1], params
+    )
     assert "nll" in metrics and "recall" not in metrics
 
 
