@@ -5,8 +5,9 @@ python -m experiments.collect --workdir=runs/quick --round=1
 
 from __future__ import annotations
 
-from experiments import command
-from mili_jax import stages
-
 if __name__ == "__main__":
+    # Here, not above: the worker processes that this one starts import this file as well.
+    from experiments import command
+    from mili_jax import stages
+
     command.main(stages.collect, first_round=1)

@@ -539,6 +539,13 @@ class Dataset:
         return self._decode(path, record).meta.episode_id
 
 
+def write_shard(
+    root: Path, image_size: int, split: str, shard: int, episodes: Sequence[Episode]
+) -> None:
+    """`Dataset.write_shard` for a process that gets the dataset by its folder."""
+    Dataset(root, image_size).write_shard(split, shard, episodes)
+
+
 @dataclasses.dataclass(frozen=True)
 class Frames:
     """The pictures of N stored episodes, read from their shards when they are asked for.

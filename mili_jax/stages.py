@@ -29,12 +29,12 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mili_jax import arms, data, filters, learner, maml, nets, pairing, report, statistics
-from mili_jax.episodes import Dataset, atomic_write, read_lines
+from mili_jax import acting, arms, data, filters, learner, maml, nets, pairing, statistics
+from mili_jax.episodes import Dataset, atomic_write, read_lines, write_shard
 from mili_jax.sim import cluster, rollout, scenes, tasks
 from mili_jax.sim.env import HORIZON, KitchenEnv, object_pool
 from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
-from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta, Task
+from mili_jax.types import FAMILIES, ConfigError, DataError, EpisodeMeta, Task
 from mili_jax.workdir import Workdir, source_commit
 
 # What is trained beside the loop on the demonstrations alone, and the method each is: behaviour
@@ -323,7 +323,7 @@ def _roll(
     jobs = [(i, items[at : at + size]) for i, at in enumerate(range(0, len(items), size))]
     missing = [job for job in jobs if not run.dataset.has_shard(split, job[0])]
     sink = functools.partial(
-        _write_shard, run.dataset.path.parents[1], run.dataset.image_size, split
+        write_shard, run.dataset.path.parents[1], run.dataset.image_size, split
     )
     there = len(items) - sum(len(job) for _, job in missing)
     with (
@@ -346,10 +346,6 @@ def _roll(
         kept = {m.episode_id for m in run.dataset.read_metadata(split)}
         aside = [item.episode_id for item in items if item.episode_id not in kept]
     return {"episodes": count, "set_aside": aside}
-
-
-def _write_shard(root: Path, size: int, split: str, shard: int, episodes: list[Episode]) -> None:
-    Dataset(root, size).write_shard(split, shard, episodes)
 
 
 class _simulating:  # noqa: N801
@@ -689,60 +685,6 @@ def load_params(run: Run, name: str) -> Any:
 # Acting
 
 
-@dataclasses.dataclass(frozen=True)
-class MakeActor:
-    """Makes, in a worker process, the policy for a job's trials.
-
-    embeddings: demonstration id -> z float32 [Z]; a trial without demonstration gets zeros.
-    """
-
-    policy: nets.Policy
-    params: Any
-    embeddings: Mapping[str, np.ndarray]
-    temperature: float = 0.0
-
-    def __call__(self) -> rollout.Actor:
-        start = learner.make_act(self.policy, self.temperature)
-        zeros = np.zeros(self.policy.embedding_size, np.float32)
-
-        def actor(trials: Sequence[rollout.Trial]) -> Callable[..., np.ndarray]:
-            z = np.stack(
-                [self.embeddings[t.demonstration] if t.demonstration else zeros for t in trials]
-            )
-            act = start(self.params, z, trials[0].seed)
-            return lambda image, pose: np.asarray(act(image, pose))
-
-        return actor
-
-
-@dataclasses.dataclass(frozen=True)
-class MakeAdaptingActor:
-    """The same for MIL: the policy first adapts to the demonstration of each trial.
-
-    supports: demonstration id -> the steps that it is adapted to; a trial without demonstration
-    acts unadapted.
-    """
-
-    policy: nets.Policy
-    hyper: learner.Hyper
-    mil: maml.MilHyper
-    params: Any
-    supports: Mapping[str, maml.Shown]
-
-    def __call__(self) -> rollout.Actor:
-        start = maml.make_act(self.policy, self.hyper, self.mil)
-        any_support = next(iter(self.supports.values()))
-
-        def actor(trials: Sequence[rollout.Trial]) -> Callable[..., np.ndarray]:
-            given = [self.supports.get(t.demonstration, any_support) for t in trials]
-            support = jax.tree.map(lambda *a: np.stack(a), *given)
-            shown = np.array([bool(t.demonstration) for t in trials])
-            act = start(self.params, support, shown, trials[0].seed)
-            return lambda image, pose: np.asarray(act(image, pose))
-
-        return actor
-
-
 def _supports(run: Run, splits: Sequence[str]) -> tuple[maml.Shown, list[EpisodeMeta]]:
     """The steps that MIL adapts to, of every episode of the splits, and the episodes' facts."""
     episodes = [e for split in splits for e in run.dataset.read(split)]
@@ -789,7 +731,7 @@ def collect(run: Run, number: int) -> None:
         paired |= {*pairs.a, *pairs.b}
     demos = [m for m in metas if m.round == 0]
     shown = [m for m in metas if m.episode_id in paired]
-    maker = MakeActor(run.policy, params, table, run.config.improve.temperature)
+    maker = acting.MakeActor(run.policy, params, table, run.config.improve.temperature)
     player = functools.partial(rollout.Player, maker, run.config.data.image_size)
     trials = list(trial_plan(run.config, number, before, demos, shown))
     facts = _roll(run, name, trials, player, f"trials, round {number}")
@@ -1068,18 +1010,18 @@ def _held_out(run: Run, name: str, params: Any) -> tuple[Callable[[], rollout.Ac
             "after": float(after.mean()),
             "improved": float(np.mean(after < before)),
         }
-        maker = MakeAdaptingActor(run.policy, hyper, mil, params, table)
+        maker = acting.MakeAdaptingActor(run.policy, hyper, mil, params, table)
         return maker, {"adaptation": adaptation}
     z, metas = embed(run, params, held)
     if name == "bc":  # acts without a demonstration, whichever it is given
         table = {m.episode_id: np.zeros_like(row) for m, row in zip(metas, z, strict=True)}
-        return MakeActor(run.policy, params, table), {}
+        return acting.MakeActor(run.policy, params, table), {}
     neighbours = {
         "task": statistics.nearest_neighbour(z, [m.task for m in metas]),
         "family": statistics.nearest_neighbour(z, [Task.parse(m.task).family for m in metas]),
     }
     table = {m.episode_id: row for m, row in zip(metas, z, strict=True)}
-    return MakeActor(run.policy, params, table), {"neighbours": neighbours}
+    return acting.MakeActor(run.policy, params, table), {"neighbours": neighbours}
 
 
 def _chain(config: ConfigDict, name: str, number: int) -> list[str]:
@@ -1102,6 +1044,8 @@ def _trials_seen(config: ConfigDict, name: str, number: int) -> int:
 
 def write_report(run: Run) -> Path:
     """Stage: `report/index.html` from what the other stages left; made anew every time."""
+    from mili_jax import report  # alone, and what it imports, needed here only
+
     config, workdir, last = run.config, run.workdir, _last(run.config)
     rounds = range(1, config.improve.rounds + 1)
     names = [name for number in (0, *rounds) for name in policies(config, number)]
@@ -1143,6 +1087,8 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     the path of the page. Raises DataError naming a run without rows, or a policy that one run has
     evaluated and another has not; ConfigError for a seed that comes twice.
     """
+    from mili_jax import report  # alone, and what it imports, needed here only
+
     rows: list[dict[str, Any]] = []
     costs: list[dict[str, Any]] = []
     seeds: dict[int, Path] = {}
@@ -1280,6 +1226,8 @@ def write_figures(rows: Path, out: Path) -> list[Path]:
 
     Raises DataError naming the file if it is missing or damaged.
     """
+    from mili_jax import report  # alone, and what it imports, needed here only
+
     read = [row for _, row in read_lines(rows)]
     successes = [row for row in read if "task" in row]
     pairs = [row for row in read if "alpha" in row]

@@ -13,7 +13,7 @@ from runs import ROOT, command
 
 # A test's programs run for seconds, many the same: they are compiled quickly, and once for all the
 # processes. Before JAX is imported, and for every process that is started from here.
-os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 

@@ -137,12 +137,25 @@ def test_the_simulator_runs_without_jax():
     assert "pybullet" in loaded and not loaded & (JAX | {"tensorflow", "tensorflow_datasets"})
 
 
-@pytest.mark.parametrize("module", modules("nets", "losses", "learner", "pairing", "maml"))
+@pytest.mark.parametrize(
+    "module", modules("nets", "losses", "learner", "pairing", "maml", "acting")
+)
 def test_the_learner_knows_no_simulator_and_no_files(module):
     forbidden = ("sim", "episodes", "workdir", "stages", "report", "filters")
     for name in reached(module):
         assert not inside(name, *(f"mili_jax.{f}" for f in forbidden)), name
     assert not outside(module) & {"pybullet", "gymnasium", "orbax", "tensorflow_datasets", "os"}
+
+
+def test_what_workers_import_is_less_than_what_trains():
+    code = "import sys, mili_jax.acting, mili_jax.episodes, mili_jax.sim.rollout, experiments.mili"
+    code += "; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(run.stdout.split())
+    assert "mili_jax.acting" in loaded
+    assert not loaded & {"mili_jax.stages", "grain", "orbax.checkpoint", "matplotlib"}
 
 
 def test_losses_and_nets_stand_below_the_learner():

@@ -147,7 +147,8 @@ def test_sinusoid_regression(shots, bar):
         updates, state = optimizer.update(jax.grad(loss)(theta), state)
         return (optax.apply_updates(theta, updates), state), None
 
-    @jax.jit
+    # Many steps of little: worth the compiler's pains, unlike what other tests run.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})
     def train(theta, key):
         keys = jax.random.split(key, 60_000)
         return jax.lax.scan(update, (theta, optimizer.init(theta)), keys)[0][0]
