@@ -8,38 +8,16 @@ A binary names one function of `mili_jax.stages`:
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-
-@contextmanager
-def _without_stderr() -> Iterator[None]:
-    sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-
-
-# PyBullet prints its build time when it is imported, and every worker process imports it: that
-# would tear the progress bars. Its errors arrive as exceptions all the same.
-with _without_stderr():
-    import pybullet  # noqa: F401
-
-from mili_jax import stages  # noqa: E402
-from mili_jax.types import MiliError  # noqa: E402
+from mili_jax import stages
+from mili_jax.types import MiliError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", "experiments/configs/mili.py:quick", "file:name; --config.a.b=v changes a field"
