@@ -1044,7 +1044,7 @@ def _trials_seen(config: ConfigDict, name: str, number: int) -> int:
 
 def write_report(run: Run) -> Path:
     """Stage: `report/index.html` from what the other stages left; made anew every time."""
-    from mili_jax import report  # alone, and what it imports, needed here only
+    from mili_jax import report  # brings Matplotlib, which no other stage needs
 
     config, workdir, last = run.config, run.workdir, _last(run.config)
     rounds = range(1, config.improve.rounds + 1)
@@ -1087,7 +1087,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     the path of the page. Raises DataError naming a run without rows, or a policy that one run has
     evaluated and another has not; ConfigError for a seed that comes twice.
     """
-    from mili_jax import report  # alone, and what it imports, needed here only
+    from mili_jax import report  # brings Matplotlib, which no other stage needs
 
     rows: list[dict[str, Any]] = []
     costs: list[dict[str, Any]] = []
@@ -1226,7 +1226,7 @@ def write_figures(rows: Path, out: Path) -> list[Path]:
 
     Raises DataError naming the file if it is missing or damaged.
     """
-    from mili_jax import report  # alone, and what it imports, needed here only
+    from mili_jax import report  # brings Matplotlib, which no other stage needs
 
     read = [row for _, row in read_lines(rows)]
     successes = [row for row in read if "task" in row]

@@ -378,6 +378,7 @@ def test_video_decodes_to_the_right_frames(tmp_path, size, success):
     assert frames[0].shape == (height, width, 3)
     assert width % 2 == 0 and height % 2 == 0
     assert height >= 256 and width >= 2 * 256
+    assert height < 2 * max(256, size[0])  # no larger than it must be
     middle, left, right = height // 2, width // 4, 3 * width // 4
     for t, frame in enumerate(frames):
         np.testing.assert_allclose(frame[middle, left], demo[min(t, 4), 0, 0], atol=12)
