@@ -236,6 +236,34 @@ class Dataset:
             )
             self._publish(splits, checksums)
 
+    def drop(self, split: str) -> None:
+        """Removes a split, committed or not: its shards and its labels. The others stay.
+
+        Killed before its end, what is left of the split counts as not committed; drop it again.
+        Raises DataError if the file system refuses.
+        """
+        self._check_name(split)
+        with _locked(self.path / ".commit.lock"):
+            splits = self._committed()
+            if splits.pop(split, None) is not None:
+                self._publish(splits, {})
+            names = [p.name for p in self.path.glob(f"mili-{split}.array_record-*")]
+            names.append(self._labels(split).name)
+            _list(
+                self.path,
+                {n: entry for n, entry in _checksums(self.path).items() if n not in names},
+            )
+            for name in names:
+                try:
+                    (self.path / name).unlink(missing_ok=True)
+                except OSError as error:
+                    raise DataError(f"{self.path / name} cannot be removed ({error})") from error
+
+    def read_shard_metadata(self, split: str, shard: int) -> list[EpisodeMeta]:
+        """The facts of a shard's episodes, committed or not. Raises DataError if it is damaged."""
+        path = self._shard(split, shard)
+        return [_decode_metadata(path, _parse(path, record)) for record in _read_records(path)]
+
     def splits(self) -> dict[str, int]:
         """The committed splits and their number of episodes."""
         return {name: info.num_examples for name, info in self._committed().items()}
@@ -264,13 +292,18 @@ class Dataset:
     def write_labels(self, split: str, labels: Iterable[Label]) -> None:
         """Appends answers of the filter F; an id answered again is overruled, not overwritten.
 
-        Raises DataError if the write fails; then none of `labels` is kept.
+        Raises DataError if the write fails; then all of `labels` are kept or none.
         """
         path = self._labels(split)
         _make_directory(self.path)
         with _locked(self.path / ".commit.lock"):
             old = self._verified(path.name) or b""
             self._replace({path.name: old + _as_lines(map(dataclasses.asdict, labels))})
+
+    def digests(self, *names: str) -> dict[str, str]:
+        """The SHA-256 of label files and pair tables that are there, by name."""
+        found = {name: _digest(self._verified(name)) for name in names}
+        return {name: digest for name, digest in found.items() if digest is not None}
 
     def read_labels(self, split: str) -> dict[str, Label]:
         """The latest label of every labelled episode, by episode id; {} where there are none.
@@ -406,9 +439,10 @@ class Dataset:
     def _replace(self, contents: Mapping[str, bytes], shards: Mapping[str, Any] = _NOTHING) -> None:
         """Replaces files, and lists them, and shards that are there, in `checksums.json`.
 
-        Killed anywhere in between, each file is the old or the new one and both are allowed.
+        Killed anywhere in between, each file is the old or the new one and both are allowed until
+        the next call, which allows only what is there.
         """
-        listed = {**_checksums(self.path), **shards}
+        listed = _settled(self.path, {**_checksums(self.path), **shards})
         for name, content in contents.items():
             before = self.path / name
             entry = {"before": sha256(before) if before.exists() else None}
@@ -496,13 +530,14 @@ class Dataset:
                 "action": episode.action[t],
                 "is_first": t == 0,
                 "is_last": t == length - 1,
-                "is_terminal": t == length - 1,
+                "is_terminal": t == length - 1 and meta.terminated,
                 "reward": np.float32(meta.success and t == length - 1),
                 "discount": np.float32(1),
             }
             for t in range(length)
         ]
         metadata = dataclasses.asdict(meta) | {"achieved_tasks": list(meta.achieved_tasks)}
+        del metadata["terminated"]  # the last step says so
         example = self._features.encode_example({"steps": steps, "episode_metadata": metadata})
         record = self._serializer.serialize_example(example)
         # The fields of a record are a map, whose order differs between processes; equal episodes
@@ -671,6 +706,19 @@ def _allowed(listed: Mapping[str, Any], name: str) -> tuple[str | None, ...]:
     """The SHA-256 that a file may have; None where it may be absent."""
     entry = listed.get(name, {"sha256": None})
     return entry["sha256"], entry.get("before", entry["sha256"])
+
+
+def _settled(directory: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
+    """`listed`, with what a writer left that was stopped between two contents of a file."""
+    settled = dict(listed)
+    for name in [name for name, entry in listed.items() if "before" in entry]:
+        path = directory / name
+        digest = sha256(path) if path.exists() else None
+        if digest is None and listed[name]["before"] is None:
+            del settled[name]
+        elif digest in _allowed(listed, name):
+            settled[name] = {"sha256": digest}
+    return settled
 
 
 def _state(there: bool) -> str:
@@ -919,4 +967,5 @@ def _decode_metadata(path: Path, fields: Mapping[str, Any]) -> EpisodeMeta:
         useful=bool(integer("useful")),
         success=bool(integer("success")),
         achieved_tasks=tuple(task.decode() for task in achieved),
+        terminated=bool(_field(path, fields, "steps/is_terminal").int64_list.value[-1]),
     )

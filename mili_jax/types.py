@@ -93,6 +93,7 @@ class EpisodeMeta:
     useful: bool
     success: bool  # oracle: the commanded task was achieved
     achieved_tasks: tuple[str, ...]  # oracle
+    terminated: bool = True  # it came to its end by itself, not because its time was over
 
 
 @dataclasses.dataclass(frozen=True)

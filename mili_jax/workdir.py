@@ -17,6 +17,7 @@ checkpoint, for one, restores silently wrong from most single flipped bits.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -26,7 +27,7 @@ import re
 import shutil
 import subprocess
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ class Workdir:
       config: a (nested) mapping of plain values. With it the folder is made, or resumed if it was
         made with the same config, and locked against a second run until `close`. Without it the
         folder must exist, is not locked, and is only to be read.
+      free: sections of the config that may change from call to call. Stages that depend on them
+        are then made again (`is_done`).
 
     Use it as a context manager, or call `close`. In a distributed run every process opens the
     folder, on a file system that all share, and makes the same calls; process 0 alone locks and
@@ -69,7 +72,12 @@ class Workdir:
     missing or its manifest is damaged.
     """
 
-    def __init__(self, path: Path | str, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        config: Mapping[str, Any] | None = None,
+        free: Collection[str] = (),
+    ) -> None:
         self.path = Path(path).absolute()
         self._lock: Any = None
         self._tensorboard: tensorboardX.SummaryWriter | None = None
@@ -88,8 +96,9 @@ class Workdir:
         try:
             remove_abandoned(self.path)
             if manifest.exists():
-                _check_same(self._read_manifest()["config"], self.config, self.path)
-            elif not self._fits_stages() and any(n != "lock" for n in os.listdir(self.path)):
+                stored = self._read_manifest()["config"]
+                _check_same({**stored, **{k: self.config[k] for k in free}}, self.config, self.path)
+            elif not self._fits_stages(free) and any(n != "lock" for n in os.listdir(self.path)):
                 raise ConfigError(
                     f"{self.path} is not empty and has no manifest.json; choose another workdir"
                 )
@@ -120,8 +129,10 @@ class Workdir:
 
     # Stages
 
-    def is_done(self, stage: str, config: Mapping[str, Any]) -> bool:
-        """Whether the stage finished with this config and its inputs are still what it read.
+    def is_done(
+        self, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str] | None = None
+    ) -> bool:
+        """Whether the stage finished with this config, from these inputs.
 
         Raises DataError, naming the file, if the manifest or an output of a stage that is done is
         missing or damaged: skipping it would hand the damage on.
@@ -130,11 +141,8 @@ class Workdir:
         if not path.exists():
             return False
         manifest = self.read_manifest(stage)
-        if manifest["config"] != plain(config):
+        if manifest["config"] != plain(config) or manifest["inputs"] != dict(inputs or {}):
             return False
-        for name, digest in manifest["inputs"].items():
-            if not (self.path / name).is_file() or sha256(self.path / name) != digest:
-                return False
         for name, digest in manifest["outputs"].items():
             output = self.path / name
             if not output.is_file() or sha256(output) != digest:
@@ -147,7 +155,7 @@ class Workdir:
         stage: str,
         config: Mapping[str, Any],
         *,
-        inputs: Sequence[Path] = (),
+        inputs: Mapping[str, str] | None = None,
         outputs: Sequence[Path] = (),
         **facts: Any,
     ) -> None:
@@ -156,7 +164,8 @@ class Workdir:
         Args:
           stage: its name.
           config: the subset of the config that it depends on.
-          inputs: files or folders it read: if they change, `is_done` says no.
+          inputs: what it was made from, by name, each with what identifies its content: with
+            others `is_done` says no.
           outputs: files or folders it wrote and nothing changes or appends to any more: `is_done`
             verifies them. The stage's result rows count without being named; of episodes,
             reading verifies the shards.
@@ -170,7 +179,7 @@ class Workdir:
             "stage": stage,
             "config": plain(config),
             "commit": source_commit(),
-            "inputs": self._digests(inputs),
+            "inputs": dict(inputs or {}),
             "outputs": self._digests(outputs),
             **plain(facts, "facts"),
         }
@@ -202,12 +211,21 @@ class Workdir:
         atomic_write(self.path / "results.jsonl", all_rows(self.path))
 
     def read_rows(self) -> list[dict[str, Any]]:
-        """The result rows of all stages. Raises DataError naming file and line."""
-        return [
-            row
-            for file in sorted((self.path / "rows").glob("*.jsonl"))
-            for _, row in read_lines(file)
-        ]
+        """The result rows of all stages.
+
+        Raises DataError naming the file, and the line, if one is damaged or lost.
+        """
+        folder = self.path / "rows"
+        names = {file.stem for file in folder.glob("*.jsonl")}
+        for stage in (self.path / "stages").glob("*.json"):
+            name = f"rows/{stage.name}l"
+            digest = self.read_manifest(stage.stem)["outputs"].get(name)
+            if digest is None:
+                continue
+            if stage.stem not in names or sha256(self.path / name) != digest:
+                state = "damaged" if stage.stem in names else "missing"
+                raise DataError(f"{self.path / name} is {state}; {DOCTOR}")
+        return [row for name in sorted(names) for _, row in read_lines(folder / f"{name}.jsonl")]
 
     def write_metrics(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
         """Appends scalars of one step to `metrics.jsonl` and to TensorBoard as <stage>/<name>.
@@ -237,14 +255,14 @@ class Workdir:
 
     # Checkpoints
 
-    def save_checkpoint(self, name: str, tree: Any, step: int) -> Path:
+    def save_checkpoint(self, name: str, tree: Any, step: int, **facts: Any) -> Path:
         """Keeps a pytree of arrays and numbers; of each name the latest two steps stay.
 
         In a distributed run all processes call this, with leaves that each holds in full.
 
-        Returns the checkpoint's manifest, <step>.json, whose content identifies it (for
-        `finish`). Raises DataError, naming the folder, if it cannot be written; the earlier
-        checkpoints stay.
+        Returns the checkpoint's manifest, <step>.json, which keeps `facts` (plain values) and the
+        SHA-256 of the leaves. Raises DataError, naming the folder, if it cannot be written; the
+        earlier checkpoints stay.
         """
         folder = self.path / "checkpoints" / _checked(name)
         target = folder / str(int(step))
@@ -270,7 +288,13 @@ class Workdir:
                 "permissions and run again"
             ) from error
         if self._leads:
-            content = {"step": int(step), "leaves": _leaves(host), "files": files}
+            content = {
+                "step": int(step),
+                "facts": plain(facts, "facts"),
+                "content": _content(host),
+                "leaves": _leaves(host),
+                "files": files,
+            }
             atomic_write(manifest, sealed(content))
             for old in self._steps(name)[:-KEPT_CHECKPOINTS]:
                 (folder / f"{old}.json").unlink()
@@ -283,6 +307,24 @@ class Workdir:
         """The step of the latest complete checkpoint of this name, None if there is none."""
         steps = self._steps(name)
         return steps[-1] if steps else None
+
+    def checkpoint_facts(self, name: str, step: int) -> dict[str, Any]:
+        """The `facts` that a checkpoint was saved with, and as "content" the SHA-256 of its leaves.
+
+        Raises DataError if it is not there or its manifest is damaged.
+        """
+        manifest = read_sealed(
+            self.path / "checkpoints" / _checked(name) / f"{step}.json", ("facts", "content")
+        )
+        return {**manifest["facts"], "content": manifest["content"]}
+
+    def drop_checkpoints(self, name: str) -> None:
+        """Removes all checkpoints of this name."""
+        if self._leads:
+            folder = self.path / "checkpoints" / _checked(name)
+            for manifest in folder.glob("*.json"):
+                manifest.unlink()
+            _sweep_checkpoints(folder)
 
     def load_checkpoint(self, name: str, abstract_tree: Any, step: int | None = None) -> Any:
         """Brings a checkpoint back, by default the latest.
@@ -324,11 +366,12 @@ class Workdir:
             if file.stem.isdigit() and (folder / file.stem).is_dir()
         )
 
-    def _fits_stages(self) -> bool:
+    def _fits_stages(self, free: Collection[str]) -> bool:
         """Whether stages are done here, all with this config: then a lost manifest is made anew."""
         done = [read_sealed(file, ("config",)) for file in (self.path / "stages").glob("*.json")]
         for manifest in done:
-            for field, value in manifest["config"].items():
+            for field in sorted(manifest["config"].keys() & self.config.keys() - set(free)):
+                value = manifest["config"][field]
                 _check_same(value, self.config.get(field), self.path, f"config.{field}")
         return bool(done)
 
@@ -363,9 +406,12 @@ class Workdir:
         return digests
 
 
-def all_rows(path: Path) -> bytes:
-    """What `results.jsonl` of a workdir holds: the result rows of all its stages."""
-    return b"".join(file.read_bytes() for file in sorted((path / "rows").glob("*.jsonl")))
+def all_rows(path: Path, *, finished: bool = False) -> bytes:
+    """What `results.jsonl` of a workdir holds: the result rows of all its (finished) stages."""
+    files = sorted((path / "rows").glob("*.jsonl"))
+    if finished:
+        files = [file for file in files if (path / "stages" / f"{file.stem}.json").exists()]
+    return b"".join(file.read_bytes() for file in files)
 
 
 def lock(path: Path) -> Any:
@@ -484,6 +530,14 @@ def _leaves(tree: Any) -> dict[str, list[Any]]:
         jax.tree_util.keystr(path): [list(np.shape(leaf)), str(_dtype(leaf))]
         for path, leaf in leaves
     }
+
+
+def _content(tree: Any) -> str:
+    """SHA-256 of the leaves: equal for equal trainings, whatever the files around them hold."""
+    digest = hashlib.sha256(json.dumps(_leaves(tree)).encode())
+    for leaf in jax.tree.leaves(tree):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _check_leaves(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from runs import ROOT, data_of
 from test_stages import assert_same_checkpoints, assert_same_episodes, rows_of
@@ -91,6 +92,24 @@ def test_each_kind_of_file_is_found_and_taken_away_with_what_belongs_to_it(name,
     lost = before - after
     assert {p for p in lost if not any((copy / p).is_relative_to(w) for w in wanted)} == set()
     assert len(taken(copy)) >= len(wanted) and doctor.examine(copy) == []
+
+
+@pytest.mark.slow
+def test_a_pair_table_of_any_arm_takes_its_own_stage_with_it(copy):
+    Dataset(copy / "dataset", 32).write_pairs("trials_250_1", ["a"], ["b"], np.ones(1), 0.9)
+    table = copy / DATA / "pairs_trials_250_1.csv"
+    damage(table)
+    (found,) = doctor.examine(copy)
+    assert set(found.drop) == {table, copy / "stages" / "pair_1.json"}
+
+
+@pytest.mark.slow
+def test_rows_that_were_written_just_before_a_kill_are_no_damage(copy):
+    (copy / "rows" / "evaluate_2.jsonl").write_text('{"round": 2}\n')
+    assert doctor.examine(copy) == []
+    results = copy / "results.jsonl"
+    results.write_bytes(results.read_bytes().replace(b"5", b"6"))
+    assert [found.path for found in doctor.examine(copy)] == [results]
 
 
 @pytest.mark.slow

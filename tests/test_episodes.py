@@ -110,7 +110,7 @@ def test_a_stranger_reads_it_with_tfds_alone(tmp_path):
     """RLDS semantics through the public TFDS interface, in a process without this package."""
     dataset = Dataset(tmp_path, SIDE)
     won = episode("won", seed=1, length=4, success=True, achieved_tasks=("press:b", "grasp:a"))
-    lost = episode("lost", seed=2, length=1)
+    lost = episode("lost", seed=2, length=1, terminated=False)
     dataset.write_shard("round_1", 0, [won])
     dataset.write_shard("round_1", 1, [lost])
     dataset.commit("round_1", 2)
@@ -151,12 +151,14 @@ print(json.dumps([lengths, out]))
         assert back["types"] == ["uint8", "float32"]
         expected = dataclasses.asdict(written.meta)
         expected["achieved_tasks"] = list(expected["achieved_tasks"])
+        del expected["terminated"]  # is_terminal says so
         assert back["meta"] == expected
     assert read[0]["is_first"] == [1, 0, 0, 0]
     assert read[0]["is_last"] == read[0]["is_terminal"] == [0, 0, 0, 1]
     assert read[0]["reward"] == [0, 0, 0, 1]
     assert read[0]["discount"] == [1, 1, 1, 1]
     assert read[1]["is_first"] == read[1]["is_last"] == [1]
+    assert read[1]["is_terminal"] == [0], "its time was over"
     assert read[1]["reward"] == [0]
 
 
@@ -481,6 +483,11 @@ Dataset(root, SIDE).write_labels("round_1", [Label("b", False, "s"), Label("c", 
     assert ended == (-signal.SIGKILL if killed else 0)
     dataset = Dataset(tmp_path, SIDE)
     kept = ["a"] if count == 1 else ["a", "b", "c"]
+    assert list(dataset.read_labels("round_1")) == kept
+    # Whatever is written next, of what was being replaced only the content that is there counts.
+    dataset.write_pairs("mili_1", ["a"], ["a"], np.ones(1), 0.9)
+    listed = json.loads((dataset.path / "checksums.json").read_text())["files"]
+    assert all(list(entry) == ["sha256"] for entry in listed.values())
     assert list(dataset.read_labels("round_1")) == kept
     dataset.write_labels("round_1", [Label("d", True, "s")])
     assert list(dataset.read_labels("round_1")) == [*kept, "d"]

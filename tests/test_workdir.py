@@ -147,28 +147,23 @@ def test_a_killed_run_frees_the_lock(tmp_path):
 
 
 def test_a_stage_is_done_for_its_own_config_inputs_and_outputs(workdir):
-    source, made = workdir.path / "source", workdir.path / "made"
+    made, source = workdir.path / "made", {"source": "one"}
     made.mkdir()
-    source.write_text("one")
     (made / "table.csv").write_text("a,b")
     stage_config = {"alpha": 0.9, "caps": (1, 2)}
     assert not workdir.is_done("pair", stage_config)
-    workdir.finish("pair", stage_config, inputs=[source], outputs=[made], pairs=np.int64(7))
-    assert workdir.is_done("pair", {"alpha": 0.9, "caps": [1, 2]})
-    assert not workdir.is_done("pair", {"alpha": 0.8, "caps": [1, 2]})
+    workdir.finish("pair", stage_config, inputs=source, outputs=[made], pairs=np.int64(7))
+    assert workdir.is_done("pair", {"alpha": 0.9, "caps": [1, 2]}, source)
+    assert not workdir.is_done("pair", {"alpha": 0.8, "caps": [1, 2]}, source)
     assert workdir.read_manifest("pair")["pairs"] == 7
-    source.write_text("two")
-    assert not workdir.is_done("pair", stage_config)
-    source.write_text("one")
-    assert workdir.is_done("pair", stage_config)
+    for other in (None, {"source": "two"}, {"another": "one"}, {**source, "more": "one"}):
+        assert not workdir.is_done("pair", stage_config, other)
     (made / "table.csv").write_text("a,c")
     with pytest.raises(DataError, match=r"made/table\.csv.*'pair'.*damaged"):
-        workdir.is_done("pair", stage_config)
+        workdir.is_done("pair", stage_config, source)
     (made / "table.csv").unlink()
     with pytest.raises(DataError, match=r"made/table\.csv.*missing"):
-        workdir.is_done("pair", stage_config)
-    source.unlink()
-    assert not workdir.is_done("pair", stage_config)
+        workdir.is_done("pair", stage_config, source)
 
 
 def test_a_moved_workdir_still_knows_its_files(tmp_path):
@@ -202,6 +197,21 @@ def test_running_a_stage_again_replaces_its_rows_alone(workdir):
     with pytest.raises(ConfigError, match=r"row 1 of evaluate_0\.rate is nan"):
         workdir.write_rows("evaluate_0", [{"rate": 1.0}, {"rate": float("nan")}])
     assert workdir.read_rows() == expected
+
+
+def test_rows_of_a_finished_stage_are_verified_before_they_are_used(workdir):
+    workdir.write_rows("evaluate_0", [{"task": "press:a", "successes": 3}])
+    workdir.finish("evaluate_0", {})
+    rows = workdir.path / "rows" / "evaluate_0.jsonl"
+    content = rows.read_bytes()
+    rows.write_bytes(content.replace(b"3", b"7"))
+    with pytest.raises(DataError, match=r"evaluate_0\.jsonl is damaged; .*doctor"):
+        workdir.read_rows()
+    rows.unlink()
+    with pytest.raises(DataError, match=r"evaluate_0\.jsonl is missing"):
+        workdir.read_rows()
+    rows.write_bytes(content)
+    assert workdir.read_rows() == [{"task": "press:a", "successes": 3}]
 
 
 def test_metrics_reach_the_file_and_tensorboard_and_a_restart_counts_once(workdir):
