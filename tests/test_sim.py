@@ -22,6 +22,7 @@ from mili_jax.sim.env import HORIZON, REST_STEPS, KitchenEnv, object_pool
 from mili_jax.sim.experts import Expert
 from mili_jax.sim.world import (
     CAMERA_HEIGHT,
+    FINGER_PLAY,
     MAX_STEP,
     MAX_TURN,
     OPENING,
@@ -288,6 +289,26 @@ def test_fingers_stay_symmetric_while_an_object_is_carried(world):
         assert left + right < OPENING
     assert world.holding(name)
     assert np.linalg.norm(world.position(name)[:2] - world.pose()[:2]) < grip + 0.01
+
+
+def test_fingers_stop_at_the_ends_of_their_travel(world):
+    world.reset(Scene((), (0.0, 0.0, 0.15, 0.0, 0.0, 0.0, 0.5)))
+    low, high = -FINGER_PLAY, OPENING / 2 + FINGER_PLAY
+    for inwards in (1, -1):
+        reached = []
+        for _ in range(10):
+            # More than the drive of a finger and the gear between them can hold.
+            for link, side in ((6, inwards), (7, -inwards)):
+                pybullet.applyExternalForce(
+                    world.gripper, link, [900.0 * side, 0, 0], [0, 0, 0], pybullet.WORLD_FRAME,
+                    physicsClientId=world.client,
+                )  # fmt: skip
+            world.step(np.array([0, 0, 0.15, 0, 0, 0, 0.5]))
+            reached += list(world.joints()[6:])
+        assert min(reached) >= low - 1e-12 and max(reached) <= high + 1e-12
+        assert (low if inwards > 0 else high) == pytest.approx(
+            (min if inwards > 0 else max)(reached)
+        )
 
 
 # Scenes.

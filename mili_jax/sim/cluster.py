@@ -47,7 +47,7 @@ def connect(workers: int) -> Any:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise ConfigError(
-            "config.machine.backend = 'ray' needs Ray: pip install 'mili-jax[cluster]'"
+            "config.machine.backend = 'ray' needs Ray: pip install -e '.[cluster]'"
         ) from error
     if ray.is_initialized():
         return ray

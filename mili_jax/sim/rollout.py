@@ -1,7 +1,7 @@
 """Many episodes: scripted demonstrations and policy trials, in lockstep and in several processes.
 
 A job is a list of trials that one process runs with one batched policy call per control step. What
-a trial becomes depends on the trial alone, not on the process or on what ran before it: jobs are
+a trial becomes depends on its job alone, not on the process or on what ran before it: jobs are
 cut by index, and every episode rebuilds its world. So a job whose process dies is simply run again.
 """
 
@@ -67,6 +67,11 @@ class Trial:
     policy: str = "expert"
     demonstration: str = ""
 
+    def made(self, meta: EpisodeMeta) -> bool:
+        """Whether an episode is what this trial becomes."""
+        mine = dataclasses.asdict(self)
+        return all(getattr(meta, field) == value for field, value in mine.items())
+
 
 # Given the trials of a job, the policy for all of them at once.
 Actor = Callable[[Sequence[Trial]], PolicyFn]
@@ -88,7 +93,7 @@ def demonstrate(
     rng = np.random.default_rng((trial.seed, 1))
     expert = Expert(env.task, env.world)
     recorder = Recorder()
-    held, done = 0, False
+    held, done, truncated = 0, False, False
     while not done and held <= HOLD_STEPS:
         beat()
         label = expert.act()
@@ -108,7 +113,7 @@ def demonstrate(
         held = (
             held + 1 if env.success() and (arrived or env.task.family in ("press", "push")) else 0
         )
-    return recorder.episode(_meta(trial, env))
+    return recorder.episode(_meta(trial, env, not truncated))
 
 
 def replay(
@@ -155,7 +160,7 @@ def run_job(
         image = np.stack([s["image"] for s in rows])
         pose = np.stack([s["pose"] for s in rows])
         beat(-1, START_LIMIT)
-        kept = list(active)
+        kept, rested = list(active), set()
         while active:
             action = policy(image, pose)
             running = []
@@ -166,15 +171,17 @@ def run_job(
                 recorders[i].add(seen[i], command)
                 seen[i], _, terminated, truncated, _ = envs[i].step(command)
                 image[i], pose[i] = seen[i]["image"], seen[i]["pose"]
-                if not (terminated or truncated):
+                if terminated:
+                    rested.add(i)
+                elif not truncated:
                     running.append(i)
             active = running
             beat(-1)
-        episodes += [recorders[i].episode(_meta(group[i], envs[i])) for i in kept]
+        episodes += [recorders[i].episode(_meta(group[i], envs[i], i in rested)) for i in kept]
     return episodes
 
 
-def _meta(trial: Trial, env: KitchenEnv) -> EpisodeMeta:
+def _meta(trial: Trial, env: KitchenEnv, terminated: bool) -> EpisodeMeta:
     outcome = env.outcome()
     return EpisodeMeta(
         episode_id=trial.episode_id,
@@ -188,6 +195,7 @@ def _meta(trial: Trial, env: KitchenEnv) -> EpisodeMeta:
         useful=outcome["useful"],
         success=outcome["success"],
         achieved_tasks=outcome["achieved_tasks"],
+        terminated=terminated,
     )
 
 
@@ -200,6 +208,12 @@ class Request:
     split: str
     seed: int
     attempts: int = 10
+    policy: str = "expert"
+
+    def made(self, meta: EpisodeMeta) -> bool:
+        """Whether an episode is one that this request may become."""
+        first = meta.episode_id == self.episode_id and meta.task == self.task
+        return first and 0 <= meta.seed - self.seed < self.attempts
 
 
 def demonstration(env: KitchenEnv, request: Request, noise: float = 1.0) -> Episode:

@@ -33,6 +33,7 @@ MAX_TURN = 0.6  # rad per control step
 MAX_FINGER = 0.6  # of the full opening per control step
 TILT_LIMIT = 0.5  # rad, roll and pitch
 OPENING = 0.09  # m between the pads when fully open
+FINGER_PLAY = 0.008  # m beyond either end of its travel, where a finger is stopped
 RENDERER = "tiny"
 
 _PAD_HALF = (0.006, 0.010, 0.035)  # m: thickness / 2 along the closing axis, width / 2, height / 2
@@ -280,6 +281,12 @@ class World:
         for i in range(1, SUBSTEPS + 1):
             self._drive(now + (goal - now) * (i / SUBSTEPS))
             p.stepSimulation(physicsClientId=self.client)
+        # The gantry is stronger than a finger, and can push one far past its end against an object.
+        # (A joint limit of the solver would do as well, but loosens the grip of all episodes.)
+        for link, travel in zip((_LEFT, _RIGHT), self.joints()[6:], strict=True):
+            stopped = min(max(travel, -FINGER_PLAY), OPENING / 2 + FINGER_PLAY)
+            if stopped != travel:
+                p.resetJointState(self.gripper, link, stopped, 0.0, physicsClientId=self.client)
 
     def image(self, size: int) -> np.ndarray:
         """uint8 [size, size, 3] from straight above: column right is +x, row down is -y."""
