@@ -9,7 +9,7 @@ A binary names one function of `mili_jax.stages`:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from mili_jax import stages
-from mili_jax.types import MiliError
+from mili_jax.types import ConfigError, MiliError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", "experiments/configs/mili.py:quick", "file:name; --config.a.b=v changes a field"
 )
-_WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
+WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
 
 
 def main(
@@ -64,7 +64,7 @@ def start(function: Callable[[ConfigDict, Path], None]) -> None:
         try:
             if argv[1:]:
                 sys.exit(f"ConfigError: what is {' '.join(argv[1:])!r}? Flags begin with --")
-            function(_CONFIG.value, Path(_WORKDIR.value))
+            function(_CONFIG.value, Path(WORKDIR.value))
         except MiliError as error:
             sys.exit(f"{type(error).__name__}: {error}")
         except KeyboardInterrupt:
@@ -73,6 +73,33 @@ def start(function: Callable[[ConfigDict, Path], None]) -> None:
     # Before what the user says, so that the user has the last word.
     argv = [sys.argv[0], "--verbosity=-1", *sys.argv[1:]]
     app.run(run, argv, flags_parser=_parse)
+
+
+def shared_flags(argv: Sequence[str]) -> list[str]:
+    """The --config flags of a command, for the commands that it starts in whatever folder.
+
+    Raises ConfigError for one whose value is a word of its own.
+    """
+    found = [flag.lstrip("-") for flag in argv if flag.lstrip("-").startswith("config")]
+    for flag in found:
+        name, equals, value = flag.partition("=")
+        if not equals:
+            raise ConfigError(f"write --{name}=value, with an equals sign, so that jobs get it too")
+        if name == "config":
+            path, colon, kind = value.partition(":")
+            found[found.index(flag)] = f"config={Path(path).absolute()}{colon}{kind}"
+    return [f"--{flag}" for flag in found]
+
+
+def numbers(seeds: Sequence[str]) -> list[int]:
+    """The seeds of --seeds. Raises ConfigError for what is no number or comes twice."""
+    for seed in seeds:
+        if not seed.isdigit():
+            raise ConfigError(f"--seeds names {seed!r}, which is no number")
+    found = [int(seed) for seed in seeds]
+    if len(set(found)) < len(found):
+        raise ConfigError(f"--seeds={','.join(seeds)} names a seed twice")
+    return found
 
 
 def _parse(argv: list[str]) -> list[str]:

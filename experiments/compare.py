@@ -10,7 +10,9 @@ Started again, it goes on where it was.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,36 +26,52 @@ from mili_jax import stages
 
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "training seeds")
 _JOBS = flags.DEFINE_integer("jobs", 0, "seeds at a time; 0: one per core", lower_bound=0)
+flags.set_default(command.WORKDIR, "runs/compare")
+_PR_SET_PDEATHSIG = 1
 
 
 def compare(config: ConfigDict, folder: Path) -> None:
     """Runs the seeds and writes the report over them; prints its path."""
     stages.check(config)
+    given = command.shared_flags(sys.argv[1:])
+    seeds = command.numbers(_SEEDS.value)
     folder.mkdir(parents=True, exist_ok=True)
-    seeds = [int(seed) for seed in _SEEDS.value]
     cores = sorted(os.sched_getaffinity(0))
     jobs = min(len(seeds), _JOBS.value or len(cores))
     free = [cores[i::jobs] or cores for i in range(jobs)]
-    overrides = [flag for flag in sys.argv[1:] if flag.lstrip("-").startswith("config")]
+    # Several processes share an accelerator only if none takes all of its memory.
+    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
 
-    def run(seed: int) -> tuple[int, Path]:
-        share = free.pop()
+    def run(seed: int) -> bool:
+        share, place = free.pop(), folder / f"seed_{seed}"
         log = folder / f"seed_{seed}.log"
-        call = [sys.executable, "-m", "experiments.mili", *overrides, f"--config.seed={seed}"]
-        call += [f"--config.machine.processes={len(share)}", f"--workdir={folder / f'seed_{seed}'}"]
+        call = [sys.executable, "-m", "experiments.mili", *given, f"--config.seed={seed}"]
+        if not any(flag.startswith("--config.machine.processes") for flag in given):
+            call.append(f"--config.machine.processes={len(share)}")
+        call.append(f"--workdir={place}")
+
+        def begin() -> None:
+            os.sched_setaffinity(0, share)
+            # Killed, this process takes the runs with it; else they would keep their folders.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
         with log.open("ab") as out:
             code = subprocess.run(
-                call, stdout=out, stderr=out, preexec_fn=lambda: os.sched_setaffinity(0, share)
+                call, stdout=out, stderr=out, preexec_fn=begin, env=environment
             ).returncode
         free.append(share)
-        return code, log
+        if code == 0 and stages.is_finished(place):
+            print(f"seed {seed} is done", flush=True)
+            return True
+        last = (log.read_text(errors="replace").strip().splitlines() or ["nothing was printed"])[-1]
+        how = f"with exit code {code}: {last}" if code else "before its end; start it again"
+        print(f"seed {seed} stopped {how}; see {log}", file=sys.stderr, flush=True)
+        return False
 
     with ThreadPoolExecutor(jobs) as pool:
-        for seed, (code, log) in zip(seeds, pool.map(run, seeds), strict=True):
-            if code:
-                last = log.read_text(errors="replace").strip().splitlines()[-1:]
-                sys.exit(f"seed {seed} stopped with exit code {code}: {last}; see {log}")
-            print(f"seed {seed} is done")
+        ended = list(pool.map(run, seeds))
+    if not all(ended):
+        sys.exit(f"{len(seeds) - sum(ended)} of {len(seeds)} seeds did not come to their end")
     done = [folder / f"seed_{seed}" for seed in seeds]
     print(stages.write_comparison(done, folder / "report"))
 

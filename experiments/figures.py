@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import app, flags
 
 from mili_jax import stages
-from mili_jax.types import MiliError
+from mili_jax.types import ConfigError, MiliError
 
 _ROWS = flags.DEFINE_string("rows", "experiments/results/quick/results.jsonl", "result rows")
 _OUT = flags.DEFINE_string("out", "experiments/results/quick", "folder of the figures")
@@ -20,8 +20,9 @@ _OUT = flags.DEFINE_string("out", "experiments/results/quick", "folder of the fi
 
 def main(argv: list[str]) -> None:
     """Writes the figures and prints their paths."""
-    del argv
     try:
+        if argv[1:]:
+            raise ConfigError(f"what is {argv[1]!r}? Give --rows and --out")
         for path in stages.write_figures(Path(_ROWS.value), Path(_OUT.value)):
             print(path)
     except MiliError as error:

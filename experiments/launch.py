@@ -32,6 +32,7 @@ from mili_jax.types import ConfigError, MiliError
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "seeds of training, one run each")
 _STAGES = flags.DEFINE_list("stages", ["mili"], "binaries in their order; each: one job per stage")
 _ON = flags.DEFINE_enum("on", "local", ["local", "slurm", "ray"], "where")
+flags.set_default(command.WORKDIR, "runs/sweep")
 _OPTIONS = flags.DEFINE_list("options", [], "parameters of submitit's executor, name=value")
 
 SOURCE = Path(__file__).resolve().parents[1]
@@ -53,10 +54,7 @@ def each_stage(config: ConfigDict) -> list[list[str]]:
 
 def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str, list[list[str]]]:
     """The commands of every seed. Raises ConfigError for a seed or a binary that does not exist."""
-    bare = [flag for flag in given if flag.startswith("--config") and "=" not in flag]
-    if bare:
-        raise ConfigError(f"write {bare[0]}=value, with an equals sign, so that jobs get it too")
-    shared = [flag for flag in given if flag.startswith("--config")]
+    shared = command.shared_flags(given)
     listed = [[name] for name in _STAGES.value]
     if _STAGES.value == ["each"]:
         listed = each_stage(config)
@@ -64,9 +62,7 @@ def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str,
         if not (SOURCE / "experiments" / f"{name}.py").exists():
             raise ConfigError(f"--stages names {name!r}, which experiments/ has not")
     found = {}
-    for seed in _SEEDS.value:
-        if not seed.isdigit():
-            raise ConfigError(f"--seeds names {seed!r}, which is no number")
+    for seed in command.numbers(_SEEDS.value):
         folder = f"seed_{seed}"
         tail = [*shared, f"--config.seed={seed}", f"--workdir={workdir / folder}"]
         found[folder] = [
@@ -139,7 +135,7 @@ def _needed(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise ConfigError(f"this needs {package}: pip install 'mili-jax[cluster]'") from error
+        raise ConfigError(f"this needs {package}: pip install -e '.[cluster]'") from error
 
 
 def _options() -> dict[str, Any]:

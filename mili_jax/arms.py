@@ -5,13 +5,17 @@ An arm is named in the configuration. Arrays and ids in, ids of pairs out; NumPy
   mili            pairs of similar useful trials (Singh et al. 2020, algorithm 1)
   control         no pairs: as many steps on as many rows of demonstrations alone
   oracle          the pairs of a perfect latent space
-  pairs_only      MILI's pairs, and no trial paired with itself
   random          any pairs of useful trials, as many as MILI's
   nearest         every useful trial with the demonstration that is nearest to it
   unfiltered      MILI without F: all trials count as useful
   trials_750      MILI on the first 750 trials of the round
   alpha_900       MILI at alpha = 0.900
-  noise_10        MILI with 10% of F's answers turned round
+  noise_10        MILI with 10% of F's answers turned round, those of noise_5 among them
+
+In each of these a share of the draws is a trial with itself, which is right
+whatever the pairs are (`improve.self_share`). Without it, as in the paper:
+
+  pairs_only, oracle_only, random_only    the pairs of mili, oracle, random
 """
 
 from __future__ import annotations
@@ -30,11 +34,14 @@ METHODS = {
     "mili": "mili",
     "control": "meta_imitation",
     "oracle": "oracle",
-    "pairs_only": "mili_pairs_only",
     "random": "random_pairs",
     "nearest": "nearest_demonstration",
     "unfiltered": "no_filter",
+    "pairs_only": "mili_pairs_only",
+    "oracle_only": "oracle_pairs_only",
+    "random_only": "random_pairs_only",
 }
+_PAIRS_ONLY = {"pairs_only": "mili", "oracle_only": "oracle", "random_only": "random"}
 VARIANTS = ("trials", "alpha", "noise")
 # The arms of later rounds as well, each from its own last policy. The others end with the first
 # round: its trials are the last ones that no arm has shaped.
@@ -52,6 +59,11 @@ class Arm:
     def method(self) -> str:
         """What result rows call it."""
         return METHODS.get(self.kind) or f"mili_{self.kind}_{self.value}"
+
+    @property
+    def pairs_only(self) -> bool:
+        """Whether no trial is paired with itself."""
+        return self.kind in _PAIRS_ONLY
 
 
 def parse(name: str) -> Arm:
@@ -94,9 +106,7 @@ def candidates(arm: Arm, trials: Trials, seed: int) -> np.ndarray:
     if arm.kind == "unfiltered":
         useful = np.ones_like(useful)
     elif arm.kind == "noise":
-        useful = useful ^ (
-            np.random.default_rng((seed, arm.value)).random(len(useful)) * 100 < arm.value
-        )
+        useful = useful ^ (np.random.default_rng(seed).random(len(useful)) * 100 < arm.value)
     elif arm.kind == "trials":
         useful = useful & (np.arange(len(useful)) < arm.value)
     return np.flatnonzero(useful & trials.rested)
@@ -112,30 +122,32 @@ def choose(
     cap: int,
     mutual: bool,
     seed: int,
+    backend: str = "blocks",
 ) -> Pairs:
     """The pairs that an arm trains on.
 
     Args:
       demo_ids, demo_z [D,Z]: the demonstrations, for the arm that pairs with them.
-      alpha, cap, mutual: of `pairing.cosine_pairs`.
+      alpha, cap, mutual, backend: of `pairing.cosine_pairs`.
 
     Raises as the functions of `pairing`.
     """
+    kind = _PAIRS_ONLY.get(arm.kind, arm.kind)
     mine = candidates(arm, trials, seed)
     z, ids = trials.z[mine], [trials.ids[i] for i in mine]
-    if arm.kind == "nearest":
+    if kind == "nearest":
         if not len(mine):
             return Pairs([], [], np.zeros(0), -1.0)
         cosine = z @ demo_z.T
         best = cosine.argmax(1)
         return Pairs(ids, [demo_ids[j] for j in best], cosine[np.arange(len(z)), best], -1.0)
-    least = arm.value / 1000 if arm.kind == "alpha" else alpha
-    if arm.kind == "oracle":
+    least = arm.value / 1000 if kind == "alpha" else alpha
+    if kind == "oracle":
         rows = pairing.oracle_pairs([trials.achieved[i] for i in mine], cap, seed)
     else:
-        rows, cosine = pairing.cosine_pairs(z, least, cap=cap, mutual=mutual)
-    if arm.kind == "random":
+        rows, cosine = pairing.cosine_pairs(z, least, cap=cap, mutual=mutual, backend=backend)
+    if kind == "random":
         rows = pairing.random_pairs(len(z), len(rows), seed)
-    if arm.kind in ("oracle", "random"):  # chosen whatever the similarity
+    if kind in ("oracle", "random"):  # chosen whatever the similarity
         cosine, least = np.einsum("rz,rz->r", z[rows[:, 0]], z[rows[:, 1]]), -1.0
     return Pairs([ids[i] for i in rows[:, 0]], [ids[j] for j in rows[:, 1]], cosine, least)

@@ -125,6 +125,15 @@ class Shown(NamedTuple):
     focus_seen: Any
 
 
+def check(head: str, support: str) -> None:
+    """Raises ConfigError for a head that a support without actions cannot teach."""
+    if support != "video_pose_action" and head != "anchored_mixture":
+        raise ConfigError(
+            f"policy.head {head!r} cannot adapt to {support!r}: a learned loss reads where the "
+            "policy looks; take anchored_mixture"
+        )
+
+
 def init(
     policy: nets.Policy, hyper: MilHyper, key: Array, image_size: int = 64, frames: int = 2
 ) -> Params:
@@ -132,7 +141,7 @@ def init(
 
     policy: of `nets.init`; bias [Z]: stands where other methods have the embedding (the bias
     transformation); rates: a tree like what adapts; loss: psi, where the support has no actions.
-    Raises ConfigError for a head that a support without actions cannot teach.
+    Raises as `check`.
     """
     first, second = jax.random.split(key)
     params = {
@@ -141,12 +150,8 @@ def init(
     }
     theta = _adapting(params, hyper)
     params["rates"] = jax.tree.map(lambda p: jnp.full(p.shape, hyper.inner_rate, p.dtype), theta)
+    check(policy.head, hyper.support)
     if hyper.support != "video_pose_action":
-        if policy.head != "anchored_mixture":
-            raise ConfigError(
-                f"policy.head {policy.head!r} cannot adapt to {hyper.support!r}: a learned loss "
-                "reads where the policy looks; take anchored_mixture"
-            )
         look = jnp.zeros((2, 2, 2)), jnp.zeros((2, 2, policy.channels))
         maps = jnp.zeros((2, 2, 2, policy.channels))
         pose = jnp.zeros((2, 7)) if hyper.support == "video_pose" else None

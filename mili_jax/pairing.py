@@ -189,7 +189,7 @@ def _screen_faiss(
         import faiss
     except ImportError as error:
         raise ConfigError(
-            "backend: faiss is not installed; pip install 'mili-jax[ann]', or use 'blocks'"
+            "pairing by 'faiss' needs it installed: pip install -e '.[ann]', or take 'blocks'"
         ) from error
     n, spare = len(vectors), 8
     unit = vectors.unit(1)

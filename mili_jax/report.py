@@ -60,11 +60,13 @@ _METHODS = {  # in the order in which they are listed within a round
     "mil_video_pose": "MIL, video and poses",
     "mil": "MIL",
     "meta_imitation": "Meta-imitation",
-    "mili_pairs_only": "MILI, pairs alone",
+    "random_pairs_only": "Random pairs, pairs alone",
     "random_pairs": "Random pairs",
     "nearest_demonstration": "Trials with demonstrations",
     "no_filter": "MILI without filter",
+    "mili_pairs_only": "MILI, pairs alone",
     "mili": "MILI",
+    "oracle_pairs_only": "Oracle pairs, pairs alone",
     "oracle": "Oracle pairs",
 }
 _DEMO_NAMES = {
@@ -121,6 +123,9 @@ class _Policy:
 
     @property
     def label(self) -> str:
+        if variant := _VARIANT.fullmatch(self.method):
+            what, scale = _SWEEPS[variant[1]]
+            return f"MILI, round {self.round}, {what}: {scale * int(variant[2]):g}"
         if self.method == "meta_imitation" and self.round > 0:
             return f"Equal steps, demos only, round {self.round}"
         name = _METHODS.get(self.method, self.method)
@@ -162,7 +167,8 @@ def write_report(
     videos: {"title", "family", "success", "demo" uint8 [T,H,W,3], "attempt" uint8 [T',H,W,3],
       "caption"}.
     costs: {"cost_of": method, "round", "seed", "steps", "seconds"} of training a policy and what it
-      was trained from.
+      was trained from; of one that adapts also "adaptation", {"tasks", "improved" (the share of
+      them whose loss falls), "before", "after"}.
     margin: of the equivalence test against oracle pairs, as a share of successes.
 
     Everything is written to a hidden folder beside `out`, which then takes its place, so a killed
@@ -181,7 +187,7 @@ def write_report(
             _strip(rows, split, neighbours or {}),
             _success_section(staging, rows, split),
             _differences_section(rows, split, margin),
-            _sweeps_section(staging, rows, pairing_rows, split),
+            _sweeps_section(staging, rows, pairing_rows),
             _costs_section(costs),
             _trials_section(collection),
             _pairing_section(staging, pairing_rows),
@@ -411,7 +417,10 @@ def alpha_figure(
 def sweeps(rows: Sequence[Row], pairing_rows: Sequence[Row] = ()) -> dict[str, list[_Point]]:
     """MILI's first round with one thing changed: trials, alpha (in thousandths) and label noise (in
     per cent), each the rows of its variants over the value, in order, with MILI itself among them
-    (and at 0 trials its control). Only what has variants is there. Rows of one split."""
+    (and at 0 trials its control). Only what has variants is there, and of the split that leads only
+    what was given the right demonstration."""
+    split = _primary_split(rows)
+    rows = [row for row in rows if row.get("split", "test") == split and row["demo"] == "right"]
     mili = [row for row in rows if row["method"] == "mili" and row.get("round") == 1]
     control = [row for row in rows if row["method"] == "meta_imitation" and row.get("round") == 1]
     found: dict[str, dict[int, list[Row]]] = {}
@@ -839,7 +848,19 @@ def _final(policies: Sequence[_Policy]) -> _Policy | None:
     return policies[-1] if policies else None
 
 
-_RIVALS = ("meta_imitation", "random_pairs", "nearest_demonstration", "no_filter")
+# With what a method is compared in its round, and what it should be as good as.
+_RIVALS = {
+    "mili": (
+        "meta_imitation",
+        "random_pairs",
+        "nearest_demonstration",
+        "no_filter",
+        "mili_pairs_only",
+    ),
+    "mili_pairs_only": ("meta_imitation", "random_pairs_only"),
+    "oracle": ("meta_imitation",),
+}
+_PEERS = {"mili": "oracle", "mili_pairs_only": "oracle_pairs_only"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -860,43 +881,30 @@ def _comparisons(rows: Sequence[Row], split: str, margin: float) -> list[_Compar
         before, final = _before(policies), _final(policies)
         cells = {policy: _conditions(rows, policy, split) for policy in policies}
         by_key = {(policy.method, policy.round): policy for policy in policies}
+        pairs: list[tuple[_Policy | None, _Policy | None]] = []
         for policy in policies:
-            if policy.method != "mili" or "right" not in cells[policy]:
-                continue
-            rivals = [before] if before != policy else []
-            rivals += [by_key.get((m, policy.round)) for m in _RIVALS]
-            for rival in dict.fromkeys(rivals):
-                if rival is not None and rival != policy and "right" in cells[rival]:
-                    found.append(
-                        _difference(
-                            _name(policy, rows),
-                            _name(rival, rows),
-                            cells[policy]["right"],
-                            cells[rival]["right"],
-                        )
-                    )
-            oracle = by_key.get(("oracle", policy.round))
-            if oracle is not None and "right" in cells[oracle]:
-                found.append(
-                    _equivalence(
-                        _name(policy, rows),
-                        _name(oracle, rows),
-                        cells[policy]["right"],
-                        cells[oracle]["right"],
-                        margin,
-                    )
-                )
-        others = [by_key.get((m, 0)) for m in ("bc", "mil", "mil_video_pose", "mil_video")]
-        steps = [(before, other) for other in others]
-        # The more a demonstration shows, the better.
-        steps += list(itertools.pairwise(others[1:]))
-        for a, b in steps:
-            if a is not None and b is not None and "right" in cells[a] and "right" in cells[b]:
-                found.append(
-                    _difference(
-                        _name(a, rows), _name(b, rows), cells[a]["right"], cells[b]["right"]
-                    )
-                )
+            if policy.method == "mili":  # what the trials gave, and what the last round added
+                pairs.append((policy, before))
+                pairs.append((policy, by_key.get(("mili", policy.round - 1))))
+            pairs += [
+                (policy, by_key.get((method, policy.round)))
+                for method in _RIVALS.get(policy.method, ())
+            ]
+        bc, *mil = [by_key.get((m, 0)) for m in ("bc", "mil", "mil_video_pose", "mil_video")]
+        # The control of the first round has taken as many steps as behaviour cloning.
+        pairs += [(before, bc), (by_key.get(("meta_imitation", 1)), bc)]
+        pairs += [(before, policy) for policy in mil]
+        pairs += list(itertools.pairwise(mil))  # the more a demonstration shows, the better
+        for a, b in dict.fromkeys(pairs):
+            if a is not None and b is not None and a != b and _both(cells, a, b):
+                names = _name(a, rows), _name(b, rows)
+                found.append(_difference(*names, cells[a]["right"], cells[b]["right"]))
+        for policy in policies:
+            peer = by_key.get((_PEERS.get(policy.method, ""), policy.round))
+            if peer is not None and _both(cells, policy, peer):
+                names = _name(policy, rows), _name(peer, rows)
+                right = cells[policy]["right"], cells[peer]["right"]
+                found.append(_equivalence(*names, *right, margin))
         for policy in dict.fromkeys(p for p in (final, before) if p is not None):
             for demo in ("wrong", "none"):
                 if {"right", demo} <= set(cells[policy]):
@@ -910,6 +918,10 @@ def _comparisons(rows: Sequence[Row], split: str, margin: float) -> list[_Compar
                         )
                     )
     return found
+
+
+def _both(cells: Mapping[_Policy, Mapping[str, Any]], *policies: _Policy) -> bool:
+    return all("right" in cells[policy] for policy in policies)
 
 
 def _difference(
@@ -928,6 +940,9 @@ def _difference(
     relative = ""
     if relative_gain and math.isfinite(result.relative):
         relative = f", {_signed(100 * result.relative, 0)}% relative"
+        if math.isfinite(result.relative_low):
+            low, high = 100 * result.relative_low, 100 * result.relative_high
+            relative += f" ({_signed(low, 0)} to {_signed(high, 0)})"
     if not math.isfinite(result.low):
         verdict = "Too few tasks per family for an interval: nothing can be concluded."
         interval = "no interval"
@@ -966,8 +981,12 @@ def _equivalence(
     sentence = (
         f"{_percent(result.a)} against {_percent(result.b)}: "
         f"{_signed(100 * result.difference)} points ({interval}), margin \u00b1"
-        f"{100 * margin:.3g} points."
+        f"{100 * margin:.3g} points"
     )
+    if math.isfinite(result.relative_low):
+        low, high = 1 + result.relative_low, 1 + result.relative_high
+        sentence += f"; ratio {1 + result.relative:.2f} ({low:.2f} to {high:.2f})"
+    sentence += "."
     return _Comparison(name, sentence, verdict, result, margin)
 
 
@@ -1134,8 +1153,14 @@ def _success_table(rows: Sequence[Row], split: str) -> str:
     )
 
 
-def summary(rows: Sequence[Row], margin: float = 0.05) -> str:
-    """Success tables and paired differences of result rows as Markdown, split by split.
+def summary(
+    rows: Sequence[Row],
+    pairing_rows: Sequence[Row] = (),
+    costs: Sequence[Row] = (),
+    margin: float = 0.05,
+) -> str:
+    """What the page says in numbers, as Markdown: success tables and paired differences, split by
+    split; MILI with one thing changed; what training took. Arguments as in `write_report`.
 
     Raises as `statistics.headline`; ConfigError without rows.
     """
@@ -1161,6 +1186,20 @@ def summary(rows: Sequence[Row], margin: float = 0.05) -> str:
                 lines.append("| " + " | ".join([name, *cells(members)]) + " |")
         found = _comparisons(rows, split, margin)
         lines += ["", *(f"- {c.name}: {c.sentence} {c.verdict}" for c in found), ""]
+    tables = (
+        ("changed", "value", "success", "interval", "against the first line, points"),
+        _sweep_lines(rows, pairing_rows),
+    ), (
+        ("training, with what it started from", "gradient steps", "seconds, mean", "range"),
+        _cost_lines(costs),
+    ), (
+        ("adapting to one demonstration", "held-out tasks", "loss lower after", "range", "loss"),
+        _adaptation_lines(costs),
+    )  # fmt: skip
+    for head, body in tables:
+        if body:
+            lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+            lines += [*(f"| {' | '.join(line)} |" for line in body), ""]
     return "\n".join(lines)
 
 
@@ -1225,12 +1264,9 @@ def _difference_glyph(result: Difference, reach: float, margin: float | None) ->
     )
 
 
-def _sweeps_section(
-    staging: Path, rows: Sequence[Row], pairing_rows: Sequence[Row], split: str
-) -> str:
-    rows = [row for row in rows if row.get("split", "test") == split and row["demo"] == "right"]
-    found = sweeps(rows, pairing_rows)
-    if not found:
+def _sweeps_section(staging: Path, rows: Sequence[Row], pairing_rows: Sequence[Row]) -> str:
+    lines = _sweep_lines(rows, pairing_rows)
+    if not lines:
         return ""
     figure = _picture(
         staging,
@@ -1241,20 +1277,12 @@ def _sweeps_section(
         caption="One round of MILI with one thing changed, everything else equal: mean of families "
         "with its 95% interval. No trials: as many steps on demonstrations alone.",
     )
-    body = []
-    for kind, points in found.items():
-        for point in points:
-            mean, against = headline(point.rows), ""
-            if point is not points[0]:
-                result = paired_difference(point.rows, points[0].rows)
-                against = f"{_signed(100 * result.difference)} ({_span(result)})"
-            interval = f"{_number(100 * mean.low)}&ndash;{_number(100 * mean.high)}"
-            body.append(
-                f'<tr><th scope="row">{_e(_SWEEPS[kind][0])}</th>'
-                f"<td>{_SWEEPS[kind][1] * point.value:g}</td>"
-                f"<td><strong>{_e(_percent(mean.rate))}</strong><small>{interval}</small></td>"
-                f"<td>{_e(against) or '&ndash;'}</td></tr>"
-            )
+    body = [
+        f'<tr><th scope="row">{_e(changed)}</th><td>{_e(value)}</td>'
+        f"<td><strong>{_e(rate)}</strong><small>{_e(interval)}</small></td>"
+        f"<td>{_e(against)}</td></tr>"
+        for changed, value, rate, interval, against in lines
+    ]
     table = _table(
         "Success of one round",
         '<tr><th scope="col">changed</th><th scope="col">value</th><th scope="col">success</th>'
@@ -1264,28 +1292,90 @@ def _sweeps_section(
     return _section("sweeps", "One thing changed", figure + table)
 
 
+def _sweep_lines(rows: Sequence[Row], pairing_rows: Sequence[Row]) -> Sequence[tuple[str, ...]]:
+    """What is changed, its value, the success, its interval, and the difference to the first."""
+    lines = []
+    for kind, points in sweeps(rows, pairing_rows).items():
+        changed, scale = _SWEEPS[kind]
+        for point in points:
+            mean, against = headline(point.rows), "\u2013"
+            if point is not points[0]:
+                result = paired_difference(point.rows, points[0].rows)
+                against = _signed(100 * result.difference)
+                if math.isfinite(result.low):
+                    against += f" ({_span(result)})"
+            interval = "no interval"
+            if math.isfinite(mean.low):
+                interval = f"{_number(100 * mean.low)}\u2013{_number(100 * mean.high)}"
+            value = f"{scale * point.value:g}"
+            lines.append((changed, value, _percent(mean.rate), interval, against))
+    return lines
+
+
 def _costs_section(costs: Sequence[Row]) -> str:
     if not costs:
         return ""
+    parts = [
+        _table(
+            "Training of each policy, what it started from included",
+            '<tr><th scope="col">policy</th><th scope="col">gradient steps</th>'
+            '<th scope="col">seconds, mean of seeds</th><th scope="col">range</th></tr>',
+            _cost_body(_cost_lines(costs)),
+        )
+    ]
+    if lines := _adaptation_lines(costs):
+        parts.append(
+            _table(
+                "One demonstration of a held-out task, the loss on another before and after "
+                "adapting to it",
+                '<tr><th scope="col">policy</th><th scope="col">tasks</th>'
+                '<th scope="col">lower after, mean of seeds</th><th scope="col">range</th>'
+                '<th scope="col">loss, mean</th></tr>',
+                _cost_body(lines),
+            )
+        )
+    return _section("costs", "What training took", "".join(parts))
+
+
+def _cost_body(lines: Sequence[tuple[str, ...]]) -> str:
+    return "".join(
+        f'<tr><th scope="row">{_e(name)}</th>{"".join(f"<td>{_e(cell)}</td>" for cell in cells)}'
+        "</tr>"
+        for name, *cells in lines
+    )
+
+
+def _by_policy(costs: Sequence[Row]) -> dict[_Policy, list[Row]]:
     groups: dict[_Policy, list[Row]] = {}
     for row in costs:
         policy = _Policy(str(row.get("config", "")), str(row["cost_of"]), int(row["round"]))
         groups.setdefault(policy, []).append(row)
-    body = []
-    for policy, members in groups.items():
+    return groups
+
+
+def _cost_lines(costs: Sequence[Row]) -> Sequence[tuple[str, ...]]:
+    """Policy, gradient steps, seconds (mean of seeds, range)."""
+    lines = []
+    for policy, members in _by_policy(costs).items():
         seconds = [row["seconds"] for row in members]
-        body.append(
-            f'<tr><th scope="row">{_e(policy.label)}</th>'
-            f"<td>{int(members[0]['steps']):,}</td><td>{_number(float(np.mean(seconds)), 0)}</td>"
-            f"<td>{_number(min(seconds), 0)}&ndash;{_number(max(seconds), 0)}</td></tr>"
-        )
-    table = _table(
-        "Training of each policy, what it started from included",
-        '<tr><th scope="col">policy</th><th scope="col">gradient steps</th>'
-        '<th scope="col">seconds, mean of seeds</th><th scope="col">range</th></tr>',
-        "".join(body),
-    )
-    return _section("costs", "What training took", table)
+        span = f"{_number(min(seconds), 0)}\u2013{_number(max(seconds), 0)}"
+        mean = _number(float(np.mean(seconds)), 0)
+        lines.append((policy.label, f"{int(members[0]['steps']):,}", mean, span))
+    return lines
+
+
+def _adaptation_lines(costs: Sequence[Row]) -> Sequence[tuple[str, ...]]:
+    """Of what adapts: policy, tasks, share of them whose loss falls (mean, range), the loss."""
+    lines = []
+    for policy, members in _by_policy(costs).items():
+        found = [row["adaptation"] for row in members if row.get("adaptation")]
+        if found:
+            shares = [facts["improved"] for facts in found]
+            before, after = (np.mean([facts[k] for facts in found]) for k in ("before", "after"))
+            span = f"{_number(100 * min(shares))}\u2013{_percent(max(shares))}"
+            mean, loss = _percent(float(np.mean(shares))), f"{_number(before)} to {_number(after)}"
+            lines.append((policy.label, str(found[0]["tasks"]), mean, span, loss))
+    return lines
 
 
 def _trials_section(collection: Sequence[Row]) -> str:

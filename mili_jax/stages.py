@@ -3,7 +3,8 @@ pairing, retraining, evaluation, report.
 
 The only module that sees both halves, the simulator and the learner. A stage reads what earlier
 stages committed, writes its own, and its manifest last; one whose manifest is there is skipped. So
-a run that was killed goes on with the same command.
+a run that was killed goes on with the same command. The manifest says what the stage was made from
+(which parameters, labels, pairs): when these are others now, the same command makes it again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import itertools
 import json
 import logging
@@ -32,10 +34,10 @@ from tqdm import tqdm
 from mili_jax import acting, arms, data, filters, learner, maml, nets, pairing, statistics
 from mili_jax.episodes import Dataset, atomic_write, read_lines, write_shard
 from mili_jax.sim import cluster, rollout, scenes, tasks
-from mili_jax.sim.env import HORIZON, KitchenEnv, object_pool
+from mili_jax.sim.env import KitchenEnv, object_pool
 from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
 from mili_jax.types import FAMILIES, ConfigError, DataError, EpisodeMeta, Task
-from mili_jax.workdir import Workdir, source_commit
+from mili_jax.workdir import Workdir, plain, source_commit
 
 # What is trained beside the loop on the demonstrations alone, and the method each is: behaviour
 # cloning, and MIL from all of a demonstration, without its actions, and from its pictures alone.
@@ -47,7 +49,11 @@ BACKENDS = {"local": rollout.run_jobs, "ray": cluster.run_jobs}
 connect_ray = cluster.connect
 METRICS_EVERY = 20  # steps
 EMBEDDED = 256  # episodes in memory when a split is embedded
-SEED_STRIDE = 1_000_000  # between the seeds of splits and rounds: disjoint by construction
+# Between the seeds of splits and rounds, and of demonstrations in a split: `check` sees to it that
+# no two overlap.
+SEED_STRIDE = 1_000_000
+DEMO_STRIDE = 90  # more than the attempts at one
+MOST_DEMOS = 20  # of one task
 LOG = logging.getLogger(__name__)
 
 
@@ -77,9 +83,13 @@ def open_run(config: ConfigDict, path: Path) -> Run:
     """Makes or resumes the run's folder. Raises ConfigError or DataError, naming what and where."""
     check(config)
     kept = config.to_dict()
-    for field in ("backend", "processes"):  # who does the work may change from day to day
+    for field in (
+        "backend",
+        "processes",
+        "pairing",
+    ):  # who does the work may change from day to day
         del kept["machine"][field]
-    workdir = Workdir(path, kept)
+    workdir = Workdir(path, kept, free=("evaluate",))
     try:
         return Run(config, workdir, Dataset(workdir.path / "dataset", config.data.image_size))
     except BaseException:
@@ -160,7 +170,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
     "data": {
         "image_size": (int, lambda v: 32 <= v <= 512 and v % 4 == 0, "a multiple of 4, 32..512"),
         "tasks": (int, lambda v: 1 <= v <= 520, "1..520"),
-        "demonstrations": (int, lambda v: v >= 2, "at least 2"),
+        "demonstrations": (int, lambda v: 2 <= v <= MOST_DEMOS, f"2..{MOST_DEMOS}"),
         "noise": (float, _COUNT, "at least 0"),
     },
     "policy": {
@@ -179,6 +189,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "learning_rate": (float, _POSITIVE, "positive"),
         "contrastive": (str, lambda v: v in learner.CONTRASTIVE, "hinge or supervised"),
         "contrastive_weight": (float, _COUNT, "at least 0"),
+        "recall_weight": (float, _COUNT, "at least 0"),
         "demo_dropout": (float, _SHARE, "0..1"),
         "checkpoint_every": (int, _POSITIVE, "positive"),
         "bfloat16": (bool, lambda v: True, ""),
@@ -224,11 +235,16 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
     "evaluate": {
         "split": (str, lambda v: v in ("validation", "test"), "validation or test"),
         "tasks": (int, lambda v: 2 <= v <= 40, "2..40"),
-        "episodes": (int, _POSITIVE, "positive"),
+        "episodes": (int, lambda v: 1 <= v <= 1000, "1..1000"),
         "seed": (int, _COUNT, "at least 0"),
         "conditions": (
             tuple,
-            lambda v: v and set(v) <= {"right", "wrong", "none"} and v[0] == "right",
+            lambda v: (
+                v
+                and set(v) <= {"right", "wrong", "none"}
+                and v[0] == "right"
+                and len(set(v)) == len(v)
+            ),
             "right first, then any of wrong, none",
         ),
         "videos": (int, _COUNT, "at least 0"),
@@ -236,6 +252,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
     "machine": {
         "backend": (str, lambda v: v in BACKENDS, f"one of {sorted(BACKENDS)}"),
         "processes": (int, _COUNT, "at least 0"),
+        "pairing": (str, lambda v: v in pairing.BACKENDS, f"one of {sorted(pairing.BACKENDS)}"),
         "shard": (int, _POSITIVE, "positive"),
         "pool_gb": (float, _COUNT, "at least 0"),
     },
@@ -262,8 +279,19 @@ def check(config: ConfigDict) -> None:
             typed = isinstance(value, (int, float) if kind is float else kind)
             if not typed or (isinstance(value, bool) and kind is not bool) or not holds(value):
                 raise ConfigError(f"{name} = {value!r} must be {kind.__name__}, {wanted}")
-    for arm in config.improve.arms:
-        arms.parse(arm)
+    # The compiled step takes it as a 32-bit integer.
+    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**31:
+        raise ConfigError(f"config.seed = {config.seed!r} must be int, 0..{2**31 - 1}")
+    trials = config.improve.trials
+    for name in config.improve.arms:
+        arm = arms.parse(name)
+        if arm.kind == "trials" and arm.value > trials:
+            raise ConfigError(
+                f"config.improve.arms: {name!r} is more than config.improve.trials = {trials}"
+            )
+    for name in config.baselines.methods:
+        if name in _SUPPORTS:
+            maml.check(config.policy.head, _SUPPORTS[name])
 
 
 # Demonstrations
@@ -277,7 +305,10 @@ def demonstrate(run: Run) -> None:
 
 def _demonstrate(run: Run, split: str) -> None:
     config, name = run.config, f"demos_{split}"
-    if run.workdir.is_done(name, _subset(run, "data")):
+    subset = _subset(run, "data")
+    if split != "train":  # as many tasks of it as are evaluated
+        subset["tasks"] = config.evaluate.tasks
+    if run.workdir.is_done(name, subset):
         return
     began = time.time()
     requests = demonstration_requests(config, split)
@@ -291,7 +322,7 @@ def _demonstrate(run: Run, split: str) -> None:
     )
     metas = list(run.dataset.read_metadata(name))
     attempts = sum(1 + m.seed - r.seed for m, r in zip(metas, requests, strict=True))
-    _finish(run, name, _subset(run, "data"), began, attempts=attempts, **facts)
+    _finish(run, name, subset, began, attempts=attempts, **facts)
 
 
 def demonstration_requests(config: ConfigDict, split: str) -> list[rollout.Request]:
@@ -300,7 +331,9 @@ def demonstration_requests(config: ConfigDict, split: str) -> list[rollout.Reque
     count = config.data.tasks if split == "train" else config.evaluate.tasks
     base = tasks.SPLITS.index(split) * SEED_STRIDE
     return [
-        rollout.Request(f"{split}-{i:03d}-{k}", task.id, split, base + 100 * (20 * i + k))
+        rollout.Request(
+            f"{split}-{i:03d}-{k}", task.id, split, base + DEMO_STRIDE * (MOST_DEMOS * i + k)
+        )
         for i, task in enumerate(listed[:count])
         for k in range(config.data.demonstrations)
     ]
@@ -317,10 +350,16 @@ def _roll(
     """Runs requests or trials as shards of a split, those that are missing, and commits it.
 
     Returns the number of episodes, and the ids of the trials that had to be set aside because
-    they killed their workers; if `required`, that is an error.
+    they killed their workers; if `required`, that is an error. What is there of an older policy of
+    the same name, or from other settings, is removed first.
+
+    Raises DataError if the split holds episodes that this run did not make.
     """
     size = run.config.machine.shard
     jobs = [(i, items[at : at + size]) for i, at in enumerate(range(0, len(items), size))]
+    if _outdated(run, split, jobs):
+        LOG.warning("%s is of an older policy or of other settings; it is made again", split)
+        run.dataset.drop(split)
     missing = [job for job in jobs if not run.dataset.has_shard(split, job[0])]
     sink = functools.partial(
         write_shard, run.dataset.path.parents[1], run.dataset.image_size, split
@@ -346,6 +385,29 @@ def _roll(
         kept = {m.episode_id for m in run.dataset.read_metadata(split)}
         aside = [item.episode_id for item in items if item.episode_id not in kept]
     return {"episodes": count, "set_aside": aside}
+
+
+def _outdated(run: Run, split: str, jobs: Sequence[rollout.Job]) -> bool:
+    """Whether a shard that is there holds other episodes than its job would make."""
+    for index, items in jobs:
+        if not run.dataset.has_shard(split, index):
+            continue
+        asked = {item.episode_id: item for item in items}
+        metas = run.dataset.read_shard_metadata(split, index)
+        for m in metas:
+            item = asked.get(m.episode_id)
+            if item is not None and item.made(m):
+                continue
+            if m.policy.partition("@")[0] != items[0].policy.partition("@")[0]:
+                raise DataError(
+                    f"shard {index} of {split!r} in {run.dataset.path} holds {m.episode_id!r} of "
+                    f"the policy {m.policy!r}, which this stage does not make: episodes of your "
+                    "own need no such stage; go on with the next one"
+                )
+            return True
+        if isinstance(items[0], rollout.Request) and len(metas) < len(items):
+            return True  # of trials some may have been set aside
+    return run.dataset.has_shard(split, len(jobs))
 
 
 class _simulating:  # noqa: N801
@@ -374,10 +436,19 @@ def _subset(run: Run, *sections: str) -> dict[str, Any]:
 
 
 def _finish(run: Run, name: str, subset: Mapping[str, Any], began: float, **facts: Any) -> None:
-    outputs = [Path(p) for p in facts.pop("outputs", ())]
-    run.workdir.finish(
-        name, subset, outputs=outputs, seconds=round(time.time() - began, 1), **facts
-    )
+    run.workdir.finish(name, subset, seconds=round(time.time() - began, 1), **facts)
+
+
+def _parameters(run: Run, name: str) -> dict[str, str]:
+    """The parameters that a training ended with, as an input of a stage. Raises DataError if it
+    did not end."""
+    step = run.workdir.read_manifest(name)["steps"]
+    return {f"checkpoints/{name}": run.workdir.checkpoint_facts(name, step)["content"]}
+
+
+def _policy_id(name: str, inputs: Mapping[str, str]) -> str:
+    """What episodes call the policy that acted: its name and which parameters of that name."""
+    return f"{name}@{inputs[f'checkpoints/{name}'][:12]}"
 
 
 # Training
@@ -394,7 +465,7 @@ def pretrain(run: Run) -> None:
         return
     c = run.config.train
     hyper = _hyper(run.config, c.steps, c.learning_rate)
-    _imitate(run, "pretrain", hyper, c.batch, _demonstrations(run), None, None, _LEARNING)
+    _imitate(run, "pretrain", hyper, c.batch, _demonstrations(run), _LEARNING)
 
 
 def train_baselines(run: Run) -> None:
@@ -405,7 +476,7 @@ def train_baselines(run: Run) -> None:
             continue
         pool, hyper = _demonstrations(run), _baseline_hyper(run.config, name)
         if name == "bc":
-            _imitate(run, name, hyper, run.config.train.batch, pool, None, None, sections)
+            _imitate(run, name, hyper, run.config.train.batch, pool, sections)
             continue
         c, mil = run.config.baselines, _mil(run.config, name)
         pool = data.hold(pool, int(run.config.machine.pool_gb * 1e9))
@@ -447,17 +518,37 @@ def retrain(run: Run, number: int) -> None:
 
 
 def _retrain(run: Run, name: str, number: int) -> None:
-    if run.workdir.is_done(name, _subset(run, *_LOOP)):
+    c, arm = run.config.improve, name.rpartition("_")[0]
+    start = start_of(run.config, number, arm)
+    inputs = _parameters(run, start) if c.warm_start else {}
+    if arm != "control":
+        for past in range(1, number + 1):
+            inputs |= run.dataset.digests(f"pairs_{arm}_{past}.csv")
+    if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
         return
-    c = run.config.improve
-    pool, table, arm = _demonstrations(run), None, name.rpartition("_")[0]
+    pool, table = _demonstrations(run), None
     if arm != "control":
         pool, table = _with_trials(run, pool, number, arm)
         if table is None:
             LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
-    params = load_params(run, start_of(run.config, number, arm)) if c.warm_start else None
-    hyper = _hyper(run.config, c.steps, c.learning_rate)
-    _imitate(run, name, hyper, c.batch, pool, table, params, _LOOP)
+    _imitate(
+        run,
+        name,
+        _hyper(run.config, c.steps, c.learning_rate),
+        c.batch,
+        pool,
+        _LOOP,
+        inputs,
+        table=table,
+        params=load_params(run, start) if c.warm_start else None,
+        seed=_stream(run.config, number),
+    )
+
+
+def _stream(config: ConfigDict, number: int) -> int:
+    """The seed of what a retraining draws: every round's own, so that none sees again what the last
+    one saw in the same order, and the same for all arms of a round."""
+    return int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0] >> 1)
 
 
 def _demonstrations(run: Run) -> data.Pool:
@@ -473,7 +564,8 @@ def _with_trials(
     Seen turned, mirrored and shifted in two ways a trial shows what to do in a picture of the same
     scene, and its pair is right for certain.
     """
-    pools, share = [pool], 0.0 if arm == "pairs_only" else run.config.improve.self_share
+    pools = [pool]
+    share = 0.0 if arms.parse(arm).pairs_only else run.config.improve.self_share
     a: list[str] = []
     b: list[str] = []
     weights: list[np.ndarray] = []
@@ -517,6 +609,7 @@ def _hyper(config: ConfigDict, steps: int, learning_rate: float) -> learner.Hype
         warmup=min(100, steps // 5),
         contrastive=c.contrastive,
         contrastive_weight=c.contrastive_weight,
+        recall_weight=c.recall_weight,
         demo_dropout=c.demo_dropout,
     )
 
@@ -535,13 +628,17 @@ def _imitate(
     hyper: learner.Hyper,
     rows: int,
     pool: data.Pool,
-    table: data.PairTable | None,
-    params: Any,
     sections: Sequence[str],
+    inputs: Mapping[str, str] | None = None,
+    *,
+    table: data.PairTable | None = None,
+    params: Any = None,
+    seed: int | None = None,
 ) -> None:
     """Trains one-shot imitation (or behaviour cloning) on demonstrations, `rows` of a batch, and a
-    table of pairs."""
+    table of pairs, from `params` if there are any; `seed` is of what it draws."""
     config, mesh = run.config, learner.make_mesh()
+    seed = config.seed if seed is None else seed
     state = learner.init_state(run.policy, hyper, config.seed, config.policy.frames, params)
     pool = data.hold(pool, int(config.machine.pool_gb * 1e9))
     # Rows of pairs come on top of those of demonstrations, as many in each colour group.
@@ -555,7 +652,7 @@ def _imitate(
         pool,
         data.group_by_task(pool),
         table,
-        config.seed,
+        seed,
         size=size,
         pair_fraction=extra / size,
         policy_steps=config.train.policy_steps,
@@ -572,7 +669,7 @@ def _imitate(
     # An accelerator is faster than one thread draws batches; a CPU has its own use for the others.
     one = isinstance(pool.image, np.ndarray) and jax.default_backend() == "cpu"
     threads = 1 if one else min(8, os.cpu_count() or 1)
-    _train(run, name, hyper.steps, state, step_fn, batch, sections, facts, threads)
+    _train(run, name, hyper.steps, state, step_fn, batch, sections, facts, inputs, seed, threads)
 
 
 def _train(
@@ -584,16 +681,33 @@ def _train(
     batch: Callable[..., data.Batch],
     sections: Sequence[str],
     facts: Mapping[str, Any],
+    inputs: Mapping[str, str] | None = None,
+    seed: int | None = None,
     threads: int = 1,
 ) -> None:
-    """Trains to the end, from the latest checkpoint of this name if there is one.
+    """Trains to the end, from the latest checkpoint of this training if there is one.
 
     On SIGTERM it saves a checkpoint and exits with 0; the same command goes on from there.
     """
-    config, began = run.config, time.time()
-    start = run.workdir.latest_step(name) or 0
+    config, workdir, began = run.config, run.workdir, time.time()
+    seed = config.seed if seed is None else seed
+    of = {"config": plain(_subset(run, *sections)), "inputs": dict(inputs or {})}
+    start, before = workdir.latest_step(name) or 0, 0.0
     if start:
-        state = run.workdir.load_checkpoint(name, state, start)
+        known = workdir.checkpoint_facts(name, start)
+        if known["of"] == of:
+            state, before = workdir.load_checkpoint(name, state, start), known["seconds"]
+        else:
+            LOG.warning("%s was trained from other data or settings; it is trained again", name)
+            workdir.drop_checkpoints(name)
+            start = 0
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(f"start of {name}")
+
+    def save(done: int) -> Path:
+        seconds = round(before + time.time() - began, 1)
+        return workdir.save_checkpoint(name, state, done, of=of, seconds=seconds)
+
     mesh = learner.make_mesh()
     state = learner.replicate(state, mesh)
     batches = data.prefetch(
@@ -608,37 +722,37 @@ def _train(
         tqdm(total=steps, initial=start, desc=name, unit="step", mininterval=1) as bar,
     ):
         for step, drawn in batches:
-            state, metrics = step_fn(state, learner.place(drawn, mesh), config.seed)
+            state, metrics = step_fn(state, learner.place(drawn, mesh), seed)
             recent.append(metrics)
             done = step + 1
             if done % METRICS_EVERY == 0 or done == steps:
                 gathered = jax.device_get(recent)
                 shown = {k: float(np.mean([m[k] for m in gathered])) for k in gathered[0]}
-                run.workdir.write_metrics(name, done, shown)
+                workdir.write_metrics(name, done, shown)
                 bar.set_postfix({k: f"{shown[k]:.2f}" for k in ("nll", "loss") if k in shown})
                 recent = []
                 if not np.isfinite(shown["loss"]):
                     raise DataError(
-                        f"{name}: the loss is {shown['loss']} at step {done}; lower "
-                        "config.train.learning_rate"
+                        f"{name}: the loss is {shown['loss']} at step {done}; lower its learning "
+                        "rate (config.train, config.improve or config.baselines)"
                     )
             stop = termination.asked(done)
             if stop or done % config.train.checkpoint_every == 0 or done == steps:
-                saved = run.workdir.save_checkpoint(name, state, done)
+                saved = save(done)
             bar.update()
             if stop and done < steps:
                 raise SystemExit(0)
     if saved is None:  # killed between its last checkpoint and its manifest
-        saved = run.workdir.save_checkpoint(name, state, steps)
-    _finish(
-        run,
+        saved = save(steps)
+    workdir.finish(
         name,
-        _subset(run, *sections),
-        began,
+        of["config"],
+        inputs=inputs,
+        outputs=[saved],
+        seconds=workdir.checkpoint_facts(name, steps)["seconds"],
         steps=steps,
         **facts,
         **{f"last_{k}": v for k, v in shown.items()},
-        outputs=[saved],
     )
 
 
@@ -719,7 +833,8 @@ def collect(run: Run, number: int) -> None:
     one of their trials.
     """
     name, before = f"round_{number}", start_of(run.config, number)
-    if run.workdir.is_done(name, _subset(run, *_LOOP)):
+    inputs = _parameters(run, before)
+    if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
         return
     began = time.time()
     params = load_params(run, before)
@@ -733,9 +848,9 @@ def collect(run: Run, number: int) -> None:
     shown = [m for m in metas if m.episode_id in paired]
     maker = acting.MakeActor(run.policy, params, table, run.config.improve.temperature)
     player = functools.partial(rollout.Player, maker, run.config.data.image_size)
-    trials = list(trial_plan(run.config, number, before, demos, shown))
+    trials = list(trial_plan(run.config, number, _policy_id(before, inputs), demos, shown))
     facts = _roll(run, name, trials, player, f"trials, round {number}")
-    _finish(run, name, _subset(run, *_LOOP), began, checkpoint=before, **facts)
+    _finish(run, name, _subset(run, *_LOOP), began, inputs=inputs, **facts)
 
 
 def trial_plan(
@@ -789,38 +904,48 @@ def _objects(scene: Scene) -> tuple[str, ...]:
 
 
 def label(run: Run, number: int) -> None:
-    """Stage (line 13): the filter F answers yes or no for every trial."""
-    _check_round(run.config, number, 1)
-    name = f"filter_{number}"
-    if run.workdir.is_done(name, _subset(run, *_LOOP)):
+    """Stage (line 13): the filter F answers yes or no for every trial that nobody has answered."""
+    name, split = f"filter_{number}", f"round_{number}"
+    inputs = _parameters(run, start_of(run.config, number))
+    if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
         return
-    began, split = time.time(), f"round_{number}"
-    labels = filters.simulator(run.dataset.read_metadata(split))
-    run.dataset.write_labels(split, labels)
+    began, known = time.time(), run.dataset.read_labels(split)
+    metas = [m for m in run.dataset.read_metadata(split) if m.episode_id not in known]
+    if metas:
+        run.dataset.write_labels(split, filters.simulator(metas))
+    labels = run.dataset.read_labels(split).values()
     useful = sum(answer.useful for answer in labels)
-    _finish(run, name, _subset(run, *_LOOP), began, trials=len(labels), useful=useful)
+    facts = {"trials": len(labels), "useful": useful, "answered_before": len(known)}
+    _finish(run, name, _subset(run, *_LOOP), began, inputs=inputs, **facts)
 
 
 def pair(run: Run, number: int) -> None:
     """Stage (lines 17-22): useful trials that lie close in the latent space become pairs."""
     name, before = f"pair_{number}", start_of(run.config, number)
-    if run.workdir.is_done(name, _subset(run, *_LOOP)):
+    split = f"round_{number}"
+    inputs = _parameters(run, before) | run.dataset.digests(f"labels_{split}.jsonl")
+    if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
         return
     began, c = time.time(), run.config.improve
-    split = f"round_{number}"
     params = load_params(run, before)
     z, metas = embed(run, params, [split])
     demo_z, demos = embed(run, params, ["demos_train"])
     labels = run.dataset.read_labels(split)
-    rested = [len(e) < HORIZON or not c.rested for e in run.dataset.read(split)]
+    unanswered = [m.episode_id for m in metas if m.episode_id not in labels]
+    if unanswered:
+        raise DataError(
+            f"{run.dataset.path}: {len(unanswered)} of the {len(metas)} trials of {split!r} have "
+            f"no label ({unanswered[0]!r} is the first); let `experiments.label` or people answer"
+        )
     trials = arms.Trials(
         ids=[m.episode_id for m in metas],
         z=z,
         useful=np.array([labels[m.episode_id].useful for m in metas], bool),
-        rested=np.array(rested, bool),
+        rested=np.array([m.terminated or not c.rested for m in metas], bool),
         achieved=[set(m.achieved_tasks) for m in metas],
     )
     options = {"alpha": c.alpha, "cap": c.cap, "mutual": c.mutual, "seed": run.config.seed}
+    options["backend"] = run.config.machine.pairing
     tables, counts = [], {}
     for key in policies(run.config, number):
         arm = key.rpartition("_")[0]
@@ -847,6 +972,7 @@ def pair(run: Run, number: int) -> None:
         candidates=len(mine),
         pairs=counts,
         resembles=resembles,
+        inputs=inputs,
         outputs=tables,
     )
 
@@ -934,8 +1060,8 @@ def evaluate(run: Run, number: int) -> None:
 
 def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     stage = f"evaluate_{name}"
-    subset = _subset(run, *_LOOP, "evaluate")
-    if run.workdir.is_done(stage, subset):
+    subset, inputs = _subset(run, *_LOOP, "evaluate"), _parameters(run, name)
+    if run.workdir.is_done(stage, subset, inputs):
         return
     began, config = time.time(), run.config
     params = load_params(run, name)
@@ -952,7 +1078,7 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
             scene=a.scene.to_json(),
             seed=a.seed,
             round=number,
-            policy=name,
+            policy=_policy_id(name, inputs),
             demonstration={"right": a.right, "wrong": a.wrong, "none": ""}[condition],
         )
         for condition in conditions
@@ -960,7 +1086,10 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     ]
     facts = _roll(run, f"evaluation_{name}", trials, player, f"evaluation of {name}")
     outcomes = {m.episode_id: m for m in run.dataset.read_metadata(f"evaluation_{name}")}
-    rows = []
+    rows, commit = [], source_commit()
+    scenes_of: dict[str, str] = {}
+    for a in plan:
+        scenes_of[a.task.id] = f"{scenes_of.get(a.task.id, '')}{a.seed} {a.scene.to_json()}\n"
     steps = [run.workdir.read_manifest(n)["steps"] for n in _chain(config, name, number)]
     cost = {"steps": sum(steps), "trials": _trials_seen(config, name, number)}
     for c, condition in enumerate(conditions):
@@ -971,7 +1100,7 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
             rows.append(
                 {
                     "config": config.name,
-                    "commit": source_commit(),
+                    "commit": commit,
                     "method": method,
                     "round": number,
                     "seed": config.seed,
@@ -983,11 +1112,12 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
                     "successes": sum(m is not None and m.success for m in mine),
                     "any_task": sum(m is not None and bool(m.achieved_tasks) for m in mine),
                     "outcomes": [int(m is not None and m.success) for m in mine],
+                    "arrangements": hashlib.sha256(scenes_of[task.id].encode()).hexdigest()[:12],
                     **cost,
                 }
             )
     run.workdir.write_rows(stage, rows)
-    _finish(run, stage, subset, began, **measured, **facts)
+    _finish(run, stage, subset, began, inputs=inputs, **measured, **facts)
 
 
 def _held_out(run: Run, name: str, params: Any) -> tuple[Callable[[], rollout.Actor], dict]:
@@ -1128,15 +1258,23 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     )
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether the run in this folder has come to its end."""
+    config = ConfigDict(Workdir(folder).config)
+    return (folder / "stages" / f"evaluate_{_last(config)}.json").exists()
+
+
 def _costs(folder: Path) -> list[dict[str, Any]]:
     """What the policies of a finished run cost: gradient steps and seconds of the trainings that
-    led to each."""
+    led to each; and of those that adapt to a demonstration, how well they do."""
     workdir = Workdir(folder)
     config = ConfigDict(workdir.config)
     costs = []
     for number in range(config.improve.rounds + 1):
         for name, method in policies(config, number).items():
             facts = [workdir.read_manifest(n) for n in _chain(config, name, number)]
+            measured = workdir.read_manifest(f"evaluate_{name}")
+            adaptation = {k: measured[k] for k in ("adaptation",) if k in measured}
             costs.append(
                 {
                     "config": config.name,
@@ -1145,6 +1283,7 @@ def _costs(folder: Path) -> list[dict[str, Any]]:
                     "seed": config.seed,
                     "steps": sum(f["steps"] for f in facts),
                     "seconds": round(sum(f["seconds"] for f in facts), 1),
+                    **adaptation,
                 }
             )
     return costs
@@ -1231,6 +1370,7 @@ def write_figures(rows: Path, out: Path) -> list[Path]:
     read = [row for _, row in read_lines(rows)]
     successes = [row for row in read if "task" in row]
     pairs = [row for row in read if "alpha" in row]
+    costs = [row for row in read if "cost_of" in row]
     if not successes:
         raise DataError(f"{rows} holds no result rows; give the results.jsonl of a finished run")
     out.mkdir(parents=True, exist_ok=True)
@@ -1240,5 +1380,5 @@ def write_figures(rows: Path, out: Path) -> list[Path]:
     if report.sweeps(successes, pairs):
         figure = report.sweeps_figure(successes, pairs)
         written.append(report.save_figure(figure, out / "sweeps.png"))
-    atomic_write(out / "summary.md", report.summary(successes))
+    atomic_write(out / "summary.md", report.summary(successes, pairs, costs))
     return [*written, out / "summary.md"]

@@ -65,8 +65,9 @@ class Headline:
 class Difference:
     """Condition a minus condition b in mean-of-families success, on the same tasks.
 
-    `relative` is difference / b (nan when b is 0). `a_only` and `b_only` count the arrangements
-    that only one of the two solved; None unless every row carries its `outcomes`.
+    `relative` is difference / b (nan when b is 0), with its own interval. `a_only` and `b_only`
+    count the arrangements that only one of the two solved; None unless every row carries its
+    `outcomes`.
     """
 
     a: float
@@ -76,6 +77,8 @@ class Difference:
     high: float
     level: float
     relative: float
+    relative_low: float
+    relative_high: float
     tasks: int
     seeds: int
     a_only: int | None
@@ -197,6 +200,9 @@ def paired_difference(
     low, high = _percentiles(draws_a - draws_b, level, grid)
     a, b = _mean_rate(grid, grid.successes), _mean_rate(grid, grid_b.successes)
     a_only, b_only = _discordant(index_a, index_b)
+    relative_low = relative_high = math.nan
+    if draws_b.min() > 0:
+        relative_low, relative_high = _percentiles(draws_a / draws_b - 1, level, grid)
     return Difference(
         a=a,
         b=b,
@@ -205,6 +211,8 @@ def paired_difference(
         high=high,
         level=level,
         relative=(a - b) / b if b > 0 else math.nan,
+        relative_low=relative_low,
+        relative_high=relative_high,
         tasks=grid.tasks,
         seeds=grid.seeds,
         a_only=a_only,
@@ -357,6 +365,12 @@ def _require_match(
                 f"task {task!r} (seed {seed!r}) has {row['n']} episodes of {row['family']} in the "
                 f"first condition and {other['n']} of {other['family']} in the second: evaluate "
                 "both on the same arrangements"
+            )
+        scenes = {row.get("arrangements"), other.get("arrangements")} - {None}
+        if len(scenes) > 1:
+            raise ConfigError(
+                f"task {task!r} (seed {seed!r}) was tried in other arrangements in the second "
+                "condition (another evaluate.seed or evaluate.tasks?): evaluate both on the same"
             )
 
 

@@ -72,6 +72,8 @@ def test_noise_turns_answers_round_at_the_stated_rate(trials):
     assert len(noisy - clean) / 10_000 == pytest.approx(0.2, abs=0.015)
     assert noisy == set(arms.candidates(arms.parse("noise_20"), many, 0))
     assert noisy != set(arms.candidates(arms.parse("noise_20"), many, 1))
+    less = set(arms.candidates(arms.parse("noise_5"), many, 0))
+    assert (less ^ clean) < (noisy ^ clean), "what 5% turn round, 20% turn round too"
 
 
 def test_the_ends_of_the_scale(trials):
@@ -97,10 +99,20 @@ def test_the_ends_of_the_scale(trials):
     )
 
 
+def test_without_a_trial_paired_with_itself_the_pairs_are_the_same(trials):
+    for alone, name in (
+        ("pairs_only", "mili"),
+        ("oracle_only", "oracle"),
+        ("random_only", "random"),
+    ):
+        assert choose(alone, trials)[:2] == choose(name, trials)[:2]
+        assert arms.parse(alone).pairs_only and not arms.parse(name).pairs_only
+
+
 def test_only_the_oracle_sees_what_trials_achieved(trials):
     blind = trials._replace(achieved=[{"x"}] * len(trials.ids))
     for name in (*arms.METHODS, "trials_50", "alpha_900", "noise_10"):
-        if name not in ("oracle", "control"):
+        if name not in ("oracle", "oracle_only", "control"):
             assert choose(name, blind)[:2] == choose(name, trials)[:2], name
 
 

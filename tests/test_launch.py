@@ -29,11 +29,11 @@ def submit(workdir, *given):
 @pytest.mark.slow
 @pytest.mark.parametrize("on", ["local", "ray"])
 def test_jobs_run_in_their_order_and_a_failure_is_told(on, tmp_path):
-    """`label` has no trials to label: the job before it is done, the one after it is not."""
+    """`label` comes too early: the job before it is done, the one after it is not."""
     stages = "--stages=demos,label,pretrain"
     done = submit(tmp_path, f"--on={on}", "--seeds=3", stages, "--config.data.tasks=2")
     assert done.returncode == 1
-    assert "JobError" in done.stderr and "round_1" in done.stderr.splitlines()[-1]
+    assert "JobError" in done.stderr and "pretrain.json is missing" in done.stderr.splitlines()[-1]
     folder = tmp_path / "seed_3"
     assert {p.stem for p in (folder / "stages").iterdir()} == {
         f"demos_{split}" for split in ("train", "validation", "test")

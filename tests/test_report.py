@@ -321,13 +321,15 @@ def test_numbers_equal_an_independent_computation(full):
     gain, relative = (after - before).mean() * 10, after.sum() / before.sum() - 1
     found = re.search(
         r"MILI, round 1, against Meta-imitation ([\d.]+)% against ([\d.]+)%: \+([\d.]+) points "
-        r"\(95% interval \+([\d.]+) to \+([\d.]+)\), \+(\d+)% relative\. The interval excludes 0",
+        r"\(95% interval \+([\d.]+) to \+([\d.]+)\), \+(\d+)% relative \(\+(\d+) to \+(\d+)\)\. "
+        "The interval excludes 0",
         page.words,
     )
-    a, b, difference, low, high, share = map(float, found.groups())
+    a, b, difference, low, high, share, least, most = map(float, found.groups())
     assert (a, b) == pytest.approx((after.mean() * 10, before.mean() * 10), abs=0.051)
     assert difference == pytest.approx(gain, abs=0.051)
     assert share == pytest.approx(100 * relative, abs=0.51)
+    assert least < share < most
     # The bootstrap's standard error: tasks within families, families weigh the same.
     error = math.sqrt(sum(np.var(d) / len(d) for d in (after - before) * 10) / 16)
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.08)
@@ -611,8 +613,8 @@ def test_sweeps_hold_the_variants_and_what_they_vary():
 
 def test_the_summary_holds_every_condition_and_difference():
     rows = with_variants()
-    text = summary(rows)
-    table = [line for line in text.splitlines() if line.startswith("|")]
+    text = summary(rows, pairing_rows())
+    table = [line for line in text.split("\n\n")[0].splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(RATES)  # the variants stand elsewhere
     line = next(line for line in table if line.startswith("| MILI, round 1 |"))
     assert f"**{100 * mean_rate(rows, 'mili'):.1f}%**" in line
@@ -621,9 +623,35 @@ def test_the_summary_holds_every_condition_and_difference():
     k, n = (sum(r[key] for r in press) for key in ("successes", "n"))
     low, high = stats.binomtest(k, n).proportion_ci(method="wilson")
     assert line.split(" | ")[1] == f"{100 * k / n:.0f}% ({100 * low:.0f}-{100 * high:.0f})"
-    assert "- MILI, round 1, against Meta-imitation: " in text
+    for a, b in (
+        ("MILI, round 1", "Meta-imitation"),
+        ("MILI, round 1", "Equal steps, demos only, round 1"),
+        ("MILI, round 1", "Random pairs, round 1"),
+        ("Oracle pairs, round 1", "Equal steps, demos only, round 1"),
+    ):
+        assert text.count(f"- {a}, against {b}: ") == 1
+    ratio = mean_rate(rows, "mili") / mean_rate(rows, "oracle")
+    found = re.search(r"as good as Oracle.*; ratio ([\d.]+) \(([\d.]+) to ([\d.]+)\)\.", text)
+    value, low, high = map(float, found.groups())
+    assert value == pytest.approx(ratio, abs=0.0051) and low < value < high
+    noise = mean_rate(rows, "mili_noise_20")
+    assert f"| answers of the filter turned round, % | 20 | {100 * noise:.1f}% |" in text
     with pytest.raises(ConfigError, match="no result rows"):
         summary([])
+
+
+def test_what_training_took_and_how_well_it_adapts():
+    costs = [
+        {"cost_of": "mil", "round": 0, "seed": seed, "steps": 250, "seconds": 100.0 + 20 * seed}
+        | {"adaptation": {"tasks": 80, "improved": 0.9 + 0.05 * seed, "before": -9, "after": -12}}
+        for seed in (0, 1)
+    ]
+    costs.append({"cost_of": "bc", "round": 0, "seed": 0, "steps": 1400, "seconds": 99.0})
+    text = summary(result_rows(), costs=costs)
+    assert "| MIL | 250 | 110 | 100\u2013120 |" in text
+    assert "| Behaviour cloning | 1,400 | 99 | 99\u201399 |" in text
+    lines = [line for line in text.splitlines() if line.startswith("| MIL | 80 |")]
+    assert lines == ["| MIL | 80 | 92.5% | 90.0\u201395.0% | \u22129.0 to \u221212.0 |"]
 
 
 def test_variants_have_a_section_of_their_own(tmp_path):

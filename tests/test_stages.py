@@ -25,8 +25,8 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 from runs import ROOT, SMALL, command, config, data_of, shards_of
 
-from mili_jax import arms, stages
-from mili_jax.episodes import Dataset
+from mili_jax import arms, episodes, stages, workdir
+from mili_jax.episodes import Dataset, Label
 from mili_jax.sim import scenes, tasks
 from mili_jax.sim.env import KitchenEnv, object_pool
 from mili_jax.sim.world import Scene
@@ -149,7 +149,7 @@ def test_a_stranger_reads_the_episodes(finished):
         meta, steps = episode["episode_metadata"], list(episode["steps"])
         assert steps[0]["observation"]["image"].shape == (32, 32, 3) and steps[-1]["is_last"]
         assert meta["demonstration"] in demos and meta["round"] == 1
-        assert meta["policy"] == b"pretrain"
+        assert re.fullmatch(rb"pretrain@[0-9a-f]{12}", meta["policy"])
         seen.append(meta["scene"])
     assert len(set(seen)) == 20  # every trial has its own arrangement
 
@@ -254,16 +254,125 @@ def test_killed_runs_continue_and_end_the_same(call, finished, tmp_path):
     assert not list(workdir.rglob(".*.tmp"))
 
 
+# Made again when what it was made from has changed
+
+
+def policies_of(dataset, split):
+    return {m.policy for m in dataset.read_metadata(split)}
+
+
+@pytest.mark.slow
+def test_what_people_answer_later_is_followed_and_nothing_else_is_made_again(call, copy):
+    dataset = Dataset(copy / "dataset", 32)
+    labels = dataset.read_labels("round_1")
+    changed = [Label(name, not old.useful, "people") for name, old in labels.items()][:3]
+    dataset.write_labels("round_1", changed)
+    stages_, rows = copy / "stages", {}
+    before = {path.stem: path.read_bytes() for path in stages_.iterdir()}
+    acted = policies_of(dataset, "evaluation_mili_1")
+    code, _, err = call("mili", copy)
+    assert code == 0 and "mili_1 was trained from other data" in err, err
+    assert "evaluation_mili_1 is of an older policy" in err
+    after = {path.stem: path.read_bytes() for path in stages_.iterdir()}
+    redone = {"pair_1", "mili_1", "evaluate_mili_1"}
+    assert {name for name in after if after[name] != before[name]} == redone
+    assert policies_of(dataset, "evaluation_mili_1").isdisjoint(acted)
+    answers = dataset.read_labels("round_1")
+    assert all(answers[label.episode_id] == label for label in changed)
+    for row in rows_of(copy):
+        if row.get("method") == "mili":
+            rows[row["task"], row["demo"]] = row["successes"]
+    for m in dataset.read_metadata("evaluation_mili_1"):
+        assert rows[m.task, m.episode_id.split("-")[1]] == m.success
+    code, _, err = call("mili", copy)
+    assert code == 0 and "again" not in err, err
+    assert {path.stem: path.read_bytes() for path in stages_.iterdir()} == after
+
+
+@pytest.mark.slow
+def test_the_filter_answers_only_what_nobody_has_answered(copy):
+    dataset = Dataset(copy / "dataset", 32)
+    path = data_of(copy) / "labels_round_1.jsonl"
+    path.unlink()
+    episodes.forget(path.parent, [path.name])
+    run = stages.open_run(config(), copy)
+    with run.workdir:
+        run_again(copy, "pair_1")
+        with pytest.raises(DataError, match="20 of the 20 trials of 'round_1' have no label"):
+            stages.pair(run, 1)
+        mine = [Label(f"round1-{i:06d}", i % 2 == 0, "people") for i in (3, 8)]
+        dataset.write_labels("round_1", mine)
+        with pytest.raises(DataError, match=r"18 of the 20 .*'round1-000000' is the first"):
+            stages.pair(run, 1)
+        run_again(copy, "filter_1")
+        stages.label(run, 1)
+        labels = dataset.read_labels("round_1")
+        assert [labels[label.episode_id] for label in mine] == mine
+        assert Counter(label.by for label in labels.values()) == {"simulator": 18, "people": 2}
+        assert len(path.read_text().splitlines()) == 20
+        assert run.workdir.read_manifest("filter_1")["answered_before"] == 2
+        stages.pair(run, 1)
+
+
+@pytest.mark.slow
+def test_one_run_is_evaluated_on_validation_and_then_on_test(copy):
+    tested = rows_of(copy)
+    checkpoints = sorted(copy.glob("checkpoints/*/*.json"))
+    made = [path.read_bytes() for path in checkpoints]
+    for split in ("validation", "test"):
+        run = stages.open_run(config(**{"evaluate.split": split}), copy)
+        with run.workdir:
+            stages.evaluate(run, 0)
+            stages.evaluate(run, 1)
+        rows = [row for row in rows_of(copy) if "task" in row]
+        assert {row["split"] for row in rows} == {split}
+        listed = {task.id for task in tasks.load_tasks()[split][:4]}
+        assert {row["task"] for row in rows} == listed
+    assert rows_of(copy) == tested
+    assert [path.read_bytes() for path in checkpoints] == made
+    with pytest.raises(ConfigError, match=r"config\.train\.steps = 40, now it is 41"):
+        stages.open_run(config(**{"train.steps": 41}), copy)
+
+
+@pytest.mark.slow
+def test_trials_that_the_run_did_not_make_are_left_alone(copy):
+    run = stages.open_run(config(), copy)
+    with run.workdir:
+        own = [
+            dataclasses.replace(e, meta=dataclasses.replace(e.meta, policy="my-robot"))
+            for e in run.dataset.read("round_1")
+        ][:4]
+        run.dataset.drop("round_1")
+        assert "round_1" not in run.dataset.splits() and not run.dataset.read_labels("round_1")
+        run.dataset.write_shard("round_1", 0, own)
+        run.dataset.commit("round_1", 1)
+        run_again(copy, "round_1")
+        with pytest.raises(DataError, match="of the policy 'my-robot', which this stage does not"):
+            stages.collect(run, 1)
+        assert [m.policy for m in run.dataset.read_metadata("round_1")] == ["my-robot"] * 4
+        # It answers for them, pairs them and learns from them all the same.
+        run_again(copy, "filter_1", "pair_1")
+        stages.label(run, 1)
+        stages.pair(run, 1)
+
+
+def test_no_round_draws_what_another_drew():
+    seeds = [config(**{"seed": seed}) for seed in range(20)]
+    streams = [stages._stream(c, number) for c in seeds for number in range(1, 5)]
+    assert len({*streams, *(c.seed for c in seeds)}) == len(streams) + len(seeds)
+    assert all(0 <= stream < 2**31 for stream in streams)
+
+
 # Without the oracle
 
 
 def retell(workdir, change):
     """Writes the dataset of a finished run anew with other metadata; the steps stay."""
     old = Dataset(workdir / "dataset", 32)
-    episodes = {split: list(old.read(split)) for split in ("demos_train", "round_1")}
+    stored = {split: list(old.read(split)) for split in ("demos_train", "round_1")}
     shutil.rmtree(workdir / "dataset")
     new = Dataset(workdir / "dataset", 32)
-    for split, listed in episodes.items():
+    for split, listed in stored.items():
         for i in range(0, len(listed), 4):
             told = [
                 dataclasses.replace(e, meta=change(split, n, e.meta))
@@ -363,6 +472,11 @@ def test_a_full_disk_names_the_shard_and_leaves_nothing_half_written(call, tmp_p
     [
         ("data.image_size", 50, r"config\.data\.image_size = 50 .*multiple of 4"),
         ("data.tasks", 521, r"config\.data\.tasks = 521 .*1\.\.520"),
+        ("seed", -1, r"config\.seed = -1"),
+        ("data.demonstrations", 21, r"config\.data\.demonstrations = 21 .*2\.\.20"),
+        ("evaluate.episodes", 1001, r"config\.evaluate\.episodes = 1001 .*1\.\.1000"),
+        ("evaluate.conditions", ("right", "none", "none"), r"config\.evaluate\.conditions"),
+        ("improve.arms", ("mili", "trials_21"), r"'trials_21' is more than .*trials = 20"),
         ("improve.alpha", -1.5, r"config\.improve\.alpha = -1\.5"),
         ("policy.head", "none", r"config\.policy\.head = 'none' .*anchored_mixture"),
         ("train.contrastive", "x", r"config\.train\.contrastive = 'x' .*hinge"),
@@ -377,6 +491,24 @@ def test_a_configuration_is_checked_before_anything_is_written(field, value, mes
     with pytest.raises(ConfigError, match=message):
         stages.open_run(config(**{field: value}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_head_that_cannot_adapt_is_refused_before_anything_runs(tmp_path):
+    changes = {"policy.head": "mse", "baselines.methods": ("bc", "mil")}
+    stages.check(config(**changes))
+    with pytest.raises(ConfigError, match="'mse' cannot adapt to 'video'"):
+        stages.open_run(config(**changes | {"baselines.methods": ("mil_video",)}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_two_splits_rounds_or_evaluations_share_a_seed():
+    most = config(**{"data.tasks": 520, "data.demonstrations": 20, "evaluate.tasks": 40})
+    attempts = []
+    for split in tasks.SPLITS:
+        for request in stages.demonstration_requests(most, split):
+            attempts += range(request.seed, request.seed + request.attempts)
+    assert len(set(attempts)) == len(attempts) == 10 * 20 * (520 + 40 + 40)
+    assert max(attempts) < 10 * stages.SEED_STRIDE, "where those of trials begin"
 
 
 def test_unknown_missing_and_mistyped_fields_are_named(tmp_path):
@@ -424,16 +556,17 @@ def test_folders_that_are_no_workdir(tmp_path):
 
 
 COMPARED = {
-    ("meta_imitation", 0),
-    *(("bc", 0), ("mil", 0)),
-    *((method, 1) for method in ("mili", "meta_imitation", "oracle")),
-    *((method, 1) for method in ("mili_trials_24", "mili_noise_20")),
+    *((method, 0) for method in ("meta_imitation", "bc", "mil", "mil_video")),
+    *((method, number) for method in ("mili", "meta_imitation") for number in (1, 2)),
+    *((method, 1) for method in ("oracle", "random_pairs_only", "nearest_demonstration")),
+    ("mili_trials_24", 1),
 }
 
 
 @pytest.mark.slow
 def test_every_method_over_seeds_in_one_command(tmp_path):
     small = {**SMALL, "improve.trials": 30, "baselines.bc_steps": 5, "baselines.mil_steps": 2}
+    small["machine.processes"] = 0  # a process less for each of the many evaluations
     call = [sys.executable, "-m", "experiments.compare", "--seeds=0,1", f"--workdir={tmp_path}"]
     call += ["--config=experiments/configs/mili.py:compare_test"]
     call += [f"--config.{field}={value}" for field, value in small.items()]
@@ -447,12 +580,14 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     measured = [row for row in rows if "task" in row]
     assert {(row["method"], row["round"]) for row in measured} == COMPARED
+    met = {(row["task"], row["arrangements"]) for row in measured}
+    assert len(met) == len({row["task"] for row in measured}), "every method the same ones"
     for name in COMPARED:
         mine = [row for row in measured if (row["method"], row["round"]) == name]
         assert sorted((row["seed"], row["task"]) for row in mine) == sorted(
             {(row["seed"], row["task"]) for row in measured}
         )
-        steps = {"bc": 5, "mil": 2}.get(name[0], 40 + 10 * name[1])
+        steps = {"bc": 5, "mil": 2, "mil_video": 2}.get(name[0], 40 + 10 * name[1])
         assert {row["steps"] for row in mine} == {steps}
         seen = {"mili_trials_24": 24, "meta_imitation": 0}.get(name[0], 30) * name[1]
         assert {row["trials"] for row in mine} == {seen}
@@ -463,11 +598,23 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
         (*name, seed) for name in COMPARED for seed in (0, 1)
     }
     mili = [row for row in costs if row["cost_of"] == "mili"]
-    assert {row["steps"] for row in mili} == {50} and all(row["seconds"] > 0 for row in mili)
+    assert {row["steps"] for row in mili} == {50, 60} and all(row["seconds"] > 0 for row in mili)
+    assert {row["cost_of"] for row in costs if "adaptation" in row} == {"mil", "mil_video"}
+    # The second round begins where the first one ended, and tries after its trials as well.
+    dataset = Dataset(tmp_path / "seed_0" / "dataset", 32)
+    second = list(dataset.read_metadata("round_2"))
+    assert {m.policy.partition("@")[0] for m in second} == {"mili_1"} and len(second) == 30
+    drawn = [json.loads((tmp_path / f"seed_0/stages/mili_{n}.json").read_text()) for n in (1, 2)]
+    followed = {m.demonstration.partition("-")[0] for m in second}
+    assert followed == ({"train", "round1"} if drawn[0]["trials"] else {"train"})
+    assert drawn[1]["trials"] >= drawn[0]["trials"] and drawn[1]["pairs"] >= drawn[0]["pairs"]
     page = (tmp_path / "report/index.html").read_text()
     assert 'id="costs"' in page and "Behaviour cloning" in page and 'id="sweeps"' in page
     figures = stages.write_figures(tmp_path / "results.jsonl", tmp_path / "figures")
     assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png", "summary.md"]
+    summary = figures[-1].read_text()
+    assert "MILI, round 2, against MILI, round 1: " in summary
+    assert "| trials of the round | 24 |" in summary and "| MIL, video | 8 |" in summary
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed_*/stages/*")}
     assert compare().returncode == 0  # which trains nothing again
@@ -478,9 +625,37 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     with pytest.raises(ConfigError, match="both of seed 0"):
         stages.write_comparison([one, one], tmp_path / "report")
     (two / "rows" / "evaluate_bc.jsonl").unlink()
+    with pytest.raises(DataError, match=r"seed_1/rows/evaluate_bc\.jsonl is missing"):
+        stages.write_comparison([one, two], tmp_path / "report")
+    (two / "stages" / "evaluate_bc.json").unlink()
     with pytest.raises(DataError, match="seed_1 has no rows of 'bc' after round 0"):
         stages.write_comparison([one, two], tmp_path / "report")
     assert (tmp_path / "report/index.html").read_text() == page
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_killed_takes_its_runs_along(tmp_path):
+    call = [sys.executable, "-m", "experiments.compare", "--seeds=0", f"--workdir={tmp_path}"]
+    call += ["--config=experiments/configs/mili.py:test"]
+    call += [f"--config.{field}={value}" for field, value in SMALL.items()]
+    comparison = subprocess.Popen(call, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        limit = time.monotonic() + 120
+        while not (tmp_path / "seed_0" / "manifest.json").exists():
+            assert comparison.poll() is None and time.monotonic() < limit
+            time.sleep(0.01)
+        with pytest.raises(ConfigError, match="in use by process"):
+            workdir.lock(tmp_path / "seed_0")
+    finally:
+        comparison.kill()
+        comparison.wait()
+    while True:  # the run's end is the kernel's to make
+        try:
+            workdir.lock(tmp_path / "seed_0").close()
+            break
+        except ConfigError:
+            assert time.monotonic() < limit, "its run outlived it"
+            time.sleep(0.01)
 
 
 @pytest.mark.slow
@@ -608,7 +783,7 @@ def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
         ids = [m.episode_id for m in run.dataset.read_metadata("round_1")][:6]
         a, b = [ids[k] for k in (0, 0, 1, 4)], [ids[k] for k in (1, 2, 2, 5)]
         drawn = {}
-        for arm in ("mili", "pairs_only"):
+        for arm in ("mili", "pairs_only", "random_only"):
             run.dataset.write_pairs(f"{arm}_1", a, b, np.ones(4), 0.0)
             joined, table = stages._with_trials(run, pool, 1, arm)
             own = table.episodes[:, 0] == table.episodes[:, 1]
@@ -616,7 +791,7 @@ def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
                 ids[k] for k in (0, 1, 2, 4, 5)
             ]
             drawn[arm] = np.diff(table.cumulative, prepend=0)[own].sum()
-        assert drawn == pytest.approx({"mili": 0.5, "pairs_only": 0.0})
+        assert drawn == pytest.approx({"mili": 0.5, "pairs_only": 0.0, "random_only": 0.0})
     with pytest.raises(ConfigError, match=r"config\.improve\.self_share = 1\.5"):
         stages.check(config(**{"improve.self_share": 1.5}))
 

@@ -133,9 +133,30 @@ def test_paired_difference_agrees_with_scipy_and_is_antisymmetric():
     ).confidence_interval
     assert result.difference == pytest.approx(np.mean(a - b) / 10)
     assert result.relative == pytest.approx(a.sum() / b.sum() - 1)
+    ratio = stats.bootstrap(
+        (a, b),
+        lambda x, y, axis=-1: x.sum(axis) / y.sum(axis),
+        paired=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=2,
+    ).confidence_interval
+    interval = 1 + result.relative_low, 1 + result.relative_high
+    assert interval == pytest.approx((ratio.low, ratio.high), abs=0.03)
     assert (result.low, result.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
     back = paired_difference(rows_of({"push": b}), rows_of({"push": a}))
     assert (back.low, back.high) == pytest.approx((-result.high, -result.low), abs=1e-12)
+
+
+def test_conditions_in_other_arrangements_are_not_compared():
+    def told(rows, name):
+        return [{**row, "arrangements": name} for row in rows]
+
+    rows = rows_of({family: [3, 4] for family in FAMILIES})
+    for a, b in ((rows, told(rows, "one")), (told(rows, "one"), told(rows, "one"))):
+        assert paired_difference(a, b).difference == 0
+    with pytest.raises(ConfigError, match="in other arrangements"):
+        paired_difference(told(rows, "one"), told(rows, "two"))
 
 
 def test_pairing_cancels_what_the_tasks_share():
