@@ -1220,7 +1220,6 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     from mili_jax import report  # brings Matplotlib, which no other stage needs
 
     rows: list[dict[str, Any]] = []
-    costs: list[dict[str, Any]] = []
     seeds: dict[int, Path] = {}
     policies_of: dict[Path, set[tuple[str, int]]] = {}
     for folder in folders:
@@ -1234,7 +1233,6 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         seeds[seed] = folder
         policies_of[folder] = {(row["method"], row["round"]) for row in measured}
         rows += found
-        costs += _costs(folder)
     everything = set().union(*policies_of.values())
     for folder, present in policies_of.items():
         missing = sorted(everything - present)
@@ -1244,6 +1242,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
                 f"{folder} has no rows of {method!r} after round {number}, which another seed has; "
                 "let its run finish"
             )
+    costs = [row for folder in folders for row in _costs(folder)]
     first = Workdir(folders[0])
     lines = [json.dumps(row, sort_keys=True) for row in (*rows, *costs)]
     atomic_write(out.parent / "results.jsonl", "\n".join(lines) + "\n")

@@ -98,7 +98,7 @@ class Workdir:
             if manifest.exists():
                 stored = self._read_manifest()["config"]
                 _check_same({**stored, **{k: self.config[k] for k in free}}, self.config, self.path)
-            elif not self._fits_stages(free) and any(n != "lock" for n in os.listdir(self.path)):
+            elif not self._fits_stages(free) and set(os.listdir(self.path)) - {"lock", "dataset"}:
                 raise ConfigError(
                     f"{self.path} is not empty and has no manifest.json; choose another workdir"
                 )

@@ -356,6 +356,30 @@ def test_trials_that_the_run_did_not_make_are_left_alone(copy):
         stages.pair(run, 1)
 
 
+@pytest.mark.slow
+def test_episodes_of_ones_own_robot_are_learned_from(call, finished, tmp_path):
+    """Demonstrations, trials and labels from elsewhere, and no stage that simulates."""
+    theirs = Dataset(finished / "dataset", 32)
+    mine = Dataset(tmp_path / "dataset", 32)
+    for split in ("demos_train", "round_1"):
+        logs = [
+            dataclasses.replace(e, meta=dataclasses.replace(e.meta, policy="mine", scene="{}"))
+            for e in theirs.read(split)
+        ]
+        mine.write_shard(split, 0, logs)
+        mine.commit(split, 1)
+    mine.write_labels(
+        "round_1", [Label(f"round1-{i:06d}", i % 2 == 0, "people") for i in range(20)]
+    )
+    for module, *flags in ("pretrain",), ("pair", "--round=1"), ("retrain", "--round=1"):
+        code, _, err = call(module, tmp_path, *flags)
+        assert code == 0, err
+    pairs = mine.read_pairs("mili_1")
+    assert len(pairs) == 45 and {int(name[-6:]) % 2 for name in pairs.a} == {0}
+    facts = json.loads((tmp_path / "stages" / "mili_1.json").read_text())
+    assert (facts["trials"], facts["demonstrations"]) == (10, 10)
+
+
 def test_no_round_draws_what_another_drew():
     seeds = [config(**{"seed": seed}) for seed in range(20)]
     streams = [stages._stream(c, number) for c in seeds for number in range(1, 5)]
@@ -722,8 +746,9 @@ def test_tasks_that_the_benchmark_has_not():
     re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL),
     ids=lambda code: code.splitlines()[0][:40],
 )
-def test_the_snippets_of_the_readme_run(snippet, finished):
+def test_the_snippets_of_the_readme_run(snippet, finished, tmp_path):
     code = snippet.replace("runs/quick", str(finished)).replace("mili.py:quick", "mili.py:test")
+    code = code.replace("runs/robot", str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

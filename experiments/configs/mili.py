@@ -112,7 +112,8 @@ def get_config(name: str = "quick") -> ConfigDict:
     if name == "compare":
         config.train.steps = 1000
         config.improve.trials = 4000
-        config.improve.batch = 24
+        config.improve.batch = 12
+        config.improve.pair_fraction = 0.75
         config.improve.steps = 400
         config.improve.learning_rate = 3e-3
         config.baselines.methods = ("bc", "mil", "mil_pose", "mil_video")
