@@ -126,7 +126,7 @@ class KitchenEnv(gymnasium.Env):
         done = tasks.achieved(self.world, self.history)
         return {
             "success": self.task in done,
-            "useful": bool(done) and not tasks.fallen(self.world, self.history),
+            "useful": tasks.useful(done, self.world, self.history),
             "achieved_tasks": tuple(sorted(t.id for t in done)),
         }
 

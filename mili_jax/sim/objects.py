@@ -6,7 +6,7 @@ is drawn, the collision primitives, centre of mass and inertia of the solid, and
 object can play (can be grasped, can hold others, is a button).
 
 The object frame has its origin on the vertical axis of the body at the height of the underside, z
-up; handles point along +x. PyBullet reports the pose of the *centre of mass*: `object_pose`
+up; handles point along +x. PyBullet reports the pose of the *centre of mass*: `World.placement`
 converts. In-memory visual shapes have one colour each, so each further colour is a massless link
 on a fixed joint; such links have no collision shape.
 """
@@ -1011,16 +1011,6 @@ def _create(client: int, spec: ObjectSpec, position: tuple[float, float], yaw: f
             physicsClientId=client,
         )
     return body
-
-
-def object_pose(client: int, body: int) -> tuple[np.ndarray, np.ndarray]:
-    """World position [3] and quaternion [4] (x, y, z, w) of the object frame of a spawned body."""
-    centre, turn = pybullet.getBasePositionAndOrientation(body, physicsClientId=client)
-    local = pybullet.getDynamicsInfo(body, -1, physicsClientId=client)[3]
-    x, y, z, w = turn
-    axis, offset = np.array([x, y, z]), np.array(local)
-    rotated = offset + 2 * np.cross(axis, np.cross(axis, offset) + w * offset)
-    return np.array(centre) - rotated, np.array(turn)
 
 
 def button_depth(client: int, body: int) -> float:

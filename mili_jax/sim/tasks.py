@@ -10,7 +10,7 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -135,9 +135,9 @@ def fallen(world: World, history: History) -> bool:
     )
 
 
-def useful(world: World, history: History) -> bool:
-    """The automatic filter F: some afforded task achieved and nothing knocked off the table."""
-    return not fallen(world, history) and bool(achieved(world, history))
+def useful(done: Sequence[Task], world: World, history: History) -> bool:
+    """The automatic filter F, of what was `achieved`: anything, with nothing off the table."""
+    return bool(done) and not fallen(world, history)
 
 
 def _pressed(world: World, history: History, button: str) -> bool:
