@@ -320,7 +320,8 @@ def test_one_run_is_evaluated_on_validation_and_then_on_test(copy):
     checkpoints = sorted(copy.glob("checkpoints/*/*.json"))
     made = [path.read_bytes() for path in checkpoints]
     for split in ("validation", "test"):
-        run = stages.open_run(config(**{"evaluate.split": split}), copy)
+        changes = {"evaluate.split": split, "machine.processes": 0}
+        run = stages.open_run(config(**changes), copy)
         with run.workdir:
             stages.evaluate(run, 0)
             stages.evaluate(run, 1)
