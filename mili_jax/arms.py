@@ -12,7 +12,7 @@ An arm is named in the configuration. Arrays and ids in, ids of pairs out; NumPy
   alpha_900       MILI at alpha = 0.900
   noise_10        MILI with 10% of F's answers turned round, those of noise_5 among them
 
-In each of these a share of the draws is a trial with itself, which is right
+In each of these but the control a share of the draws is a trial with itself, which is right
 whatever the pairs are (`improve.self_share`). Without it, as in the paper:
 
   pairs_only, oracle_only, random_only    the pairs of mili, oracle, random
