@@ -22,7 +22,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command
-from mili_jax import stages
+from mili_jax import schema, stages
 
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "training seeds")
 _JOBS = flags.DEFINE_integer("jobs", 0, "seeds at a time; 0: one per core", lower_bound=0)
@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1
 
 def compare(config: ConfigDict, folder: Path) -> None:
     """Runs the seeds and writes the report over them; prints its path."""
-    stages.check(config)
+    schema.check(config)
     given = command.shared_flags(sys.argv[1:])
     seeds = command.numbers(_SEEDS.value)
     folder.mkdir(parents=True, exist_ok=True)

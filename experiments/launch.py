@@ -26,7 +26,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command
-from mili_jax import stages
+from mili_jax import schema, stages
 from mili_jax.types import ConfigError, MiliError
 
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "seeds of training, one run each")
@@ -144,7 +144,7 @@ def _options() -> dict[str, Any]:
 
 
 def launch(config: ConfigDict, workdir: Path) -> None:
-    stages.check(config)
+    schema.check(config)
     workdir = workdir.absolute()
     planned = chains(config, workdir, sys.argv[1:])
     os.environ["PYTHONPATH"] = os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])

@@ -31,7 +31,18 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from mili_jax import acting, arms, data, filters, learner, maml, nets, pairing, statistics
+from mili_jax import (
+    acting,
+    arms,
+    data,
+    filters,
+    learner,
+    maml,
+    nets,
+    pairing,
+    schema,
+    statistics,
+)
 from mili_jax.episodes import Dataset, atomic_write, read_lines, write_shard
 from mili_jax.sim import cluster, rollout, scenes, tasks
 from mili_jax.sim.env import KitchenEnv, object_pool
@@ -39,21 +50,12 @@ from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
 from mili_jax.types import FAMILIES, ConfigError, DataError, EpisodeMeta, Task
 from mili_jax.workdir import Workdir, plain, source_commit
 
-# What is trained beside the loop on the demonstrations alone, and the method each is: behaviour
-# cloning, and MIL from all of a demonstration, without its actions, and from its pictures alone.
-BASELINES = {"bc": "bc", "mil": "mil", "mil_pose": "mil_video_pose", "mil_video": "mil_video"}
-_SUPPORTS = dict(zip(("mil", "mil_pose", "mil_video"), maml.SUPPORTS, strict=True))
 ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
-# Where jobs run, by config.machine.backend: two ways to the same shards.
-BACKENDS = {"local": rollout.run_jobs, "ray": cluster.run_jobs}
+# By config.machine.backend: two ways to the same shards.
+_RUN_JOBS = dict(zip(schema.BACKENDS, (rollout.run_jobs, cluster.run_jobs), strict=True))
 connect_ray = cluster.connect
 METRICS_EVERY = 20  # steps
 EMBEDDED = 256  # episodes in memory when a split is embedded
-# Between the seeds of splits and rounds, and of demonstrations in a split: `check` sees to it that
-# no two overlap.
-SEED_STRIDE = 1_000_000
-DEMO_STRIDE = 90  # more than the attempts at one
-MOST_DEMOS = 20  # of one task
 LOG = logging.getLogger(__name__)
 
 
@@ -81,7 +83,7 @@ class Run:
 
 def open_run(config: ConfigDict, path: Path) -> Run:
     """Makes or resumes the run's folder. Raises ConfigError or DataError, naming what and where."""
-    check(config)
+    schema.check(config)
     kept = config.to_dict()
     for field in (
         "backend",
@@ -137,7 +139,7 @@ def policies(config: ConfigDict, number: int) -> dict[str, str]:
     """
     _check_round(config, number, 0)
     if number == 0:
-        beside = {name: BASELINES[name] for name in config.baselines.methods}
+        beside = {name: schema.BASELINES[name] for name in config.baselines.methods}
         return {"pretrain": "meta_imitation", **beside}
     trained = [arm for arm in config.improve.arms if number == 1 or arm in arms.CHAINS]
     return {f"{arm}_{number}": arms.parse(arm).method for arm in trained}
@@ -160,138 +162,6 @@ def _check_round(config: ConfigDict, number: int, first: int) -> None:
 
 def _last(config: ConfigDict) -> str:
     return next(iter(policies(config, config.improve.rounds)))
-
-
-_POSITIVE: Callable[[Any], bool] = lambda v: v > 0  # noqa: E731
-_SHARE: Callable[[Any], bool] = lambda v: 0 <= v <= 1  # noqa: E731
-_COUNT: Callable[[Any], bool] = lambda v: v >= 0  # noqa: E731
-# Every field, its type and what holds for it.
-_SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
-    "data": {
-        "image_size": (int, lambda v: 32 <= v <= 512 and v % 4 == 0, "a multiple of 4, 32..512"),
-        "tasks": (int, lambda v: 1 <= v <= 520, "1..520"),
-        "demonstrations": (int, lambda v: 2 <= v <= MOST_DEMOS, f"2..{MOST_DEMOS}"),
-        "noise": (float, _COUNT, "at least 0"),
-    },
-    "policy": {
-        "embedding": (str, lambda v: v in nets.EMBEDDINGS, f"one of {sorted(nets.EMBEDDINGS)}"),
-        "head": (str, lambda v: v in nets.HEADS, f"one of {sorted(nets.HEADS)}"),
-        "embedding_size": (int, _POSITIVE, "positive"),
-        "channels": (int, _POSITIVE, "positive"),
-        "blocks": (int, _COUNT, "at least 0"),
-        "frames": (int, lambda v: v >= 2, "at least 2"),
-        "places": (int, lambda v: v >= 4, "at least 4"),
-    },
-    "train": {
-        "steps": (int, _POSITIVE, "positive"),
-        "batch": (int, lambda v: v >= 4 and v % 4 == 0, "a multiple of 4, the colour groups"),
-        "policy_steps": (int, _POSITIVE, "positive"),
-        "learning_rate": (float, _POSITIVE, "positive"),
-        "contrastive": (str, lambda v: v in learner.CONTRASTIVE, "hinge or supervised"),
-        "contrastive_weight": (float, _COUNT, "at least 0"),
-        "recall_weight": (float, _COUNT, "at least 0"),
-        "demo_dropout": (float, _SHARE, "0..1"),
-        "checkpoint_every": (int, _POSITIVE, "positive"),
-        "bfloat16": (bool, lambda v: True, ""),
-    },
-    "improve": {
-        # More of either and the seeds of trials would be those of evaluation (`SEED_STRIDE`).
-        "rounds": (int, lambda v: 0 <= v < 80, "0..79"),
-        "trials": (int, lambda v: 0 < v < SEED_STRIDE, f"1..{SEED_STRIDE - 1}"),
-        "commanded_share": (float, _SHARE, "0..1"),
-        "object_sets": (int, _COUNT, "at least 0"),
-        "trial_share": (float, _SHARE, "0..1"),
-        "temperature": (float, _COUNT, "at least 0"),
-        "alpha": (float, lambda v: -1 <= v <= 1, "a cosine, -1..1"),
-        "cap": (int, _POSITIVE, "positive"),
-        "mutual": (bool, lambda v: True, ""),
-        "balance": (bool, lambda v: True, ""),
-        "rested": (bool, lambda v: True, ""),
-        "batch": (int, lambda v: v >= 4 and v % 4 == 0, "a multiple of 4, the colour groups"),
-        "self_share": (float, _SHARE, "0..1"),
-        "pair_fraction": (float, lambda v: 0 <= v < 1, "at least 0 and below 1"),
-        "steps": (int, _POSITIVE, "positive"),
-        "learning_rate": (float, _POSITIVE, "positive"),
-        "warm_start": (bool, lambda v: True, ""),
-        "arms": (tuple, lambda v: v and v[0] == "mili" and len(set(v)) == len(v), "mili first"),
-    },
-    "baselines": {
-        "methods": (
-            tuple,
-            lambda v: len(set(v)) == len(v) and set(v) <= set(BASELINES),
-            f"any of {sorted(BASELINES)}",
-        ),
-        "bc_steps": (int, _POSITIVE, "positive"),
-        "mil_steps": (int, _POSITIVE, "positive"),
-        "mil_tasks": (int, lambda v: v >= 4 and v % 4 == 0, "a multiple of 4, the colour groups"),
-        "mil_policy_steps": (int, _POSITIVE, "positive"),
-        "mil_learning_rate": (float, _POSITIVE, "positive"),
-        "mil_adapted": (str, lambda v: v in maml.ADAPTED, f"one of {maml.ADAPTED}"),
-        "mil_inner_steps": (int, _POSITIVE, "positive"),
-        "mil_inner_rate": (float, _POSITIVE, "positive"),
-        "mil_first_order": (bool, lambda v: True, ""),
-        "mil_clip": (float, _COUNT, "at least 0"),
-    },
-    "evaluate": {
-        "split": (str, lambda v: v in ("validation", "test"), "validation or test"),
-        "tasks": (int, lambda v: 2 <= v <= 40, "2..40"),
-        "episodes": (int, lambda v: 1 <= v <= 1000, "1..1000"),
-        "seed": (int, _COUNT, "at least 0"),
-        "conditions": (
-            tuple,
-            lambda v: (
-                v
-                and set(v) <= {"right", "wrong", "none"}
-                and v[0] == "right"
-                and len(set(v)) == len(v)
-            ),
-            "right first, then any of wrong, none",
-        ),
-        "videos": (int, _COUNT, "at least 0"),
-    },
-    "machine": {
-        "backend": (str, lambda v: v in BACKENDS, f"one of {sorted(BACKENDS)}"),
-        "processes": (int, _COUNT, "at least 0"),
-        "pairing": (str, lambda v: v in pairing.BACKENDS, f"one of {sorted(pairing.BACKENDS)}"),
-        "shard": (int, _POSITIVE, "positive"),
-        "pool_gb": (float, _COUNT, "at least 0"),
-    },
-}
-
-
-def check(config: ConfigDict) -> None:
-    """Raises ConfigError naming the first field that is unknown, missing, mistyped or wrong."""
-    known = {"name", "seed", *_SCHEMA}
-    if set(config) != known:
-        raise ConfigError(
-            f"config: unknown {sorted(set(config) - known)}, missing {sorted(known - set(config))}"
-        )
-    for section, fields in _SCHEMA.items():
-        given = config[section]
-        for field in sorted(set(given) | set(fields)):
-            name = f"config.{section}.{field}"
-            if field not in fields:
-                raise ConfigError(f"{name} is unknown; {section} has {sorted(fields)}")
-            if field not in given:
-                raise ConfigError(f"{name} is missing")
-            kind, holds, wanted = fields[field]
-            value = given[field]
-            typed = isinstance(value, (int, float) if kind is float else kind)
-            if not typed or (isinstance(value, bool) and kind is not bool) or not holds(value):
-                raise ConfigError(f"{name} = {value!r} must be {kind.__name__}, {wanted}")
-    # The compiled step takes it as a 32-bit integer.
-    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**31:
-        raise ConfigError(f"config.seed = {config.seed!r} must be int, 0..{2**31 - 1}")
-    trials = config.improve.trials
-    for name in config.improve.arms:
-        arm = arms.parse(name)
-        if arm.kind == "trials" and arm.value > trials:
-            raise ConfigError(
-                f"config.improve.arms: {name!r} is more than config.improve.trials = {trials}"
-            )
-    for name in config.baselines.methods:
-        if name in _SUPPORTS:
-            maml.check(config.policy.head, _SUPPORTS[name])
 
 
 # Demonstrations
@@ -329,10 +199,13 @@ def demonstration_requests(config: ConfigDict, split: str) -> list[rollout.Reque
     """What is asked of the expert: the same for every seed of training."""
     listed = tasks.load_tasks()[split]
     count = config.data.tasks if split == "train" else config.evaluate.tasks
-    base = tasks.SPLITS.index(split) * SEED_STRIDE
+    base = tasks.SPLITS.index(split) * schema.SEED_STRIDE
     return [
         rollout.Request(
-            f"{split}-{i:03d}-{k}", task.id, split, base + DEMO_STRIDE * (MOST_DEMOS * i + k)
+            f"{split}-{i:03d}-{k}",
+            task.id,
+            split,
+            base + schema.DEMO_STRIDE * (schema.MOST_DEMOS * i + k),
         )
         for i, task in enumerate(listed[:count])
         for k in range(config.data.demonstrations)
@@ -370,7 +243,7 @@ def _roll(
         tqdm(total=len(items), initial=there, desc=title, unit="episode", mininterval=1) as bar,
     ):
         machine = run.config.machine
-        run_jobs = BACKENDS[machine.backend]
+        run_jobs = _RUN_JOBS[machine.backend]
         for done in run_jobs(missing, make_runner, sink, machine.processes, required):
             for incident in done.incidents:
                 where = incident.item or f"shard {incident.job}"
@@ -497,7 +370,7 @@ def train_baselines(run: Run) -> None:
 def _mil(config: ConfigDict, name: str) -> maml.MilHyper:
     c = config.baselines
     return maml.MilHyper(
-        support=_SUPPORTS[name],
+        support=schema.SUPPORTS[name],
         adapted=c.mil_adapted,
         inner_steps=c.mil_inner_steps,
         inner_rate=c.mil_inner_rate,
@@ -788,7 +661,7 @@ def load_params(run: Run, name: str) -> Any:
     # The last step and no other: a stage that did not finish has earlier checkpoints too.
     step, frames = run.workdir.read_manifest(name)["steps"], run.config.policy.frames
     hyper = _hyper(run.config, 1, 1.0)
-    if name in _SUPPORTS:
+    if name in schema.SUPPORTS:
         mil = _mil(run.config, name)
         state = jax.eval_shape(lambda: maml.init_state(run.policy, hyper, mil, 0, frames))
     else:
@@ -892,7 +765,7 @@ def trial_plan(
             episode_id=f"round{number}-{i:06d}",
             task=demo.task,
             scene=scene.to_json(),
-            seed=(10 + number) * SEED_STRIDE + i,
+            seed=(10 + number) * schema.SEED_STRIDE + i,
             round=number,
             policy=policy,
             demonstration=demo.episode_id,
@@ -1042,7 +915,7 @@ def arrangements(config: ConfigDict) -> list[Arrangement]:
                     scene=scenes.sample([task], pool, rng, foil=listed[j]),
                     right=f"{split}-{i:03d}-{demos[0]}",
                     wrong=f"{split}-{j:03d}-{demos[1]}",
-                    seed=(100 + tasks.SPLITS.index(split)) * SEED_STRIDE + 1000 * i + k,
+                    seed=(100 + tasks.SPLITS.index(split)) * schema.SEED_STRIDE + 1000 * i + k,
                 )
             )
     return found
@@ -1125,7 +998,7 @@ def _held_out(run: Run, name: str, params: Any) -> tuple[Callable[[], rollout.Ac
     them alone: how well its embedding tells tasks apart, or whether adapting to one demonstration
     of a task lowers the loss on another."""
     held = [f"demos_{s}" for s in ("validation", "test")]
-    if name in _SUPPORTS:
+    if name in schema.SUPPORTS:
         hyper, mil = _baseline_hyper(run.config, name), _mil(run.config, name)
         shown, metas = _supports(run, held)
         ids = [m.episode_id for m in metas]
@@ -1194,7 +1067,7 @@ def write_report(run: Run) -> Path:
         workdir.path / "report",
         title="One-shot imitation that improves from its own trials",
         config=config.to_dict(),
-        manifest=workdir.manifest(),
+        manifest=_provenance(workdir),
         rows=[row for row in rows if "task" in row],
         pairing_rows=[row for row in rows if "alpha" in row],
         metrics=metrics,
@@ -1250,11 +1123,22 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         out,
         title="One-shot imitation: every method on the same data",
         config=first.config,
-        manifest=first.manifest(),
+        manifest=_provenance(first),
         rows=[row for row in rows if "task" in row],
         pairing_rows=[row for row in rows if "alpha" in row],
         costs=costs,
     )
+
+
+def _provenance(workdir: Workdir) -> dict[str, Any]:
+    """What people want to know of a run's manifests: the page has the configuration already."""
+    manifest = workdir.manifest()
+    long = {"stage", "config", "inputs", "outputs", "resembles"}
+    stages = {
+        name: {k: v for k, v in facts.items() if k not in long}
+        for name, facts in manifest["stages"].items()
+    }
+    return {**{k: v for k, v in manifest.items() if k != "config"}, "stages": stages}
 
 
 def is_finished(folder: Path) -> bool:
@@ -1364,7 +1248,7 @@ def write_figures(rows: Path, out: Path) -> list[Path]:
 
     Raises DataError naming the file if it is missing or damaged.
     """
-    from mili_jax import report  # brings Matplotlib, which no other stage needs
+    from mili_jax import comparisons, figures  # Matplotlib, which no other stage needs
 
     read = [row for _, row in read_lines(rows)]
     successes = [row for row in read if "task" in row]
@@ -1373,11 +1257,11 @@ def write_figures(rows: Path, out: Path) -> list[Path]:
     if not successes:
         raise DataError(f"{rows} holds no result rows; give the results.jsonl of a finished run")
     out.mkdir(parents=True, exist_ok=True)
-    written = [report.save_figure(report.bars_figure(successes), out / "bars.png")]
+    written = [figures.save_figure(figures.bars_figure(successes), out / "bars.png")]
     if pairs:
-        written.append(report.save_figure(report.alpha_figure(pairs), out / "alpha.png"))
-    if report.sweeps(successes, pairs):
-        figure = report.sweeps_figure(successes, pairs)
-        written.append(report.save_figure(figure, out / "sweeps.png"))
-    atomic_write(out / "summary.md", report.summary(successes, pairs, costs))
+        written.append(figures.save_figure(figures.alpha_figure(pairs), out / "alpha.png"))
+    if comparisons.sweeps(successes, pairs):
+        figure = figures.sweeps_figure(successes, pairs)
+        written.append(figures.save_figure(figure, out / "sweeps.png"))
+    atomic_write(out / "summary.md", comparisons.summary(successes, pairs, costs))
     return [*written, out / "summary.md"]

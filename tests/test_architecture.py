@@ -141,7 +141,7 @@ def test_the_simulator_runs_without_jax():
     "module", modules("nets", "losses", "learner", "pairing", "maml", "acting")
 )
 def test_the_learner_knows_no_simulator_and_no_files(module):
-    forbidden = ("sim", "episodes", "workdir", "stages", "report", "filters")
+    forbidden = ("sim", "episodes", "workdir", "stages", "report", "figures", "filters")
     for name in reached(module):
         assert not inside(name, *(f"mili_jax.{f}" for f in forbidden)), name
     assert not outside(module) & {"pybullet", "gymnasium", "orbax", "tensorflow_datasets", "os"}
@@ -194,7 +194,7 @@ def test_orbax_is_used_in_one_module():
 @pytest.mark.parametrize("module", [m for m in FILES if inside(m, "experiments")])
 def test_experiments_are_thin(module):
     allowed = ["experiments.command", "mili_jax.types"]
-    allowed += ["mili_jax.stages", "mili_jax.workdir", "mili_jax.doctor"]
+    allowed += ["mili_jax.schema", "mili_jax.stages", "mili_jax.workdir", "mili_jax.doctor"]
     if inside(module, "experiments.configs"):
         allowed = ["experiments.configs"]
     elif module.startswith("experiments.make_"):

@@ -8,18 +8,17 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from mili_jax.report import (
+from mili_jax.comparisons import summary, sweeps
+from mili_jax.figures import (
     alpha_figure,
     bars_figure,
     curves_figure,
     latent_figure,
     save_figure,
-    summary,
-    sweeps,
     sweeps_figure,
-    write_report,
-    write_video,
 )
+from mili_jax.films import write_video
+from mili_jax.report import write_report
 from mili_jax.types import FAMILIES, ConfigError, DataError
 
 # Chance of success by family, in the order of FAMILIES, per (method, round, demo).

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 from runs import ROOT, SMALL, command, config, data_of, shards_of
 
-from mili_jax import arms, episodes, stages, workdir
+from mili_jax import arms, episodes, schema, stages, workdir
 from mili_jax.episodes import Dataset, Label
 from mili_jax.sim import scenes, tasks
 from mili_jax.sim.env import KitchenEnv, object_pool
@@ -520,7 +520,7 @@ def test_a_configuration_is_checked_before_anything_is_written(field, value, mes
 
 def test_a_head_that_cannot_adapt_is_refused_before_anything_runs(tmp_path):
     changes = {"policy.head": "mse", "baselines.methods": ("bc", "mil")}
-    stages.check(config(**changes))
+    schema.check(config(**changes))
     with pytest.raises(ConfigError, match="'mse' cannot adapt to 'video'"):
         stages.open_run(config(**changes | {"baselines.methods": ("mil_video",)}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -533,7 +533,7 @@ def test_no_two_splits_rounds_or_evaluations_share_a_seed():
         for request in stages.demonstration_requests(most, split):
             attempts += range(request.seed, request.seed + request.attempts)
     assert len(set(attempts)) == len(attempts) == 10 * 20 * (520 + 40 + 40)
-    assert max(attempts) < 10 * stages.SEED_STRIDE, "where those of trials begin"
+    assert max(attempts) < 10 * schema.SEED_STRIDE, "where those of trials begin"
 
 
 def test_unknown_missing_and_mistyped_fields_are_named(tmp_path):
@@ -819,7 +819,7 @@ def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
             drawn[arm] = np.diff(table.cumulative, prepend=0)[own].sum()
         assert drawn == pytest.approx({"mili": 0.5, "pairs_only": 0.0, "random_only": 0.0})
     with pytest.raises(ConfigError, match=r"config\.improve\.self_share = 1\.5"):
-        stages.check(config(**{"improve.self_share": 1.5}))
+        schema.check(config(**{"improve.self_share": 1.5}))
 
 
 def test_workers_are_told_to_leave_the_accelerator_alone(monkeypatch):
