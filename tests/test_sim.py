@@ -109,7 +109,7 @@ def wait(world, history, steps=8):
     """Lets things come to rest, the tool out of the way."""
     for _ in range(steps):
         world.step(np.asarray(ASIDE))
-        history.update(world)
+        history.update()
 
 
 def start(world, *placements):
@@ -122,8 +122,8 @@ def expert_holds(world, history, name, steps=60):
     expert = Expert(Task("grasp", (name,)), world)
     for _ in range(steps):
         world.step(expert.act())
-        history.update(world)
-        if history.last[name][2] > tasks.LIFT_HEIGHT + 0.02:
+        history.update()
+        if history.last(name)[2] > tasks.LIFT_HEIGHT + 0.02:
             return
     raise AssertionError(f"the expert did not lift {name}")
 
@@ -281,7 +281,7 @@ def test_fingers_stay_symmetric_while_an_object_is_carried(world):
         goal[:2] = 0.15 * np.array([math.cos(k), math.sin(2 * k)])
         goal[6] = 0.0
         world.step(goal)
-        history.update(world)
+        history.update()
         left, right = world.joints()[6:]
         assert abs(left - right) < 0.002
         # Both press on it, neither slides along with the other.
@@ -351,7 +351,7 @@ def test_nothing_moves_in_a_scene_that_nobody_touches(world):
         tool = np.asarray([*world.pose()[:2], 0.2, 0, 0, world.pose()[5], 1.0])
         for _ in range(20):
             world.step(tool)
-            history.update(world)
+            history.update()
         assert max(history.moved(n) for n in world.bodies) < 0.002
         assert max(history.highest.values()) < 0.002
         assert not tasks.achieved(world, history) and not tasks.fallen(world, history)
@@ -474,7 +474,7 @@ def test_pressed(world):
     for depth, expected in ((0.0, False), (0.007, False), (0.009, True), (0.0, True)):
         body = world.bodies["button_01"]
         pybullet.resetJointState(body, 0, -depth, physicsClientId=world.client)
-        history.update(world)
+        history.update()
         assert holds(world, history, "press:button_01") == expected
         assert not holds(world, history, "press:button_02")
     empty = start(world)
@@ -486,7 +486,7 @@ def test_the_cap_springs_back_and_the_predicate_remembers(world):
     expert = Expert(Task("press", ("button_01",)), world)
     for _ in range(40):
         world.step(expert.act())
-        history.update(world)
+        history.update()
         if holds(world, history, "press:button_01"):
             break
     wait(world, history, 12)
@@ -499,26 +499,26 @@ def test_grasped(world):
     wait(world, history, 2)
     assert not holds(world, history, "grasp:can_04")
     teleport(world, "can_04", 0.1, 0.1, 0.1)
-    history.update(world)
-    assert history.last["can_04"][2] > tasks.LIFT_HEIGHT
+    history.update()
+    assert history.last("can_04")[2] > tasks.LIFT_HEIGHT
     assert not holds(world, history, "grasp:can_04"), "in the air, but not held"
     teleport(world, "can_04", 0.1, 0.1)
     expert_holds(world, history, "can_04")
     assert holds(world, history, "grasp:can_04") and not holds(world, history, "grasp:mug_01")
     pose = world.pose().astype(float)
-    hang = pose[2] - history.last["can_04"][2]
+    hang = pose[2] - history.last("can_04")[2]
     for _ in range(6):
         world.step(np.array([*pose[:2], hang + 0.03, 0, 0, pose[5], 0.0]))
-        history.update(world)
-    assert world.holding("can_04") and 0.02 < history.last["can_04"][2] < 0.04
+        history.update()
+    assert world.holding("can_04") and 0.02 < history.last("can_04")[2] < 0.04
     assert not holds(world, history, "grasp:can_04"), "held, but too low"
     for _ in range(6):
         world.step(np.array([*pose[:3], 0, 0, pose[5], 0.0]))
-        history.update(world)
+        history.update()
     assert holds(world, history, "grasp:can_04")
     for _ in range(6):
         world.step(np.array([*pose[:3], 0, 0, pose[5], 1.0]))
-        history.update(world)
+        history.update()
     assert not holds(world, history, "grasp:can_04"), "dropped"
 
 
@@ -558,7 +558,7 @@ def test_pushed_needs_a_way(world):
 
 def test_carrying_is_not_pushing(world, apart):
     teleport(world, "can_04", 0.0, 0.0, tasks.PUSH_LIFT + 0.01)
-    apart.update(world)
+    apart.update()
     teleport(world, "can_04", beside(0.005), 0.0)
     wait(world, apart, 2)
     assert not holds(world, apart, "push:can_04:mug_01")
@@ -577,11 +577,11 @@ def test_pushing_the_goal_along_is_not_pushing_to_it(world, apart):
 
 def test_toppled_objects_are_not_pushed(world, apart):
     teleport(world, "can_04", 0.1 - 0.09 - 0.045, 0.0, 0.0)
-    apart.update(world)
+    apart.update()
     turn_over(world, "can_04", [0, math.sin(math.pi / 4), 0, math.cos(math.pi / 4)])
     teleport(world, "can_04", 0.1 - 0.04 - CAN.height, 0.0, CAN.radius)
     for _ in range(2):
-        apart.update(world)
+        apart.update()
     apart.highest["can_04"] = 0.0  # the height is another condition
     pybullet.performCollisionDetection(physicsClientId=world.client)
     assert world.gap("can_04", "mug_01", 0.1) < tasks.PUSH_GAP
@@ -605,8 +605,20 @@ def test_placed(world, container):
     wait(world, history)
     assert not holds(world, history, task), "beside it"
     teleport(world, name, 0.1, 0.05, spec.height + 0.08)
-    history.update(world)
+    history.update()
     assert not holds(world, history, task), "above it"
+
+
+def test_height_and_position_agree_however_an_object_lies(world):
+    start(world, ("mug_01", 0.05, -0.1, 0.7))
+    rng = np.random.default_rng(0)
+    for quaternion in rng.normal(size=(20, 4)):
+        turn_over(world, "mug_01", (quaternion / np.linalg.norm(quaternion)).tolist())
+        state = world.state("mug_01")
+        at, rotation = world.placement("mug_01")
+        assert world.height("mug_01", state) == pytest.approx(at[2], abs=1e-12)
+        assert np.array_equal(world.position("mug_01", state), at)
+        assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
 
 
 def test_what_moves_is_not_placed(world):
@@ -616,9 +628,9 @@ def test_what_moves_is_not_placed(world):
     wait(world, history)
     assert holds(world, history, "place:spice_shaker_01:cutting_board_01")
     teleport(world, "spice_shaker_01", 0.1 + tasks.STEADY + 0.002, 0.05, board.floor_height)
-    history.update(world)
+    history.update()
     assert not holds(world, history, "place:spice_shaker_01:cutting_board_01")
-    history.update(world)
+    history.update()
     assert holds(world, history, "place:spice_shaker_01:cutting_board_01")
 
 
@@ -643,18 +655,18 @@ def test_what_is_still_held_is_not_placed(world):
         if expert._phase in ("release", "retreat"):
             break
         world.step(label)
-        history.update(world)
+        history.update()
     down = world.pose().astype(float)
     down[6] = 0.0
     for _ in range(4):  # on the floor of the bowl, still between the fingers
         down[2] -= 0.004
         world.step(down)
-        history.update(world)
+        history.update()
     assert world.holding(name) and world.touching(name, world.bodies[container])
     assert not holds(world, history, f"place:{name}:{container}")
     for _ in range(20):
         world.step(expert.act())
-        history.update(world)
+        history.update()
     assert holds(world, history, f"place:{name}:{container}")
 
 
@@ -667,7 +679,7 @@ def test_useful_needs_the_rest_to_stay_on_the_table(world):
     wait(world, history, 2)
     assert not useful(world, history), "nothing done"
     pybullet.resetJointState(world.bodies["button_01"], 0, -0.01, physicsClientId=world.client)
-    history.update(world)
+    history.update()
     wait(world, history, 2)
     assert useful(world, history)
     teleport(world, "can_04", 0.34, 0.0, 0.0)
@@ -705,7 +717,7 @@ def run_expert(world, task, scene, disturb, steps=80):
     for k in range(steps):
         world.step(expert.act())
         disturb(k, world, expert)
-        history.update(world)
+        history.update()
     return tasks.succeeded(task, world, history)
 
 

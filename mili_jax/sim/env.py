@@ -109,7 +109,7 @@ class KitchenEnv(gymnasium.Env):
         if self.history is None or self.task is None:
             raise SimulationError("call reset before step")
         self.world.step(action)
-        self.history.update(self.world)
+        self.history.update()
         self._poses.append(self.world.pose())
         terminated = self._at_rest()
         truncated = not terminated and len(self._poses) > self.horizon
@@ -147,6 +147,9 @@ class KitchenEnv(gymnasium.Env):
 
     def _at_rest(self) -> bool:
         if len(self._poses) <= REST_STEPS:
+            return False
+        way = np.abs(self._poses[-1][:3] - self._poses[-REST_STEPS - 1][:3])
+        if max(way.tolist()) >= REST_MOTION:  # which mostly settles it
             return False
         recent = np.array(self._poses[-REST_STEPS - 1 :])
         if np.ptp(recent[:, :3], axis=0).max() >= REST_MOTION:

@@ -89,27 +89,39 @@ class History:
     """What the predicates need to remember of an episode; `update` after every control step."""
 
     def __init__(self, world: World) -> None:
-        self.start = {name: world.position(name) for name in world.bodies}  # [3] m
         self.highest = dict.fromkeys(world.bodies, 0.0)  # m, of the base centre at any time
         self.pressed = dict.fromkeys(world.bodies, 0.0)  # m, of a button's cap at any time
-        self.last = dict(self.start)  # [3] m
-        self.speed = dict.fromkeys(world.bodies, 0.0)  # m per control step
+        self._world = world
+        self._start = {name: world.state(name) for name in world.bodies}
+        self._before = self._now = self._start  # states after the last two control steps
+        self._buttons = [n for n in world.bodies if world.catalogue[n].button]
+        self._others = [n for n in world.bodies if not world.catalogue[n].button]
 
-    def update(self, world: World) -> None:
-        for name, body in world.bodies.items():
-            if world.catalogue[name].button:
-                depth = objects.button_depth(world.client, body)
-                self.pressed[name] = max(self.pressed[name], depth)
-                continue
-            at = world.position(name)
-            self.highest[name] = max(self.highest[name], float(at[2]))
-            way = at - self.last[name]
-            self.speed[name] = math.sqrt(way @ way)
-            self.last[name] = at
+    def update(self) -> None:
+        world = self._world
+        for name in self._buttons:
+            depth = objects.button_depth(world.client, world.bodies[name])
+            self.pressed[name] = max(self.pressed[name], depth)
+        self._before = self._now
+        self._now = self._start | {name: world.state(name) for name in self._others}
+        for name in self._others:
+            height = world.height(name, self._now[name])
+            if height > self.highest[name]:
+                self.highest[name] = height
+
+    def last(self, name: str) -> np.ndarray:
+        """[3] where the object was after the last control step, m."""
+        return self._world.position(name, self._now[name])
+
+    def speed(self, name: str) -> float:
+        """How far the object moved in the last control step, m."""
+        way = self.last(name) - self._world.position(name, self._before[name])
+        return math.sqrt(way @ way)
 
     def moved(self, name: str) -> float:
         """Horizontal distance (m) from where the object was at the start."""
-        return float(np.linalg.norm((self.last[name] - self.start[name])[:2]))
+        way = self.last(name) - self._world.position(name, self._start[name])
+        return float(np.linalg.norm(way[:2]))
 
 
 def succeeded(task: Task, world: World, history: History) -> bool:
@@ -131,7 +143,7 @@ def fallen(world: World, history: History) -> bool:
     """Whether an object was knocked off the table."""
     return any(
         at[2] < -0.02 or max(abs(at[0]), abs(at[1])) > TABLE_HALF + 0.02
-        for at in history.last.values()
+        for at in map(history.last, world.bodies)
     )
 
 
@@ -145,17 +157,17 @@ def _pressed(world: World, history: History, button: str) -> bool:
 
 
 def _grasped(world: World, history: History, name: str) -> bool:
-    return bool(history.last[name][2] >= LIFT_HEIGHT and world.holding(name))
+    return bool(history.last(name)[2] >= LIFT_HEIGHT and world.holding(name))
 
 
 def _placed(world: World, history: History, name: str, container: str) -> bool:
     if world.touching(name, world.gripper) or history.moved(name) < 0.01:
         return False
-    offset = (history.last[name] - world.position(container))[:2]
+    offset = (history.last(name) - world.position(container))[:2]
     inside = float(np.linalg.norm(offset)) <= world.catalogue[container].inner_radius
     resting = world.touching(name, world.bodies[container])
     resting = resting and not world.touching(name, world.table)
-    return inside and resting and history.speed[name] <= STEADY
+    return inside and resting and history.speed(name) <= STEADY
 
 
 def _pushed(world: World, history: History, name: str, goal: str) -> bool:

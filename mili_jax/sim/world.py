@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pybullet as p
@@ -43,6 +43,11 @@ _ROLL, _LEFT, _RIGHT = 5, 6, 7
 _FORCES = [120.0] * 3 + [6.0] * 3 + [12.0] * 2
 _POSITION_GAINS = [0.35] * 6 + [0.25] * 2
 _VELOCITY_GAINS = [1.0] * 8
+_JOINTS = list(range(len(_LINKS)))
+_RAMP = np.arange(1, SUBSTEPS + 1)[:, None] / SUBSTEPS  # of the joint targets in a control step
+
+
+State = tuple[tuple[float, float, float], tuple[float, float, float, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +94,14 @@ def half_turn(angle: float) -> float:
     return (angle + math.pi / 2) % math.pi - math.pi / 2
 
 
+def _clip(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def _rotation(quaternion: Sequence[float]) -> np.ndarray:
+    return np.array(p.getMatrixFromQuaternion(quaternion)).reshape(3, 3)
+
+
 class World:
     """One simulated table. Not thread-safe; one client per World. Call `close` when done.
 
@@ -104,6 +117,7 @@ class World:
         self.scene: Scene | None = None
         self.bodies: dict[str, int] = {}
         self._frames: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._bases: dict[str, list[float]] = {}
         self._view = p.computeViewMatrix([0, 0, CAMERA_HEIGHT], [0, 0, 0], [0, 1, 0])
         self._projection = p.computeProjectionMatrixFOV(
             math.degrees(2 * math.atan(VIEW_HALF / CAMERA_HEIGHT)), 1.0, 0.3, CAMERA_HEIGHT + 0.2
@@ -140,17 +154,19 @@ class World:
         self._table()
         self.bodies = {}
         self._frames = {}
+        self._bases = {}
         for q in scene.placements:
             spec = self.catalogue[q.object]
             body = objects.spawn(c, spec, (q.x, q.y), q.yaw)
             self.bodies[q.object] = body
             # PyBullet reports the centre of mass; remember where the base centre lies from there.
-            centre, turn = p.getBasePositionAndOrientation(body, physicsClientId=c)
-            rotation = np.reshape(p.getMatrixFromQuaternion(turn), (3, 3))
+            centre, turn = self.state(q.object)
+            rotation = _rotation(turn)
             base = rotation.T @ (np.array([q.x, q.y, 0.0]) - centre)
             cos, sin = math.cos(q.yaw), math.sin(q.yaw)
             upright = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
             self._frames[q.object] = base, rotation.T @ upright
+            self._bases[q.object] = base.tolist()
         self._spawn_gripper(scene.tool)
         self.scene = scene
 
@@ -226,25 +242,28 @@ class World:
         start += [tool[6] * OPENING / 2] * 2
         for joint, value in enumerate(start):
             p.resetJointState(g, joint, value, 0.0, physicsClientId=c)
-        self._joints = list(range(n))
         self._finger = tool[6]
-        self._drive(np.asarray(start))
+        self._drive(start)
+        self._q = self._measured()
 
-    def _drive(self, target: np.ndarray) -> None:
+    def _drive(self, target: list[float]) -> None:
         p.setJointMotorControlArray(
-            self.gripper, self._joints, p.POSITION_CONTROL, targetPositions=target.tolist(),
+            self.gripper, _JOINTS, p.POSITION_CONTROL, targetPositions=target,
             forces=_FORCES, positionGains=_POSITION_GAINS, velocityGains=_VELOCITY_GAINS,
             physicsClientId=self.client,
         )  # fmt: skip
 
     def joints(self) -> np.ndarray:
         """[8] x, y, z (m), yaw, pitch, roll (rad, unwrapped), left and right finger travel (m)."""
-        states = p.getJointStates(self.gripper, self._joints, physicsClientId=self.client)
-        return np.array([s[0] for s in states])
+        return np.array(self._q)
+
+    def _measured(self) -> list[float]:
+        states = p.getJointStates(self.gripper, _JOINTS, physicsClientId=self.client)
+        return [s[0] for s in states]
 
     def pose(self) -> np.ndarray:
         """float32 [7], the measured pose of the tool (`types.POSE_FIELDS`)."""
-        q = self.joints()
+        q = self._q
         opening = (q[_LEFT] + q[_RIGHT]) / OPENING
         return np.array([q[0], q[1], q[2], q[5], q[4], half_turn(q[3]), opening], np.float32)
 
@@ -259,34 +278,42 @@ class World:
         action = np.asarray(action, np.float64)
         if action.shape != (7,):
             raise SimulationError(f"an action has shape (7,), got {action.shape}")
-        if not np.isfinite(action).all():
-            raise SimulationError(f"an action must be finite, got {action.tolist()}")
-        now = self.joints()
-        x, y, z, roll, pitch, yaw, opening = action
+        x, y, z, roll, pitch, yaw, opening = wanted = action.tolist()
+        if not all(map(math.isfinite, wanted)):
+            raise SimulationError(f"an action must be finite, got {wanted}")
+        # Plain numbers: for so few of them numpy takes several times as long.
+        now = self._q
         goal = now.copy()
-        wanted = np.clip([x, y, z], [-REACH, -REACH, TOOL_Z[0]], [REACH, REACH, TOOL_Z[1]])
-        move = wanted - now[:3]
-        distance = float(np.sqrt(move @ move))
-        goal[:3] += move * min(1.0, MAX_STEP / max(distance, 1e-9))
-        goal[3] += np.clip(half_turn(yaw - now[3]), -MAX_TURN, MAX_TURN)
-        tilt = np.clip([pitch, roll], -TILT_LIMIT, TILT_LIMIT)
-        goal[4:6] += np.clip(tilt - now[4:6], -MAX_TURN, MAX_TURN)
+        ways = (
+            _clip(x, -REACH, REACH) - now[0],
+            _clip(y, -REACH, REACH) - now[1],
+            _clip(z, *TOOL_Z) - now[2],
+        )
+        move = np.array(ways)
+        share = min(1.0, MAX_STEP / max(math.sqrt(move @ move), 1e-9))
+        for axis, way in enumerate(ways):
+            goal[axis] += way * share
+        goal[3] += _clip(half_turn(yaw - now[3]), -MAX_TURN, MAX_TURN)
+        goal[4] += _clip(_clip(pitch, -TILT_LIMIT, TILT_LIMIT) - now[4], -MAX_TURN, MAX_TURN)
+        goal[5] += _clip(_clip(roll, -TILT_LIMIT, TILT_LIMIT) - now[5], -MAX_TURN, MAX_TURN)
         # The fingers are driven from where they were sent, not from where an object stopped them:
         # that difference is the force that holds the object.
-        finger = min(max(opening, 0.0), 1.0)
         sent = self._finger
-        self._finger = sent + min(max(finger - sent, -MAX_FINGER), MAX_FINGER)
-        now[6:] = sent * OPENING / 2
-        goal[6:] = self._finger * OPENING / 2
-        for i in range(1, SUBSTEPS + 1):
-            self._drive(now + (goal - now) * (i / SUBSTEPS))
+        self._finger = sent + _clip(_clip(opening, 0.0, 1.0) - sent, -MAX_FINGER, MAX_FINGER)
+        first = np.array([*now[:6], *[sent * OPENING / 2] * 2])
+        last = np.array([*goal[:6], *[self._finger * OPENING / 2] * 2])
+        for target in (first + (last - first) * _RAMP).tolist():
+            self._drive(target)
             p.stepSimulation(physicsClientId=self.client)
+        self._q = self._measured()
         # The gantry is stronger than a finger, and can push one far past its end against an object.
         # (A joint limit of the solver would do as well, but loosens the grip of all episodes.)
-        for link, travel in zip((_LEFT, _RIGHT), self.joints()[6:], strict=True):
-            stopped = min(max(travel, -FINGER_PLAY), OPENING / 2 + FINGER_PLAY)
+        for link in (_LEFT, _RIGHT):
+            travel = self._q[link]
+            stopped = _clip(travel, -FINGER_PLAY, OPENING / 2 + FINGER_PLAY)
             if stopped != travel:
                 p.resetJointState(self.gripper, link, stopped, 0.0, physicsClientId=self.client)
+                self._q[link] = stopped
 
     def image(self, size: int) -> np.ndarray:
         """uint8 [size, size, 3] from straight above: column right is +x, row down is -y."""
@@ -305,25 +332,34 @@ class World:
             renderer=p.ER_TINY_RENDERER, flags=p.ER_NO_SEGMENTATION_MASK,
             physicsClientId=self.client,
         )  # fmt: skip
-        frame = np.asarray(pixels, np.uint8).reshape(height, width, 4)
-        return np.ascontiguousarray(frame[:, :, :3])
+        pixels = np.asarray(pixels, np.uint8).reshape(height, width, 4)
+        frame = np.empty((height, width, 3), np.uint8)
+        for channel in range(3):  # a third of the time of one copy of all three
+            frame[:, :, channel] = pixels[:, :, channel]
+        return frame
 
-    def position(self, name: str) -> np.ndarray:
-        """[3] where the object's frame (its base centre when upright) is, m."""
-        centre, rotation = self._centre_of_mass(name)
-        return centre + rotation @ self._frames[name][0]
+    def state(self, name: str) -> State:
+        """Where the object's centre of mass is (m), and how it is turned (a quaternion)."""
+        return p.getBasePositionAndOrientation(self.bodies[name], physicsClientId=self.client)
+
+    def position(self, name: str, state: State | None = None) -> np.ndarray:
+        """[3] where the object's frame (its base centre when upright) is, or was in a state, m."""
+        centre, turn = self.state(name) if state is None else state
+        return centre + _rotation(turn) @ self._frames[name][0]
+
+    def height(self, name: str, state: State) -> float:
+        """The last number of `position`, to rounding, in a third of the time."""
+        centre, (x, y, z, w) = state
+        a, b, c = self._bases[name]
+        along = 2 * (x * z - y * w) * a + 2 * (y * z + x * w) * b + (1 - 2 * (x * x + y * y)) * c
+        return centre[2] + along
 
     def placement(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """([3] position of the object's base centre in m, [3, 3] rotation of its frame)."""
-        centre, rotation = self._centre_of_mass(name)
+        centre, turn = self.state(name)
+        rotation = _rotation(turn)
         base, frame = self._frames[name]
         return centre + rotation @ base, rotation @ frame
-
-    def _centre_of_mass(self, name: str) -> tuple[tuple[float, float, float], np.ndarray]:
-        centre, turn = p.getBasePositionAndOrientation(
-            self.bodies[name], physicsClientId=self.client
-        )
-        return centre, np.array(p.getMatrixFromQuaternion(turn)).reshape(3, 3)
 
     def touching(self, name: str, other: int) -> bool:
         """Whether the object touches a body (another object's, `gripper` or `table`)."""
