@@ -23,6 +23,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", "experiments/configs/mili.py:quick", "file:name; --config.a.b=v changes a field"
 )
 WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
+_STOPPED = flags.DEFINE_integer("stopped_exit_code", 0, "of a training that SIGTERM has ended")
 
 
 def main(
@@ -67,6 +68,9 @@ def start(function: Callable[[ConfigDict, Path], None]) -> None:
             function(_CONFIG.value, Path(WORKDIR.value))
         except MiliError as error:
             sys.exit(f"{type(error).__name__}: {error}")
+        except stages.Stopped as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(_STOPPED.value)
         except KeyboardInterrupt:
             sys.exit("interrupted: the same command goes on from here")
 

@@ -6,7 +6,9 @@
 runs `python -m experiments.mili` for every seed in runs/sweep/seed_<n>. With --stages=each every
 stage is a job of its own, after the one before it; --stages=demos,pretrain are these alone. Flags
 that begin with --config reach every job. The folder must be one that all nodes see, and the files
-of jobs/ in it say what a job printed. What failed or was killed goes on with the same command.
+of jobs/ in it say what a job printed. What failed or was killed goes on with the same command; on
+SLURM a job that is preempted, or whose time (a day, unless --options say another timeout_min) is
+over, is queued again by itself.
 
 --on=slurm submits and ends; local (one after the other on this machine) and ray (the cluster of
 RAY_ADDRESS, or this machine) wait for all, and exit with 1 if any failed.
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,6 +39,8 @@ flags.set_default(command.WORKDIR, "runs/sweep")
 _OPTIONS = flags.DEFINE_list("options", [], "parameters of submitit's executor, name=value")
 
 SOURCE = Path(__file__).resolve().parents[1]
+DAY = 24 * 60  # minutes; what submitit does by default is 5
+TIMEOUTS = 1000  # after which a job is not queued again: it cannot be getting on
 Chains = Mapping[str, Sequence[list[str]]]  # commands by the seed's folder, each after the last
 
 
@@ -73,26 +78,61 @@ def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str,
 
 def run(arguments: Sequence[str], _after: Any = None) -> None:
     """A job. Raises JobError with what the command printed last."""
-    done = subprocess.run(arguments, cwd=SOURCE, stderr=subprocess.PIPE, text=True)
-    sys.stderr.write(done.stderr)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["nothing was printed"])[-1]
-        raise JobError(f"{' '.join(arguments[1:])} ended with {done.returncode}: {last}")
+    Job(arguments)()
+
+
+class Job:
+    """A command that a scheduler may stop: it saves what it has, is queued again and goes on."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.arguments = list(arguments)
+        self._pid = 0
+
+    def __call__(self) -> None:
+        """Raises JobError, with what the command printed last, if it did not come to its end."""
+
+        def begin() -> None:
+            # The scheduler's signal goes to all processes, and would end this one without a save.
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+        given = [*self.arguments, f"--stopped_exit_code={os.EX_TEMPFAIL}"]
+        process = subprocess.Popen(given, cwd=SOURCE, stderr=subprocess.PIPE, preexec_fn=begin)
+        self._pid = process.pid
+        assert process.stderr is not None
+        said = b""
+        while piece := os.read(process.stderr.fileno(), 1 << 16):
+            os.write(2, piece)  # as it comes, into the job's log
+            said = said[-(1 << 16) :] + piece
+        code = process.wait()
+        if code:
+            lines = said.decode(errors="replace").strip().splitlines()
+            last = (lines or ["nothing was printed"])[-1]
+            raise JobError(f"{' '.join(self.arguments[1:])} ended with {code}: {last}")
+
+    def checkpoint(self) -> Any:
+        """Called by submitit when time is over or the job is preempted: what to queue again."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGTERM)
+            # `__call__` waits for it as well, below this signal's handler: leave it to be found.
+            os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        return _needed("submitit").helpers.DelayedSubmission(Job(self.arguments))
 
 
 def on_submitit(planned: Chains, folder: Path, kind: str, options: Mapping[str, Any]) -> None:
     """Submits through submitit; on this machine each job is waited for."""
     submitit: Any = _needed("submitit")
-    executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=kind)
+    most = {f"{kind}_max_num_timeout": TIMEOUTS}
+    executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=kind, **most)
+    limit = {"timeout_min": DAY if kind == "slurm" else 30 * DAY}
     for seed, commands in planned.items():
         before = None
         for arguments in commands:
             name = f"{seed}_{arguments[2].rpartition('.')[2]}"
-            executor.update_parameters(name=name, **options)
+            executor.update_parameters(name=name, **{**limit, **options})
             if kind == "slurm":
                 after: dict[str, str] = {"dependency": f"afterok:{before}"} if before else {}
                 executor.update_parameters(slurm_additional_parameters=after)
-            job = executor.submit(run, arguments)
+            job = executor.submit(Job(arguments))
             before = job.job_id
             print(f"{name}: job {before}, {job.paths.stderr}", flush=True)
             error = job.exception() if kind == "local" else None

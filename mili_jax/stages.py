@@ -614,7 +614,7 @@ def _train(
                 saved = save(done)
             bar.update()
             if stop and done < steps:
-                raise SystemExit(0)
+                raise Stopped(f"{name}, step {done} of {steps}")
     if saved is None:  # killed between its last checkpoint and its manifest
         saved = save(steps)
     workdir.finish(
@@ -627,6 +627,17 @@ def _train(
         **facts,
         **{f"last_{k}": v for k, v in shown.items()},
     )
+
+
+class Stopped(SystemExit):
+    """A training was asked to stop, by SIGTERM, and has saved what it has."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(0)
+        self._said = f"stopped at {where}: the same command goes on from here"
+
+    def __str__(self) -> str:
+        return self._said
 
 
 class _Termination:
