@@ -310,9 +310,11 @@ class _Pooled(nn.Module):
         ahead = bilinear_weights(there / self.camera.view, h, w, offsets=False)
         weights = jnp.concatenate([around, ahead[:, :, :, 0]], 2)
         flat = rms_norm(maps).reshape(n, m, h * w, c)
-        outer = flat[:, np.array([0, m - 1])]
-        ends = jnp.einsum("nksg,nfgc->nkfsc", weights, outer)
-        samples = [ends[:, :, 0], ends[:, :, 1]]
+        outer = flat[:, :: m - 1]
+        # Plain matrix products: with the axes in another order it takes five times as long.
+        ends = weights.reshape(n, -1, h * w) @ outer.swapaxes(1, 2).reshape(n, h * w, -1)
+        ends = ends.reshape(n, k, -1, 2, c)
+        samples = [ends[:, :, :, 0], ends[:, :, :, 1]]
         if m > 2:
             # Written out per time: a frame is only sampled where the gripper is in that frame.
             now = jnp.einsum("nksg,nkgc->nksc", weights, flat[:, _frames_at(m, k)])
