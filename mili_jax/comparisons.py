@@ -210,7 +210,8 @@ class Comparison:
 def compare(rows: Sequence[Row], split: str, margin: float) -> list[Comparison]:
     """All paired differences of the policies on a split: what each round added, each method against
     its rivals, the more against the less that MIL is shown, equivalence with oracle pairs within
-    `margin` (a share of successes), the right demonstration against a wrong one and none."""
+    `margin` (a share of successes), the right demonstration against a wrong one and none, many
+    trials against few."""
     found: list[Comparison] = []
     for config in sorted({policy.config for policy in policies_of(rows, split)}):
         policies = [p for p in policies_of(rows, split) if p.config == config]
@@ -253,6 +254,11 @@ def compare(rows: Sequence[Row], split: str, margin: float) -> list[Comparison]:
                             relative_gain=False,
                         )
                     )
+    tried = [point for point in sweeps(rows).get("trials", ()) if point.value > 0]
+    if len(tried) > 1 and split == primary_split(rows):
+        few, many = tried[0], tried[-1]
+        names = f"MILI, round 1, {many.value:,} trials", f"{few.value:,} trials"
+        found.append(_difference(*names, many.rows, few.rows))
     return found
 
 

@@ -608,6 +608,9 @@ def test_sweeps_hold_the_variants_and_what_they_vary():
     np.testing.assert_allclose(figure.axes[2].lines[0].get_xydata()[:, 0], [0.9, 0.95])
     with pytest.raises(ConfigError, match="no row of a variant"):
         sweeps_figure(result_rows())
+    many, few = mean_rate(rows, "mili"), mean_rate(rows, "mili_trials_375")
+    said = f"MILI, round 1, 3,000 trials, against 375 trials: {100 * many:.1f}% against "
+    assert f"{said}{100 * few:.1f}%" in summary(rows, pairing_rows())
 
 
 def test_the_summary_holds_every_condition_and_difference():
