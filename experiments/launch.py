@@ -16,6 +16,7 @@ RAY_ADDRESS, or this machine) wait for all, and exit with 1 if any failed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -111,10 +112,11 @@ class Job:
 
     def checkpoint(self) -> Any:
         """Called by submitit when time is over or the job is preempted: what to queue again."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGTERM)
-            # `__call__` waits for it as well, below this signal's handler: leave it to be found.
-            os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has just ended
+            if self._pid:
+                os.kill(self._pid, signal.SIGTERM)
+                # `__call__` waits as well, below this signal's handler: leave it to be found.
+                os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
         return _needed("submitit").helpers.DelayedSubmission(Job(self.arguments))
 
 
