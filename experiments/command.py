@@ -16,7 +16,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mili_jax import stages
+from mili_jax import stages, training
 from mili_jax.types import ConfigError, MiliError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -68,7 +68,7 @@ def start(function: Callable[[ConfigDict, Path], None]) -> None:
             function(_CONFIG.value, Path(WORKDIR.value))
         except MiliError as error:
             sys.exit(f"{type(error).__name__}: {error}")
-        except stages.Stopped as stopped:
+        except training.Stopped as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(_STOPPED.value)
         except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command
-from mili_jax import schema, stages
+from mili_jax import results, schema
 
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "training seeds")
 _JOBS = flags.DEFINE_integer("jobs", 0, "seeds at a time; 0: one per core", lower_bound=0)
@@ -60,7 +60,7 @@ def compare(config: ConfigDict, folder: Path) -> None:
                 call, stdout=out, stderr=out, preexec_fn=begin, env=environment
             ).returncode
         free.append(share)
-        if code == 0 and stages.is_finished(place):
+        if code == 0 and results.is_finished(place):
             print(f"seed {seed} is done", flush=True)
             return True
         last = (log.read_text(errors="replace").strip().splitlines() or ["nothing was printed"])[-1]
@@ -73,7 +73,7 @@ def compare(config: ConfigDict, folder: Path) -> None:
     if not all(ended):
         sys.exit(f"{len(seeds) - sum(ended)} of {len(seeds)} seeds did not come to their end")
     done = [folder / f"seed_{seed}" for seed in seeds]
-    print(stages.write_comparison(done, folder / "report"))
+    print(results.write_comparison(done, folder / "report"))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from mili_jax import stages
+from mili_jax import results
 from mili_jax.types import ConfigError, MiliError
 
 _ROWS = flags.DEFINE_string("rows", "experiments/results/quick/results.jsonl", "result rows")
@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     try:
         if argv[1:]:
             raise ConfigError(f"what is {argv[1]!r}? Give --rows and --out")
-        for path in stages.write_figures(Path(_ROWS.value), Path(_OUT.value)):
+        for path in results.write_figures(Path(_ROWS.value), Path(_OUT.value)):
             print(path)
     except MiliError as error:
         sys.exit(f"{type(error).__name__}: {error}")

@@ -1,6 +1,7 @@
-"""What a round can train side by side, on the same trials: the method, its ends and its controls.
+"""What is compared: which policies a configuration trains, each from which, and their pairs.
 
-An arm is named in the configuration. Arrays and ids in, ids of pairs out; NumPy only.
+An arm is what a round trains on its trials, side by side with others: the method, its ends and its
+controls. The configuration names them (`improve.arms`).
 
   mili            pairs of similar useful trials (Singh et al. 2020, algorithm 1)
   control         no pairs: as many steps on as many rows of demonstrations alone
@@ -26,10 +27,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from mili_jax import pairing
 from mili_jax.types import ConfigError
 
+# What is trained beside the loop on the demonstrations alone, and the method each is: behaviour
+# cloning, and MIL from all of a demonstration, without its actions, and from its pictures alone.
+BASELINES = {"bc": "bc", "mil": "mil", "mil_pose": "mil_video_pose", "mil_video": "mil_video"}
 METHODS = {
     "mili": "mili",
     "control": "meta_imitation",
@@ -78,6 +83,57 @@ def parse(name: str) -> Arm:
             "alpha_900 (alpha = 0.900) or noise_10 (10% of the filter's answers turned round)"
         )
     return Arm(match[1], int(match[2]))
+
+
+def policies(config: ConfigDict, number: int) -> dict[str, str]:
+    """The method of every policy that a round trains, by its name; round 0 is what learns from the
+    demonstrations alone.
+
+    Raises ConfigError if the configuration has no such round.
+    """
+    check_round(config, number, 0)
+    if number == 0:
+        beside = {name: BASELINES[name] for name in config.baselines.methods}
+        return {"pretrain": "meta_imitation", **beside}
+    trained = [arm for arm in config.improve.arms if number == 1 or arm in CHAINS]
+    return {f"{arm}_{number}": parse(arm).method for arm in trained}
+
+
+def last_policy(config: ConfigDict) -> str:
+    """The policy that the loop ends with."""
+    return next(iter(policies(config, config.improve.rounds)))
+
+
+def start_of(config: ConfigDict, number: int, arm: str = "mili") -> str:
+    """The policy that an arm trains further in a round; MILI's also acts and embeds the trials.
+
+    Raises ConfigError if the configuration has no such round.
+    """
+    check_round(config, number, 1)
+    return "pretrain" if number == 1 else f"{arm}_{number - 1}"
+
+
+def lineage(config: ConfigDict, name: str, number: int) -> list[str]:
+    """The trainings that led to a policy of a round, its own first."""
+    arm, names = name.rpartition("_")[0], [name]
+    while number > 0 and config.improve.warm_start:
+        names.append(start_of(config, number, arm))
+        number -= 1
+    return names
+
+
+def trials_seen(config: ConfigDict, name: str, number: int) -> int:
+    """How many trials a policy of a round could learn from."""
+    arm = parse(name.rpartition("_")[0] if number else "control")
+    trials = 0 if arm.kind == "control" else number * config.improve.trials
+    return min(trials, arm.value) if arm.kind == "trials" else trials
+
+
+def check_round(config: ConfigDict, number: int, first: int) -> None:
+    """Raises ConfigError unless the round is one of `first`..`improve.rounds`."""
+    rounds = config.improve.rounds
+    if not first <= number <= rounds:
+        raise ConfigError(f"there is no round {number}: config.improve.rounds = {rounds}")
 
 
 class Trials(NamedTuple):

@@ -10,9 +10,7 @@ from ml_collections import ConfigDict
 from mili_jax import arms, learner, maml, nets, pairing
 from mili_jax.types import ConfigError
 
-# What is trained beside the loop on the demonstrations alone, and the method each is: behaviour
-# cloning, and MIL from all of a demonstration, without its actions, and from its pictures alone.
-BASELINES = {"bc": "bc", "mil": "mil", "mil_pose": "mil_video_pose", "mil_video": "mil_video"}
+# What each MIL among `arms.BASELINES` is shown.
 SUPPORTS = dict(zip(("mil", "mil_pose", "mil_video"), maml.SUPPORTS, strict=True))
 BACKENDS = ("local", "ray")  # where jobs run
 # Between the seeds of splits and rounds, and of demonstrations in a split: `check` sees to it that
@@ -77,8 +75,8 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
     "baselines": {
         "methods": (
             tuple,
-            lambda v: len(set(v)) == len(v) and set(v) <= set(BASELINES),
-            f"any of {sorted(BASELINES)}",
+            lambda v: len(set(v)) == len(v) and set(v) <= set(arms.BASELINES),
+            f"any of {sorted(arms.BASELINES)}",
         ),
         "bc_steps": (int, _POSITIVE, "positive"),
         "mil_steps": (int, _POSITIVE, "positive"),

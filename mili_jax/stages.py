@@ -9,16 +9,12 @@ a run that was killed goes on with the same command. The manifest says what the 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import itertools
-import json
 import logging
 import os
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +23,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -42,19 +37,19 @@ from mili_jax import (
     pairing,
     schema,
     statistics,
+    training,
 )
-from mili_jax.episodes import Dataset, atomic_write, read_lines, write_shard
+from mili_jax.episodes import Dataset, write_shard
 from mili_jax.sim import cluster, rollout, scenes, tasks
 from mili_jax.sim.env import KitchenEnv, object_pool
 from mili_jax.sim.world import CAMERA_HEIGHT, VIEW_HALF, Scene
 from mili_jax.types import FAMILIES, ConfigError, DataError, EpisodeMeta, Task
-from mili_jax.workdir import Workdir, plain, source_commit
+from mili_jax.workdir import Workdir, source_commit
 
 ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 # By config.machine.backend: two ways to the same shards.
 _RUN_JOBS = dict(zip(schema.BACKENDS, (rollout.run_jobs, cluster.run_jobs), strict=True))
 connect_ray = cluster.connect
-METRICS_EVERY = 20  # steps
 EMBEDDED = 256  # episodes in memory when a split is embedded
 LOG = logging.getLogger(__name__)
 
@@ -129,39 +124,6 @@ def run_all(run: Run) -> Path:
         retrain(run, number)
         evaluate(run, number)
     return write_report(run)
-
-
-def policies(config: ConfigDict, number: int) -> dict[str, str]:
-    """The method of every policy that a round trains, by its name; round 0 is what learns from the
-    demonstrations alone.
-
-    Raises ConfigError if the configuration has no such round.
-    """
-    _check_round(config, number, 0)
-    if number == 0:
-        beside = {name: schema.BASELINES[name] for name in config.baselines.methods}
-        return {"pretrain": "meta_imitation", **beside}
-    trained = [arm for arm in config.improve.arms if number == 1 or arm in arms.CHAINS]
-    return {f"{arm}_{number}": arms.parse(arm).method for arm in trained}
-
-
-def start_of(config: ConfigDict, number: int, arm: str = "mili") -> str:
-    """The policy that an arm trains further in a round; MILI's also acts and embeds the trials.
-
-    Raises ConfigError if the configuration has no such round.
-    """
-    _check_round(config, number, 1)
-    return "pretrain" if number == 1 else f"{arm}_{number - 1}"
-
-
-def _check_round(config: ConfigDict, number: int, first: int) -> None:
-    rounds = config.improve.rounds
-    if not first <= number <= rounds:
-        raise ConfigError(f"there is no round {number}: config.improve.rounds = {rounds}")
-
-
-def _last(config: ConfigDict) -> str:
-    return next(iter(policies(config, config.improve.rounds)))
 
 
 # Demonstrations
@@ -364,7 +326,7 @@ def train_baselines(run: Run) -> None:
         )
         step_fn = maml.make_train_step(run.policy, hyper, mil, learner.make_mesh())
         facts = {"pairs": 0, "demonstrations": len(pool), "trials": 0}
-        _train(run, name, hyper.steps, state, step_fn, batch, sections, facts)
+        _train(run, name, hyper, state, step_fn, batch, sections, facts)
 
 
 def _mil(config: ConfigDict, name: str) -> maml.MilHyper:
@@ -385,14 +347,14 @@ def retrain(run: Run, number: int) -> None:
     Every arm trains as many steps, from the same start (in later rounds from its own last policy)
     and on as many rows of demonstrations; the rows of pairs come on top.
     """
-    _check_round(run.config, number, 1)
-    for name in policies(run.config, number):
+    arms.check_round(run.config, number, 1)
+    for name in arms.policies(run.config, number):
         _retrain(run, name, number)
 
 
 def _retrain(run: Run, name: str, number: int) -> None:
     c, arm = run.config.improve, name.rpartition("_")[0]
-    start = start_of(run.config, number, arm)
+    start = arms.start_of(run.config, number, arm)
     inputs = _parameters(run, start) if c.warm_start else {}
     if arm != "control":
         for past in range(1, number + 1):
@@ -542,13 +504,13 @@ def _imitate(
     # An accelerator is faster than one thread draws batches; a CPU has its own use for the others.
     one = isinstance(pool.image, np.ndarray) and jax.default_backend() == "cpu"
     threads = 1 if one else min(8, os.cpu_count() or 1)
-    _train(run, name, hyper.steps, state, step_fn, batch, sections, facts, inputs, seed, threads)
+    _train(run, name, hyper, state, step_fn, batch, sections, facts, inputs, seed, threads)
 
 
 def _train(
     run: Run,
     name: str,
-    steps: int,
+    hyper: learner.Hyper,
     state: learner.TrainState,
     step_fn: Callable[..., tuple[learner.TrainState, Any]],
     batch: Callable[..., data.Batch],
@@ -558,113 +520,20 @@ def _train(
     seed: int | None = None,
     threads: int = 1,
 ) -> None:
-    """Trains to the end, from the latest checkpoint of this training if there is one.
-
-    On SIGTERM it saves a checkpoint and exits with 0; the same command goes on from there.
-    """
-    config, workdir, began = run.config, run.workdir, time.time()
-    seed = config.seed if seed is None else seed
-    of = {"config": plain(_subset(run, *sections)), "inputs": dict(inputs or {})}
-    start, before = workdir.latest_step(name) or 0, 0.0
-    if start:
-        known = workdir.checkpoint_facts(name, start)
-        if known["of"] == of:
-            state, before = workdir.load_checkpoint(name, state, start), known["seconds"]
-        else:
-            LOG.warning("%s was trained from other data or settings; it is trained again", name)
-            workdir.drop_checkpoints(name)
-            start = 0
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"start of {name}")
-
-    def save(done: int) -> Path:
-        seconds = round(before + time.time() - began, 1)
-        return workdir.save_checkpoint(name, state, done, of=of, seconds=seconds)
-
-    mesh = learner.make_mesh()
-    state = learner.replicate(state, mesh)
-    batches = data.prefetch(
-        lambda i: batch(step=i), start, steps, threads=threads, ahead=2 * threads
-    )
-    recent: list[Any] = []
-    shown: dict[str, float] = {}
-    saved = None
-    with (
-        _Termination() as termination,
-        contextlib.closing(batches),
-        tqdm(total=steps, initial=start, desc=name, unit="step", mininterval=1) as bar,
-    ):
-        for step, drawn in batches:
-            state, metrics = step_fn(state, learner.place(drawn, mesh), seed)
-            recent.append(metrics)
-            done = step + 1
-            if done % METRICS_EVERY == 0 or done == steps:
-                gathered = jax.device_get(recent)
-                shown = {k: float(np.mean([m[k] for m in gathered])) for k in gathered[0]}
-                workdir.write_metrics(name, done, shown)
-                bar.set_postfix({k: f"{shown[k]:.2f}" for k in ("nll", "loss") if k in shown})
-                recent = []
-                if not np.isfinite(shown["loss"]):
-                    raise DataError(
-                        f"{name}: the loss is {shown['loss']} at step {done}; lower its learning "
-                        "rate (config.train, config.improve or config.baselines)"
-                    )
-            stop = termination.asked(done)
-            if stop or done % config.train.checkpoint_every == 0 or done == steps:
-                saved = save(done)
-            bar.update()
-            if stop and done < steps:
-                raise Stopped(f"{name}, step {done} of {steps}")
-    if saved is None:  # killed between its last checkpoint and its manifest
-        saved = save(steps)
-    workdir.finish(
+    training.train(
+        run.workdir,
         name,
-        of["config"],
-        inputs=inputs,
-        outputs=[saved],
-        seconds=workdir.checkpoint_facts(name, steps)["seconds"],
-        steps=steps,
-        **facts,
-        **{f"last_{k}": v for k, v in shown.items()},
+        state,
+        step_fn,
+        batch,
+        steps=hyper.steps,
+        config=_subset(run, *sections),
+        inputs=inputs or {},
+        facts=facts,
+        seed=run.config.seed if seed is None else seed,
+        checkpoint_every=run.config.train.checkpoint_every,
+        threads=threads,
     )
-
-
-class Stopped(SystemExit):
-    """A training was asked to stop, by SIGTERM, and has saved what it has."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__(0)
-        self._said = f"stopped at {where}: the same command goes on from here"
-
-    def __str__(self) -> str:
-        return self._said
-
-
-class _Termination:
-    """While it lasts, SIGTERM is a question that `asked` answers after a step.
-
-    Several hosts agree on the step after which all of them stop, whichever was signalled.
-    """
-
-    def __enter__(self) -> _Termination:
-        self._came = False
-        # With several hosts JAX listens itself; only a main thread may.
-        self._alone = jax.process_count() == 1
-        self._listens = self._alone and threading.current_thread() is threading.main_thread()
-        if self._listens:
-            self._before = signal.signal(signal.SIGTERM, self._note)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._listens:
-            signal.signal(signal.SIGTERM, self._before)
-
-    def _note(self, *_: object) -> None:
-        self._came = True
-
-    def asked(self, step: int) -> bool:
-        """Whether to stop after this many steps."""
-        return self._came if self._alone else multihost_utils.reached_preemption_sync_point(step)
 
 
 def load_params(run: Run, name: str) -> Any:
@@ -716,7 +585,7 @@ def collect(run: Run, number: int) -> None:
     From the second round on the tasks that pairing has formed (line 20) are tried as well, after
     one of their trials.
     """
-    name, before = f"round_{number}", start_of(run.config, number)
+    name, before = f"round_{number}", arms.start_of(run.config, number)
     inputs = _parameters(run, before)
     if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
         return
@@ -790,7 +659,7 @@ def _objects(scene: Scene) -> tuple[str, ...]:
 def label(run: Run, number: int) -> None:
     """Stage (line 13): the filter F answers yes or no for every trial that nobody has answered."""
     name, split = f"filter_{number}", f"round_{number}"
-    inputs = _parameters(run, start_of(run.config, number))
+    inputs = _parameters(run, arms.start_of(run.config, number))
     if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
         return
     began, known = time.time(), run.dataset.read_labels(split)
@@ -805,7 +674,7 @@ def label(run: Run, number: int) -> None:
 
 def pair(run: Run, number: int) -> None:
     """Stage (lines 17-22): useful trials that lie close in the latent space become pairs."""
-    name, before = f"pair_{number}", start_of(run.config, number)
+    name, before = f"pair_{number}", arms.start_of(run.config, number)
     split = f"round_{number}"
     inputs = _parameters(run, before) | run.dataset.digests(f"labels_{split}.jsonl")
     if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
@@ -831,7 +700,7 @@ def pair(run: Run, number: int) -> None:
     options = {"alpha": c.alpha, "cap": c.cap, "mutual": c.mutual, "seed": run.config.seed}
     options["backend"] = run.config.machine.pairing
     tables, counts = [], {}
-    for key in policies(run.config, number):
+    for key in arms.policies(run.config, number):
         arm = key.rpartition("_")[0]
         if arm != "control":
             pairs = arms.choose(
@@ -938,7 +807,7 @@ def evaluate(run: Run, number: int) -> None:
     The loop's policies are given the right, a wrong and no demonstration, what stands beside them
     in a round the right one alone.
     """
-    for name, method in policies(run.config, number).items():
+    for name, method in arms.policies(run.config, number).items():
         _evaluate(run, name, method, number)
 
 
@@ -974,8 +843,8 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     scenes_of: dict[str, str] = {}
     for a in plan:
         scenes_of[a.task.id] = f"{scenes_of.get(a.task.id, '')}{a.seed} {a.scene.to_json()}\n"
-    steps = [run.workdir.read_manifest(n)["steps"] for n in _chain(config, name, number)]
-    cost = {"steps": sum(steps), "trials": _trials_seen(config, name, number)}
+    steps = [run.workdir.read_manifest(n)["steps"] for n in arms.lineage(config, name, number)]
+    cost = {"steps": sum(steps), "trials": arms.trials_seen(config, name, number)}
     for c, condition in enumerate(conditions):
         part = trials[c * len(plan) : (c + 1) * len(plan)]
         for task in dict.fromkeys(a.task for a in plan):
@@ -1038,21 +907,6 @@ def _held_out(run: Run, name: str, params: Any) -> tuple[Callable[[], rollout.Ac
     return acting.MakeActor(run.policy, params, table), {"neighbours": neighbours}
 
 
-def _chain(config: ConfigDict, name: str, number: int) -> list[str]:
-    """The trainings that led to a policy, its own first."""
-    key, names = name.rpartition("_")[0], [name]
-    while number > 0 and config.improve.warm_start:
-        names.append(start_of(config, number, key))
-        number -= 1
-    return names
-
-
-def _trials_seen(config: ConfigDict, name: str, number: int) -> int:
-    arm = arms.parse(name.rpartition("_")[0] if number else "control")
-    trials = 0 if arm.kind == "control" else number * config.improve.trials
-    return min(trials, arm.value) if arm.kind == "trials" else trials
-
-
 # Report
 
 
@@ -1060,9 +914,9 @@ def write_report(run: Run) -> Path:
     """Stage: `report/index.html` from what the other stages left; made anew every time."""
     from mili_jax import report  # brings Matplotlib, which no other stage needs
 
-    config, workdir, last = run.config, run.workdir, _last(run.config)
+    config, workdir, last = run.config, run.workdir, arms.last_policy(run.config)
     rounds = range(1, config.improve.rounds + 1)
-    names = [name for number in (0, *rounds) for name in policies(config, number)]
+    names = [name for number in (0, *rounds) for name in arms.policies(config, number)]
     collection = [_collected(run, number) for number in rounds]
     metrics = [
         {"stage": name, "step": step, **values}
@@ -1078,7 +932,7 @@ def write_report(run: Run) -> Path:
         workdir.path / "report",
         title="One-shot imitation that improves from its own trials",
         config=config.to_dict(),
-        manifest=_provenance(workdir),
+        manifest=workdir.provenance(),
         rows=[row for row in rows if "task" in row],
         pairing_rows=[row for row in rows if "alpha" in row],
         metrics=metrics,
@@ -1092,95 +946,6 @@ def write_report(run: Run) -> Path:
         collection=collection,
         videos=_films(run, last),
     )
-
-
-def write_comparison(folders: Sequence[Path], out: Path) -> Path:
-    """The report of several finished runs, one per seed, from their result rows alone.
-
-    Writes `out`/index.html, the rows of all runs as `results.jsonl` beside that folder, and returns
-    the path of the page. Raises DataError naming a run without rows, or a policy that one run has
-    evaluated and another has not; ConfigError for a seed that comes twice.
-    """
-    from mili_jax import report  # brings Matplotlib, which no other stage needs
-
-    rows: list[dict[str, Any]] = []
-    seeds: dict[int, Path] = {}
-    policies_of: dict[Path, set[tuple[str, int]]] = {}
-    for folder in folders:
-        found = Workdir(folder).read_rows()
-        measured = [row for row in found if "task" in row]
-        if not measured:
-            raise DataError(f"{folder} holds no result rows; let its run finish")
-        seed = measured[0]["seed"]
-        if seed in seeds:
-            raise ConfigError(f"{folder} and {seeds[seed]} are both of seed {seed}; give one")
-        seeds[seed] = folder
-        policies_of[folder] = {(row["method"], row["round"]) for row in measured}
-        rows += found
-    everything = set().union(*policies_of.values())
-    for folder, present in policies_of.items():
-        missing = sorted(everything - present)
-        if missing:
-            method, number = missing[0]
-            raise DataError(
-                f"{folder} has no rows of {method!r} after round {number}, which another seed has; "
-                "let its run finish"
-            )
-    costs = [row for folder in folders for row in _costs(folder)]
-    first = Workdir(folders[0])
-    lines = [json.dumps(row, sort_keys=True) for row in (*rows, *costs)]
-    atomic_write(out.parent / "results.jsonl", "\n".join(lines) + "\n")
-    return report.write_report(
-        out,
-        title="One-shot imitation: every method on the same data",
-        config=first.config,
-        manifest=_provenance(first),
-        rows=[row for row in rows if "task" in row],
-        pairing_rows=[row for row in rows if "alpha" in row],
-        costs=costs,
-    )
-
-
-def _provenance(workdir: Workdir) -> dict[str, Any]:
-    """What people want to know of a run's manifests: the page has the configuration already."""
-    manifest = workdir.manifest()
-    long = {"stage", "config", "inputs", "outputs", "resembles"}
-    stages = {
-        name: {k: v for k, v in facts.items() if k not in long}
-        for name, facts in manifest["stages"].items()
-    }
-    return {**{k: v for k, v in manifest.items() if k != "config"}, "stages": stages}
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether the run in this folder has come to its end."""
-    config = ConfigDict(Workdir(folder).config)
-    return (folder / "stages" / f"evaluate_{_last(config)}.json").exists()
-
-
-def _costs(folder: Path) -> list[dict[str, Any]]:
-    """What the policies of a finished run cost: gradient steps and seconds of the trainings that
-    led to each; and of those that adapt to a demonstration, how well they do."""
-    workdir = Workdir(folder)
-    config = ConfigDict(workdir.config)
-    costs = []
-    for number in range(config.improve.rounds + 1):
-        for name, method in policies(config, number).items():
-            facts = [workdir.read_manifest(n) for n in _chain(config, name, number)]
-            measured = workdir.read_manifest(f"evaluate_{name}")
-            adaptation = {k: measured[k] for k in ("adaptation",) if k in measured}
-            costs.append(
-                {
-                    "config": config.name,
-                    "cost_of": method,
-                    "round": number,
-                    "seed": config.seed,
-                    "steps": sum(f["steps"] for f in facts),
-                    "seconds": round(sum(f["seconds"] for f in facts), 1),
-                    **adaptation,
-                }
-            )
-    return costs
 
 
 def _collected(run: Run, number: int) -> dict[str, Any]:
@@ -1247,32 +1012,3 @@ def _films(run: Run, name: str) -> list[dict[str, Any]]:
     finally:
         env.close()
     return films
-
-
-def write_figures(rows: Path, out: Path) -> list[Path]:
-    """Draws the figures of runs, `bars.png`, `alpha.png` and `sweeps.png`, and writes their tables
-    and differences, `summary.md`, from result rows alone.
-
-    Args:
-      rows: a `results.jsonl`.
-      out: the folder to write to.
-
-    Raises DataError naming the file if it is missing or damaged.
-    """
-    from mili_jax import comparisons, figures  # Matplotlib, which no other stage needs
-
-    read = [row for _, row in read_lines(rows)]
-    successes = [row for row in read if "task" in row]
-    pairs = [row for row in read if "alpha" in row]
-    costs = [row for row in read if "cost_of" in row]
-    if not successes:
-        raise DataError(f"{rows} holds no result rows; give the results.jsonl of a finished run")
-    out.mkdir(parents=True, exist_ok=True)
-    written = [figures.save_figure(figures.bars_figure(successes), out / "bars.png")]
-    if pairs:
-        written.append(figures.save_figure(figures.alpha_figure(pairs), out / "alpha.png"))
-    if comparisons.sweeps(successes, pairs):
-        figure = figures.sweeps_figure(successes, pairs)
-        written.append(figures.save_figure(figure, out / "sweeps.png"))
-    atomic_write(out / "summary.md", comparisons.summary(successes, pairs, costs))
-    return [*written, out / "summary.md"]

@@ -194,6 +194,15 @@ class Workdir:
         facts = {file.stem: self.read_manifest(file.stem) for file in folder.glob("*.json")}
         return {**self._read_manifest(), "stages": facts}
 
+    def provenance(self) -> dict[str, Any]:
+        """What of the manifests people want to know on a page that has the configuration."""
+        long = ("stage", "config", "inputs", "outputs", "resembles")
+        whole = self.manifest()
+        del whole["config"]
+        stages = whole["stages"].items()
+        facts = {name: {k: v for k, v in f.items() if k not in long} for name, f in stages}
+        return {**whole, "stages": facts}
+
     def read_manifest(self, stage: str) -> dict[str, Any]:
         """What `finish` recorded. Raises DataError if the stage is not done or it is damaged."""
         return read_sealed(self._manifest(stage), ("stage", "config", "inputs", "outputs"))

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 from runs import ROOT, SMALL, command, config, data_of, shards_of
 
-from mili_jax import arms, episodes, schema, stages, workdir
+from mili_jax import arms, episodes, results, schema, stages, workdir
 from mili_jax.episodes import Dataset, Label
 from mili_jax.sim import scenes, tasks
 from mili_jax.sim.env import KitchenEnv, object_pool
@@ -559,14 +559,14 @@ def test_rounds_that_the_configuration_has_not(tmp_path):
         with pytest.raises(ConfigError, match="no round 2"):
             stages.evaluate(run, 2)
     all_arms = config(**{"improve.rounds": 3, "improve.arms": tuple(arms.METHODS)})
-    assert stages.start_of(all_arms, 3) == "mili_2"
-    assert stages.start_of(all_arms, 3, "control") == "control_2"
-    assert {stages.start_of(all_arms, 1, arm) for arm in arms.METHODS} == {"pretrain"}
-    assert list(stages.policies(all_arms, 1)) == [f"{arm}_1" for arm in arms.METHODS]
-    assert list(stages.policies(all_arms, 3)) == ["mili_3", "control_3"]
+    assert arms.start_of(all_arms, 3) == "mili_2"
+    assert arms.start_of(all_arms, 3, "control") == "control_2"
+    assert {arms.start_of(all_arms, 1, arm) for arm in arms.METHODS} == {"pretrain"}
+    assert list(arms.policies(all_arms, 1)) == [f"{arm}_1" for arm in arms.METHODS]
+    assert list(arms.policies(all_arms, 3)) == ["mili_3", "control_3"]
     one, without = config(), config(**{"improve.arms": ("mili",)})
-    assert stages.policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
-    assert stages.policies(without, 1) == {"mili_1": "mili"}
+    assert arms.policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
+    assert arms.policies(without, 1) == {"mili_1": "mili"}
 
 
 def test_folders_that_are_no_workdir(tmp_path):
@@ -635,7 +635,7 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     assert drawn[1]["trials"] >= drawn[0]["trials"] and drawn[1]["pairs"] >= drawn[0]["pairs"]
     page = (tmp_path / "report/index.html").read_text()
     assert 'id="costs"' in page and "Behaviour cloning" in page and 'id="sweeps"' in page
-    figures = stages.write_figures(tmp_path / "results.jsonl", tmp_path / "figures")
+    figures = results.write_figures(tmp_path / "results.jsonl", tmp_path / "figures")
     assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png", "summary.md"]
     summary = figures[-1].read_text()
     assert "MILI, round 2, against MILI, round 1: " in summary
@@ -648,13 +648,13 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     # Seeds that cannot be compared are refused, and the old page stays.
     one, two = tmp_path / "seed_0", tmp_path / "seed_1"
     with pytest.raises(ConfigError, match="both of seed 0"):
-        stages.write_comparison([one, one], tmp_path / "report")
+        results.write_comparison([one, one], tmp_path / "report")
     (two / "rows" / "evaluate_bc.jsonl").unlink()
     with pytest.raises(DataError, match=r"seed_1/rows/evaluate_bc\.jsonl is missing"):
-        stages.write_comparison([one, two], tmp_path / "report")
+        results.write_comparison([one, two], tmp_path / "report")
     (two / "stages" / "evaluate_bc.json").unlink()
     with pytest.raises(DataError, match="seed_1 has no rows of 'bc' after round 0"):
-        stages.write_comparison([one, two], tmp_path / "report")
+        results.write_comparison([one, two], tmp_path / "report")
     assert (tmp_path / "report/index.html").read_text() == page
 
 
