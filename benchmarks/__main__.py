@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("rollout", "pairing", "reading", "train", "maml")
+NAMES = ("rollout", "acting", "pairing", "reading", "train", "maml")
 
 
 def main() -> int:

@@ -5,8 +5,8 @@
 
 The first comparison is of a configuration of the paper's parts (shared encoder, images-only
 embedding, squared-error head, hinge), short enough to be written a second time, on one batch,
-without augmentation. The two networks have the same parameters, and the losses and the parameters
-after a step are compared before anything is timed. PyTorch gets its channels-last layout, and
+without augmentation. The two networks start from the same parameters, and the losses of the
+first four steps are compared before anything is timed. PyTorch gets its channels-last layout, and
 `torch.compile` with --compile.
 
 The second is of the default configuration, augmentation included. The operations that it needs are

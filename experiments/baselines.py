@@ -1,6 +1,6 @@
 """Stage 2b: behaviour cloning and MIL, what the loop is compared with, if the config asks for it.
 
-python -m experiments.baselines --config=experiments/configs/mili.py:compare --workdir=runs/compare
+python -m experiments.baselines --config=experiments/configs/mili.py:compare --workdir=runs/one
 """
 
 from __future__ import annotations

@@ -405,6 +405,20 @@ def adaptation_lines(costs: Sequence[Row]) -> Sequence[tuple[str, ...]]:
     return lines
 
 
+def neighbour_lines(costs: Sequence[Row]) -> Sequence[tuple[str, ...]]:
+    """How often the nearest neighbour of a held-out demonstration shows its own task (mean of
+    seeds, range) and its own family (mean): policy and these three."""
+    lines = []
+    for policy, members in _by_policy(costs).items():
+        found = [row["neighbours"] for row in members if row.get("neighbours")]
+        if found:
+            tasks = [facts["task"] for facts in found]
+            ends = f"{number(100 * min(tasks))}\u2013{percent(max(tasks))}"
+            family = percent(float(np.mean([facts["family"] for facts in found])))
+            lines.append((policy.label, percent(float(np.mean(tasks))), ends, family))
+    return lines
+
+
 def summary(
     rows: Sequence[Row],
     pairing_rows: Sequence[Row] = (),
@@ -449,6 +463,9 @@ def summary(
     ), (
         ("adapting to one demonstration", "held-out tasks", "loss lower after", "range", "loss"),
         adaptation_lines(costs),
+    ), (
+        ("nearest neighbour of a held-out demonstration", "same task", "range", "same family"),
+        neighbour_lines(costs),
     )  # fmt: skip
     for head, body in tables:
         if body:

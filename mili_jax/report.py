@@ -59,7 +59,8 @@ def write_report(
       "caption"}.
     costs: {"cost_of": method, "round", "seed", "steps", "seconds"} of training a policy and what it
       was trained from; of one that adapts also "adaptation", {"tasks", "improved" (the share of
-      them whose loss falls), "before", "after"}.
+      them whose loss falls), "before", "after"}; of one with a latent space "neighbours", as
+      above.
     margin: of the equivalence test against oracle pairs, as a share of successes.
 
     Everything is written to a hidden folder beside `out`, which then takes its place, so a killed
@@ -373,6 +374,16 @@ def _costs_section(costs: Sequence[Row]) -> str:
                 '<tr><th scope="col">policy</th><th scope="col">tasks</th>'
                 '<th scope="col">lower after, mean of seeds</th><th scope="col">range</th>'
                 '<th scope="col">loss, mean</th></tr>',
+                _cost_body(lines),
+            )
+        )
+    if lines := comparisons.neighbour_lines(costs):
+        parts.append(
+            _table(
+                "How often the nearest neighbour of a held-out demonstration, in the latent space "
+                "of the policy, shows the same",
+                '<tr><th scope="col">policy</th><th scope="col">task, mean of seeds</th>'
+                '<th scope="col">range</th><th scope="col">family, mean</th></tr>',
                 _cost_body(lines),
             )
         )

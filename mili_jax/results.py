@@ -70,7 +70,7 @@ def is_finished(folder: Path) -> bool:
 
 def _costs(folder: Path) -> list[dict[str, Any]]:
     """What the policies of a finished run cost: gradient steps and seconds of the trainings that
-    led to each; and of those that adapt to a demonstration, how well they do."""
+    led to each; and what their evaluation measured on held-out demonstrations alone."""
     workdir = Workdir(folder)
     config = ConfigDict(workdir.config)
     costs = []
@@ -78,7 +78,7 @@ def _costs(folder: Path) -> list[dict[str, Any]]:
         for name, method in arms.policies(config, number).items():
             facts = [workdir.read_manifest(n) for n in arms.lineage(config, name, number)]
             measured = workdir.read_manifest(f"evaluate_{name}")
-            adaptation = {k: measured[k] for k in ("adaptation",) if k in measured}
+            kinds = ("adaptation", "neighbours")
             costs.append(
                 {
                     "config": config.name,
@@ -87,7 +87,7 @@ def _costs(folder: Path) -> list[dict[str, Any]]:
                     "seed": config.seed,
                     "steps": sum(f["steps"] for f in facts),
                     "seconds": round(sum(f["seconds"] for f in facts), 1),
-                    **adaptation,
+                    **{kind: measured[kind] for kind in kinds if kind in measured},
                 }
             )
     return costs

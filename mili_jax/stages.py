@@ -201,7 +201,7 @@ def _roll(
     )
     there = len(items) - sum(len(job) for _, job in missing)
     with (
-        _simulating(),
+        simulating(),
         tqdm(total=len(items), initial=there, desc=title, unit="episode", mininterval=1) as bar,
     ):
         machine = run.config.machine
@@ -245,7 +245,7 @@ def _outdated(run: Run, split: str, jobs: Sequence[rollout.Job]) -> bool:
     return run.dataset.has_shard(split, len(jobs))
 
 
-class _simulating:  # noqa: N801
+class simulating:  # noqa: N801
     """While it lasts, new processes run JAX on the CPU, where there is one for each core, and on
     one thread: an accelerator is for this process, which trains."""
 

@@ -649,10 +649,16 @@ def test_what_training_took_and_how_well_it_adapts():
         for seed in (0, 1)
     ]
     costs.append({"cost_of": "bc", "round": 0, "seed": 0, "steps": 1400, "seconds": 99.0})
+    costs += [
+        {"cost_of": "mili", "round": 2, "seed": seed, "steps": 9, "seconds": 1.0}
+        | {"neighbours": {"task": 0.8 + 0.1 * seed, "family": 1.0}}
+        for seed in (0, 1)
+    ]
     text = summary(result_rows(), costs=costs)
     assert "| MIL | 250 | 110 | 100\u2013120 |" in text
     assert "| Behaviour cloning | 1,400 | 99 | 99\u201399 |" in text
     lines = [line for line in text.splitlines() if line.startswith("| MIL | 80 |")]
+    assert "| MILI, round 2 | 85.0% | 80.0\u201390.0% | 100.0% |" in text
     assert lines == ["| MIL | 80 | 92.5% | 90.0\u201395.0% | \u22129.0 to \u221212.0 |"]
 
 

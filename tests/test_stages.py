@@ -625,6 +625,8 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     mili = [row for row in costs if row["cost_of"] == "mili"]
     assert {row["steps"] for row in mili} == {50, 60} and all(row["seconds"] > 0 for row in mili)
     assert {row["cost_of"] for row in costs if "adaptation" in row} == {"mil", "mil_video"}
+    spaceless = {row["cost_of"] for row in costs if "neighbours" not in row}
+    assert spaceless == {"bc", "mil", "mil_video"}
     # The second round begins where the first one ended, and tries after its trials as well.
     dataset = Dataset(tmp_path / "seed_0" / "dataset", 32)
     second = list(dataset.read_metadata("round_2"))
@@ -825,7 +827,7 @@ def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
 def test_workers_are_told_to_leave_the_accelerator_alone(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    with stages._simulating():
+    with stages.simulating():
         assert os.environ["JAX_PLATFORMS"] == "cpu"
         assert os.environ["XLA_FLAGS"].startswith("--xla_cpu_enable_fast_math=false --xla")
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false"

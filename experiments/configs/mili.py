@@ -2,7 +2,7 @@
 
     python -m experiments.mili --config=experiments/configs/mili.py:quick --workdir=runs/quick
 
-`quick` takes under 30 minutes on 2 cores. `limited` has demonstrations of 16 tasks alone, so that
+`quick` is what `make run` does. `limited` has demonstrations of 16 tasks alone, so that
 what the robot finds out by itself matters, and three rounds. `compare` has less training and adds
 the other methods and controls (see experiments/compare.py). `test` takes under 3 minutes (it checks
 that the loop runs, not that it learns), `paper` is the scale of the paper: 100x100 pixels,
