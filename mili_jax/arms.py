@@ -5,6 +5,7 @@ controls. The configuration names them (`improve.arms`).
 
   mili            pairs of similar useful trials (Singh et al. 2020, algorithm 1)
   control         no pairs: as many steps on as many rows of demonstrations alone
+  more_demos      no pairs: demonstrations in the rows of a batch where MILI has them
   oracle          the pairs of a perfect latent space
   random          any pairs of useful trials, as many as MILI's
   nearest         every useful trial with the demonstration that is nearest to it
@@ -13,8 +14,8 @@ controls. The configuration names them (`improve.arms`).
   alpha_900       MILI at alpha = 0.900
   noise_10        MILI with 10% of F's answers turned round, those of noise_5 among them
 
-In each of these but the control a share of the draws is a trial with itself, which is right
-whatever the pairs are (`improve.self_share`). Without it, as in the paper:
+In each that has pairs a share of the draws is a trial with itself, which is right whatever the
+pairs are (`improve.self_share`). Without it, as in the paper:
 
   pairs_only, oracle_only, random_only    the pairs of mili, oracle, random
 """
@@ -38,6 +39,7 @@ BASELINES = {"bc": "bc", "mil": "mil", "mil_pose": "mil_video_pose", "mil_video"
 METHODS = {
     "mili": "mili",
     "control": "meta_imitation",
+    "more_demos": "more_demonstrations",
     "oracle": "oracle",
     "random": "random_pairs",
     "nearest": "nearest_demonstration",
@@ -50,7 +52,8 @@ _PAIRS_ONLY = {"pairs_only": "mili", "oracle_only": "oracle", "random_only": "ra
 VARIANTS = ("trials", "alpha", "noise")
 # The arms of later rounds as well, each from its own last policy. The others end with the first
 # round: its trials are the last ones that no arm has shaped.
-CHAINS = ("mili", "control")
+CHAINS = ("mili", "control", "more_demos")
+_ALONE = ("control", "more_demos")  # learn from no trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,11 @@ class Arm:
     def method(self) -> str:
         """What result rows call it."""
         return METHODS.get(self.kind) or f"mili_{self.kind}_{self.value}"
+
+    @property
+    def alone(self) -> bool:
+        """Whether it learns from demonstrations alone."""
+        return self.kind in _ALONE
 
     @property
     def pairs_only(self) -> bool:
@@ -125,7 +133,7 @@ def lineage(config: ConfigDict, name: str, number: int) -> list[str]:
 def trials_seen(config: ConfigDict, name: str, number: int) -> int:
     """How many trials a policy of a round could learn from."""
     arm = parse(name.rpartition("_")[0] if number else "control")
-    trials = 0 if arm.kind == "control" else number * config.improve.trials
+    trials = 0 if arm.alone else number * config.improve.trials
     return min(trials, arm.value) if arm.kind == "trials" else trials
 
 

@@ -33,6 +33,7 @@ _METHODS = {  # in the order in which they are listed within a round
     "mil_video_pose": "MIL, video and poses",
     "mil": "MIL",
     "meta_imitation": "Meta-imitation",
+    "more_demonstrations": "Equal steps and rows, demos only",
     "random_pairs_only": "Random pairs, pairs alone",
     "random_pairs": "Random pairs",
     "nearest_demonstration": "Trials with demonstrations",
@@ -59,6 +60,7 @@ SWEEPS = {  # axis, how a value reads there, scale
 _RIVALS = {
     "mili": (
         "meta_imitation",
+        "more_demonstrations",
         "random_pairs",
         "nearest_demonstration",
         "no_filter",

@@ -38,6 +38,7 @@ ROWS, WHOLE = P("rows"), P()  # how a batch and a state lie on a mesh of devices
 # Share of earlier pictures in where the two places are believed to lie when acting. What is acted
 # on moves, where it is brought to does not.
 MEMORY = (0.0, 0.95)
+GROUP = 12  # rows of demonstrations in a colour group, at least
 
 CONTRASTIVE = ("hinge", "supervised")
 
@@ -246,9 +247,17 @@ def salient(image: Array, key: Array, view: float) -> Array:
     return jnp.asarray(nets.Camera(view).cells(h, h))[chosen]
 
 
+def most_colours(rows: int, most: int = Hyper.colours) -> int:
+    """How many colour groups, at most `most`, a batch with so many rows of demonstrations has room
+    for. Only rows of one group are compared, and a group of fewer than `GROUP` holds hardly two
+    tasks of a family: its contrastive loss would tell families apart and nothing else."""
+    return max(n for n in range(1, max(1, min(most, rows // GROUP)) + 1) if rows % n == 0)
+
+
 def colour_groups(rows: int, hyper: Hyper) -> np.ndarray:
-    """The colour group of every row of a batch, int [rows]: dealt out in turn, so that each group
-    holds all families. Tasks of different groups are not compared (`loss_fn`)."""
+    """The colour group of every row of a batch, int [rows]: dealt out in turn, so that families,
+    which come one after another, spread over all groups. Tasks of different groups are not compared
+    (`loss_fn`)."""
     if rows % max(1, hyper.colours):
         raise ConfigError(f"{rows} rows do not make {hyper.colours} equal colour groups")
     return np.arange(rows) % max(1, hyper.colours)

@@ -354,15 +354,15 @@ def retrain(run: Run, number: int) -> None:
 
 def _retrain(run: Run, name: str, number: int) -> None:
     c, arm = run.config.improve, name.rpartition("_")[0]
-    start = arms.start_of(run.config, number, arm)
+    start, alone = arms.start_of(run.config, number, arm), arms.parse(arm).alone
     inputs = _parameters(run, start) if c.warm_start else {}
-    if arm != "control":
+    if not alone:
         for past in range(1, number + 1):
             inputs |= run.dataset.digests(f"pairs_{arm}_{past}.csv")
     if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
         return
     pool, table = _demonstrations(run), None
-    if arm != "control":
+    if not alone:
         pool, table = _with_trials(run, pool, number, arm)
         if table is None:
             LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
@@ -370,7 +370,7 @@ def _retrain(run: Run, name: str, number: int) -> None:
         run,
         name,
         _hyper(run.config, c.steps, c.learning_rate),
-        c.batch,
+        c.batch + (_pair_rows(run.config) if arm == "more_demos" else 0),
         pool,
         _LOOP,
         inputs,
@@ -378,6 +378,14 @@ def _retrain(run: Run, name: str, number: int) -> None:
         params=load_params(run, start) if c.warm_start else None,
         seed=_stream(run.config, number),
     )
+
+
+def _pair_rows(config: ConfigDict) -> int:
+    """The rows of pairs in a batch of retraining, on top of those of demonstrations: as many in
+    each of the colour groups that these make."""
+    c = config.improve
+    colours = learner.most_colours(c.batch)
+    return colours * round(c.batch * c.pair_fraction / (1 - c.pair_fraction) / colours)
 
 
 def _stream(config: ConfigDict, number: int) -> int:
@@ -476,11 +484,9 @@ def _imitate(
     seed = config.seed if seed is None else seed
     state = learner.init_state(run.policy, hyper, config.seed, config.policy.frames, params)
     pool = data.hold(pool, int(config.machine.pool_gb * 1e9))
-    # Rows of pairs come on top of those of demonstrations, as many in each colour group.
-    colours = max(1, hyper.colours)
-    share = 0.0 if table is None else config.improve.pair_fraction
-    extra = colours * round(rows * share / (1 - share) / colours)
-    hyper = dataclasses.replace(hyper, compared=rows if extra else None)
+    extra = 0 if table is None else _pair_rows(config)
+    colours, compared = learner.most_colours(rows), rows if extra else None
+    hyper = dataclasses.replace(hyper, colours=colours, compared=compared)
     size, host, hosts = rows + extra, jax.process_index(), jax.process_count()
     batch = functools.partial(
         data.sample_batch,
@@ -701,13 +707,11 @@ def pair(run: Run, number: int) -> None:
     options["backend"] = run.config.machine.pairing
     tables, counts = [], {}
     for key in arms.policies(run.config, number):
-        arm = key.rpartition("_")[0]
-        if arm != "control":
-            pairs = arms.choose(
-                arms.parse(arm), trials, [m.episode_id for m in demos], demo_z, **options
-            )
+        arm = arms.parse(key.rpartition("_")[0])
+        if not arm.alone:
+            pairs = arms.choose(arm, trials, [m.episode_id for m in demos], demo_z, **options)
             tables.append(run.dataset.write_pairs(key, *pairs))
-            counts[arm] = len(pairs.a)
+            counts[key.rpartition("_")[0]] = len(pairs.a)
     nearest = (z @ demo_z.T).argmax(1) if len(z) else np.zeros(0, int)
     resembles = {
         name: Task.parse(demos[j].task).family for name, j in zip(trials.ids, nearest, strict=True)

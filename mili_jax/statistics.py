@@ -10,6 +10,10 @@ seen. Intervals of means and differences are therefore percentile bootstraps tha
 within their family (the benchmark fixes four families; it samples the tasks). When the rows hold
 several training seeds, these are resampled too, crossed with the tasks (the two-way "pigeonhole"
 bootstrap, Owen 2007), so that the interval also speaks of training runs. With one seed it does not.
+What is drawn is spread by sqrt(n / (n - 1)), n tasks or seeds, because the plain bootstrap of so
+few has too small a variance. Simulated on 40 tasks x 10 episodes, with training runs that shift a
+difference by 4 or 7 points (standard deviation), its 95% interval then holds the truth in 95 and
+93% of cases at two seeds and in 97 and 95% at three (tests/test_statistics.py has such a run).
 
 Everything here is numpy: arrays and rows in, numbers out.
 """
@@ -164,7 +168,7 @@ def headline(
     """
     grid = _grid(_index(rows))
     draws = _resample(grid, [grid.successes], level=level, resamples=resamples, seed=seed)[0]
-    low, high = _percentiles(draws, level, grid)
+    low, high = np.clip(_percentiles(draws, level, grid), 0.0, 1.0).tolist()
     return Headline(
         rate=_mean_rate(grid, grid.successes),
         low=low,
@@ -187,9 +191,9 @@ def paired_difference(
     """Condition a minus condition b, both measured on the same tasks and arrangements.
 
     Every resample draws the same tasks (within families) and the same seeds for both conditions,
-    so what the tasks have in common cancels. Percentile interval; with few tasks per family it is
-    a little narrow. Raises ConfigError when the conditions do not hold the same (task, seed) pairs
-    with the same n, naming the first that is missing, or when either mixes conditions.
+    so what the tasks have in common cancels. Percentile interval. Raises ConfigError when the
+    conditions do not hold the same (task, seed) pairs with the same n, naming the first that is
+    missing, or when either mixes conditions.
     """
     index_a, index_b = _index(rows_a), _index(rows_b)
     _require_match(index_a, index_b)
@@ -404,21 +408,27 @@ def _resample(
     """Mean-of-families rate per resample, one array [resamples] per condition, drawn alike.
 
     A resample is held as how often each task (within its family) and each seed was drawn: the
-    counts are multinomial, and weighting by them is drawing with replacement.
+    counts are multinomial, and weighting by them is drawing with replacement. Their distance from 1
+    is spread (see above).
     """
     _check_level(level)
     if resamples < 100:
         raise ConfigError(f"resamples must be at least 100 for an interval, got {resamples}")
     rng = np.random.default_rng(seed)
-    by_seed = rng.multinomial(grid.seeds, np.full(grid.seeds, 1 / grid.seeds), size=resamples)
+    by_seed = _weights(rng, grid.seeds, resamples)
     totals = [np.zeros(resamples) for _ in conditions]
     for f, n in enumerate(grid.episodes):
-        tasks = n.shape[1]
-        by_task = rng.multinomial(tasks, np.full(tasks, 1 / tasks), size=resamples)
+        by_task = _weights(rng, n.shape[1], resamples)
         drawn = ((by_seed @ n) * by_task).sum(axis=1)
         for total, successes in zip(totals, conditions, strict=True):
             total += ((by_seed @ successes[f]) * by_task).sum(axis=1) / drawn
     return [total / len(grid.families) for total in totals]
+
+
+def _weights(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray:
+    """[resamples,count] how often each was drawn with replacement, the distance from 1 spread."""
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+    return 1 + (drawn - 1) * math.sqrt(count / (count - 1)) if count > 1 else drawn
 
 
 def _percentiles(draws: np.ndarray, level: float, grid: _Grid) -> tuple[float, float]:
