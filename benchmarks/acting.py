@@ -118,30 +118,30 @@ def main(argv: list[str]) -> None:
     )
     row = "{:>9}  {:>20}  {:>12}  {:>20}  {:>24}"
     print(row.format("processes", "rollouts", "environments", "AsyncVectorEnv", "rollouts / it"))
+    if count * repetitions >= rollout.PROCESS_RECYCLE:
+        raise app.UsageError("a worker would be replaced meanwhile; ask for less")
     for processes in map(int, given.processes):
-        with stages.simulating():
-            pool = rollout.Pool(make_runner, _nothing, processes)
+        with stages.simulating(), rollout.Pool(make_runner, _nothing, processes) as pool:
             rollouts_per_second(pool, processes, groups(1, 1))  # starts and compiles
-        actor = wanderer()
-        vectors = [
-            gymnasium.vector.AsyncVectorEnv([make_env] * n, shared_memory=True, context="spawn")
-            for n in (processes, processes * rollout.LOCKSTEP)
-        ]
-        for envs in vectors:
-            vector_per_second(envs, actor, groups(1, 1))
-        mine: list[float] = []
-        theirs: list[list[float]] = [[] for _ in vectors]
-        for _ in range(repetitions):
-            mine.append(rollouts_per_second(pool, processes, groups(count, 0)))
+            actor = wanderer()
+            vectors = [
+                gymnasium.vector.AsyncVectorEnv([make_env] * n, shared_memory=True, context="spawn")
+                for n in (processes, processes * rollout.LOCKSTEP)
+            ]
+            for envs in vectors:
+                vector_per_second(envs, actor, groups(1, 1))
+            mine: list[float] = []
+            theirs: list[list[float]] = [[] for _ in vectors]
+            for _ in range(repetitions):
+                mine.append(rollouts_per_second(pool, processes, groups(count, 0)))
+                for envs, found in zip(vectors, theirs, strict=True):
+                    times = rollout.LOCKSTEP * processes // envs.num_envs  # as many episodes
+                    found.append(vector_per_second(envs, actor, groups(count, 0) * times))
             for envs, found in zip(vectors, theirs, strict=True):
-                times = rollout.LOCKSTEP * processes // envs.num_envs  # as many episodes
-                found.append(vector_per_second(envs, actor, groups(count, 0) * times))
-        for envs, found in zip(vectors, theirs, strict=True):
-            ratio = [a / b for a, b in zip(mine, found, strict=True)]
-            columns = spread(mine, ".0f"), envs.num_envs, spread(found, ".0f"), spread(ratio, ".2f")
-            print(row.format(processes, *columns), flush=True)
-            envs.close()
-        pool.close()
+                ratio = [a / b for a, b in zip(mine, found, strict=True)]
+                columns = spread(mine, ".0f"), envs.num_envs, spread(found, ".0f")
+                print(row.format(processes, *columns, spread(ratio, ".2f")), flush=True)
+                envs.close()
 
 
 if __name__ == "__main__":

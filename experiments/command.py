@@ -84,9 +84,12 @@ def shared_flags(argv: Sequence[str]) -> list[str]:
 
     Raises ConfigError for one whose value is a word of its own.
     """
-    found = [flag.lstrip("-") for flag in argv if flag.lstrip("-").startswith("config")]
+    given = [flag.lstrip("-") for flag in argv]
+    found = [flag for flag in given if flag.startswith(("config", "noconfig"))]
     for flag in found:
-        name, equals, value = flag.partition("=")
+        name, equals, value = flag.removeprefix("no").partition("=")
+        if flag.startswith("no"):
+            raise ConfigError(f"write --{name}=False instead of --{flag}, so that jobs get it too")
         if not equals:
             raise ConfigError(f"write --{name}=value, with an equals sign, so that jobs get it too")
         if name == "config":
@@ -101,6 +104,8 @@ def numbers(seeds: Sequence[str]) -> list[int]:
         if not seed.isdigit():
             raise ConfigError(f"--seeds names {seed!r}, which is no number")
     found = [int(seed) for seed in seeds]
+    if not found:
+        raise ConfigError("--seeds names no seed")
     if len(set(found)) < len(found):
         raise ConfigError(f"--seeds={','.join(seeds)} names a seed twice")
     return found

@@ -48,7 +48,7 @@ def compare(config: ConfigDict, folder: Path) -> None:
         call = [sys.executable, "-m", "experiments.mili", *given, f"--config.seed={seed}"]
         if not any(flag.startswith("--config.machine.processes") for flag in given):
             call.append(f"--config.machine.processes={len(share)}")
-        call.append(f"--workdir={place}")
+        call += [f"--workdir={place}", f"--stopped_exit_code={os.EX_TEMPFAIL}"]
 
         def begin() -> None:
             os.sched_setaffinity(0, share)
@@ -60,11 +60,12 @@ def compare(config: ConfigDict, folder: Path) -> None:
                 call, stdout=out, stderr=out, preexec_fn=begin, env=environment
             ).returncode
         free.append(share)
-        if code == 0 and results.is_finished(place):
+        if code == 0:
             print(f"seed {seed} is done", flush=True)
             return True
         last = (log.read_text(errors="replace").strip().splitlines() or ["nothing was printed"])[-1]
-        how = f"with exit code {code}: {last}" if code else "before its end; start it again"
+        stopped = code == os.EX_TEMPFAIL
+        how = "before its end; start it again" if stopped else f"with exit code {code}: {last}"
         print(f"seed {seed} stopped {how}; see {log}", file=sys.stderr, flush=True)
         return False
 

@@ -126,6 +126,7 @@ def on_submitit(planned: Chains, folder: Path, kind: str, options: Mapping[str, 
     most = {f"{kind}_max_num_timeout": TIMEOUTS}
     executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=kind, **most)
     limit = {"timeout_min": DAY if kind == "slurm" else 30 * DAY}
+    failed = []
     for seed, commands in planned.items():
         before = None
         for arguments in commands:
@@ -139,7 +140,9 @@ def on_submitit(planned: Chains, folder: Path, kind: str, options: Mapping[str, 
             print(f"{name}: job {before}, {job.paths.stderr}", flush=True)
             error = job.exception() if kind == "local" else None
             if error is not None:
-                raise JobError(_said(error))
+                failed.append(f"{seed}: {_said(error)}")
+                break  # what comes after it in this seed needs it; other seeds do not
+    _raise_if(failed)
 
 
 def on_ray(planned: Chains, config: ConfigDict) -> None:
@@ -147,10 +150,10 @@ def on_ray(planned: Chains, config: ConfigDict) -> None:
     machine = config.machine
     ray: Any = stages.connect_ray(max(1, machine.processes))
     address = ray.get_runtime_context().gcs_address
-    # A run whose workers are Ray's own needs no room for them beside it.
-    room = machine.processes if machine.backend == "local" else 1
+    # A run whose workers are Ray's own leaves them the room, and only waits for them or trains.
+    room = max(1, machine.processes) if machine.backend == "local" else 0
     task = ray.remote(
-        num_cpus=max(1, room), max_retries=2, runtime_env={"env_vars": {"RAY_ADDRESS": address}}
+        num_cpus=room, max_retries=2, runtime_env={"env_vars": {"RAY_ADDRESS": address}}
     )(run)
     last = []
     for commands in planned.values():
@@ -158,12 +161,20 @@ def on_ray(planned: Chains, config: ConfigDict) -> None:
         for arguments in commands:
             before = task.remote(arguments, before)
         last.append(before)
+    failed = []
     for seed, result in zip(planned, last, strict=True):
         try:
             ray.get(result)
         except ray.exceptions.RayError as error:
-            raise JobError(_said(error)) from None
-        print(f"{seed}: done", flush=True)
+            failed.append(f"{seed}: {_said(error)}")
+        else:
+            print(f"{seed}: done", flush=True)
+    _raise_if(failed)
+
+
+def _raise_if(failed: Sequence[str]) -> None:
+    if failed:
+        raise JobError("; ".join(failed))
 
 
 def _said(error: BaseException) -> str:

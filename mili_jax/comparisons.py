@@ -172,9 +172,18 @@ def sweeps(rows: Sequence[Row], pairing_rows: Sequence[Row] = ()) -> dict[str, l
     """MILI's first round with one thing changed: trials, alpha (in thousandths) and label noise (in
     per cent), each the rows of its variants over the value, in order, with MILI itself among them
     (and at 0 trials its control). Only what has variants is there, and of the split that leads only
-    what was given the right demonstration."""
+    what was given the right demonstration.
+
+    Raises ConfigError if the variants are of several configurations.
+    """
     split = primary_split(rows)
     rows = [row for row in rows if row.get("split", "test") == split and row["demo"] == "right"]
+    of = {str(row.get("config", "")) for row in rows if _VARIANT.fullmatch(str(row["method"]))}
+    if len(of) > 1:
+        raise ConfigError(f"variants of several configurations, {sorted(of)}: give rows of one")
+    rows, pairing_rows = (
+        [row for row in part if str(row.get("config", "")) in of] for part in (rows, pairing_rows)
+    )
     mili = [row for row in rows if row["method"] == "mili" and row.get("round") == 1]
     control = [row for row in rows if row["method"] == "meta_imitation" and row.get("round") == 1]
     found: dict[str, dict[int, list[Row]]] = {}
@@ -389,7 +398,7 @@ def cost_lines(costs: Sequence[Row]) -> Sequence[tuple[str, ...]]:
         seconds = [row["seconds"] for row in members]
         ends = f"{number(min(seconds), 0)}\u2013{number(max(seconds), 0)}"
         mean = number(float(np.mean(seconds)), 0)
-        lines.append((policy.label, f"{int(members[0]['steps']):,}", mean, ends))
+        lines.append((policy_name(policy, costs), f"{int(members[0]['steps']):,}", mean, ends))
     return lines
 
 
@@ -403,7 +412,7 @@ def adaptation_lines(costs: Sequence[Row]) -> Sequence[tuple[str, ...]]:
             before, after = (np.mean([facts[k] for facts in found]) for k in ("before", "after"))
             ends = f"{number(100 * min(shares))}\u2013{percent(max(shares))}"
             mean, loss = percent(float(np.mean(shares))), f"{number(before)} to {number(after)}"
-            lines.append((policy.label, str(found[0]["tasks"]), mean, ends, loss))
+            lines.append((policy_name(policy, costs), str(found[0]["tasks"]), mean, ends, loss))
     return lines
 
 
@@ -417,7 +426,7 @@ def neighbour_lines(costs: Sequence[Row]) -> Sequence[tuple[str, ...]]:
             tasks = [facts["task"] for facts in found]
             ends = f"{number(100 * min(tasks))}\u2013{percent(max(tasks))}"
             family = percent(float(np.mean([facts["family"] for facts in found])))
-            lines.append((policy.label, percent(float(np.mean(tasks))), ends, family))
+            lines.append((policy_name(policy, costs), percent(float(np.mean(tasks))), ends, family))
     return lines
 
 

@@ -38,9 +38,7 @@ def examine(path: Path) -> list[Damage]:
     A run that writes meanwhile may make it see damage where there is none.
     Raises DataError if `path` is no workdir.
     """
-    path = path.absolute()
-    if not (path / "lock").exists() and not (path / "manifest.json").exists():
-        raise DataError(f"{path} is no workdir of a run: it has neither lock nor manifest.json")
+    path = _workdir(path)
     found: dict[Path, Damage] = {}
     for damage in (*_manifests(path), *_checkpoints(path), *_dataset(path), *_lines(path)):
         known = found.get(damage.path)
@@ -54,9 +52,10 @@ def examine(path: Path) -> list[Damage]:
 def repair(path: Path) -> list[Damage]:
     """Takes away what `examine` finds; the run's own command makes it again.
 
-    Raises ConfigError while a run uses the folder, DataError if the file system refuses.
+    Raises ConfigError while a run uses the folder, DataError if it is no workdir or the file system
+    refuses.
     """
-    path = path.absolute()
+    path = _workdir(path)
     with workdir.lock(path):
         found = examine(path)
         gone = {
@@ -72,6 +71,13 @@ def repair(path: Path) -> list[Damage]:
         if any(damage.path.parent == data for damage in found):
             episodes.forget(data, [d.path.name for d in found if d.path.parent == data])
     return found
+
+
+def _workdir(path: Path) -> Path:
+    path = path.absolute()
+    if not (path / "lock").exists() and not (path / "manifest.json").exists():
+        raise DataError(f"{path} is no workdir of a run: it has neither lock nor manifest.json")
+    return path
 
 
 def _take_away(path: Path, file: Path) -> Path:
@@ -126,8 +132,7 @@ def _manifests(path: Path) -> Iterator[Damage]:
             continue
         for name, digest in outputs.items():
             output = path / name
-            if not output.is_file() or episodes.sha256(output) != digest:
-                state = "damaged" if output.is_file() else "missing"
+            if state := episodes.fault(output, digest):
                 yield Damage(output, f"{output} is {state}", (output, stage))
 
 
@@ -148,8 +153,7 @@ def _checkpoints(path: Path) -> Iterator[Damage]:
             continue
         for name, digest in files.items():
             file = folder / name
-            if not file.is_file() or episodes.sha256(file) != digest:
-                state = "damaged" if file.is_file() else "missing"
+            if state := episodes.fault(file, digest):
                 yield Damage(file, f"{file} is {state}", all_of_it)
 
 

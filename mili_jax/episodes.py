@@ -165,7 +165,7 @@ class Dataset:
                     "write to another split or another directory"
                 )
             return path
-        _make_directory(self.path)
+        make_directory(self.path)
         with _replacing(path) as temporary:
             # One record per chunk: a reader that wants one episode inflates one.
             writer = ArrayRecordWriter(str(temporary), "group_size:1")
@@ -247,8 +247,9 @@ class Dataset:
             splits = self._committed()
             if splits.pop(split, None) is not None:
                 self._publish(splits, {})
-            names = [p.name for p in self.path.glob(f"mili-{split}.array_record-*")]
-            names.append(self._labels(split).name)
+            # Shards last: as long as one is there, the split is seen to be left over.
+            names = [self._labels(split).name]
+            names += [p.name for p in self.path.glob(f"mili-{split}.array_record-*")]
             _list(
                 self.path,
                 {n: entry for n, entry in _checksums(self.path).items() if n not in names},
@@ -295,7 +296,7 @@ class Dataset:
         Raises DataError if the write fails; then all of `labels` are kept or none.
         """
         path = self._labels(split)
-        _make_directory(self.path)
+        make_directory(self.path)
         with _locked(self.path / ".commit.lock"):
             old = self._verified(path.name) or b""
             self._replace({path.name: old + _as_lines(map(dataclasses.asdict, labels))})
@@ -340,7 +341,7 @@ class Dataset:
         for first, second, value in zip(a, b, similarity, strict=True):
             # Nine digits bring a float32 back exactly.
             writer.writerow([first, second, f"{value:.9g}", repr(float(alpha))])
-        _make_directory(self.path)
+        make_directory(self.path)
         with _locked(self.path / ".commit.lock"):
             self._replace({path.name: text.getvalue().encode()})
         return path
@@ -807,14 +808,26 @@ def _as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(json.dumps(dict(row)) + "\n" for row in rows).encode()
 
 
+def fault(path: Path, digest: str) -> str | None:
+    """ "missing" or "damaged" if the file is not the one with this SHA-256; else None."""
+    if not path.is_file():
+        return "missing"
+    return None if sha256(path) == digest else "damaged"
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers (from 1) and objects of a JSON lines file; nothing if there is no file.
 
     A last line without its end of line was never acknowledged and is skipped. Raises DataError
-    naming file and line for any other line that is not a JSON object.
+    naming file and line for any other line that is not a JSON object, and for a file that cannot be
+    read.
     """
     if path.exists():
-        yield from _lines(path, path.read_bytes())
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror})") from error
+        yield from _lines(path, content)
 
 
 def _lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -895,7 +908,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _make_directory(path: Path) -> None:
+def make_directory(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

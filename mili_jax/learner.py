@@ -74,7 +74,6 @@ class Hyper:
     colours: int = 4  # groups of rows, each with its own turn of the colour circle; 0: no turns
     brightness: float = 0.1  # largest change, as a share of the range
     contrast: float = 0.1  # largest relative change
-    pose_noise: float = 0.0  # m, standard deviation on the policy's input x, y, z
 
     def __post_init__(self) -> None:
         def need(ok: bool, field: str, wanted: str) -> None:
@@ -88,7 +87,7 @@ class Hyper:
             need(getattr(self, field) >= 0, field, "at least 0")
         for field in ("focus_weight", "recall_weight", "auxiliary_weight"):
             need(getattr(self, field) >= 0, field, "at least 0")
-        for field in ("shift", "colours", "brightness", "contrast", "pose_noise"):
+        for field in ("shift", "colours", "brightness", "contrast"):
             need(getattr(self, field) >= 0, field, "at least 0")
         for field in ("demo_dropout", "policy_to_embedding_scale"):
             need(0 <= getattr(self, field) <= 1, field, "between 0 and 1")
@@ -289,7 +288,7 @@ def place(batch: Any, mesh: Mesh) -> Any:
     if rows % mesh.size:
         raise ConfigError(
             f"a batch of {rows} rows does not divide by {mesh.size} devices; change "
-            "config.train.batch or config.improve.batch"
+            "config.train.batch, config.improve.batch or config.baselines.mil_tasks"
         )
     sharding = NamedSharding(mesh, ROWS)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
@@ -349,15 +348,11 @@ def loss_fn(
             f"{compared} compared rows do not divide by {mesh.size} devices; change "
             "config.train.batch or config.improve.batch"
         )
-    drop, shake = jax.random.split(key)
+    drop, _ = jax.random.split(key)
     image, pose, action, focus, seen = (
         x.reshape(b * p, *x.shape[2:])
         for x in (batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
     )
-    if hyper.pose_noise:
-        noise = jnp.array([1.0, 1, 1, 0, 0, 0, 0]) * hyper.pose_noise
-        pose = pose + noise * jax.random.normal(shake, pose.shape)
-
     if not hyper.condition:
         z = jnp.zeros((b * p, policy.embedding_size))
         density = apply("act_maps", apply("encode", image), pose, z, (focus, seen))

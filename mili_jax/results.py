@@ -62,12 +62,6 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     )
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether the run in this folder has come to its end."""
-    config = ConfigDict(Workdir(folder).config)
-    return (folder / "stages" / f"evaluate_{arms.last_policy(config)}.json").exists()
-
-
 def _costs(folder: Path) -> list[dict[str, Any]]:
     """What the policies of a finished run cost: gradient steps and seconds of the trainings that
     led to each; and what their evaluation measured on held-out demonstrations alone."""
@@ -109,6 +103,10 @@ def write_figures(rows: Path, out: Path) -> list[Path]:
     costs = [row for row in read if "cost_of" in row]
     if not successes:
         raise DataError(f"{rows} holds no result rows; give the results.jsonl of a finished run")
+    needed = {"method", "round", "demo", "family", "n", "successes"}
+    for row in successes:
+        if absent := needed - row.keys():
+            raise DataError(f"{rows}: a row of task {row['task']!r} lacks {min(absent)!r}")
     out.mkdir(parents=True, exist_ok=True)
     written = [figures.save_figure(figures.bars_figure(successes), out / "bars.png")]
     if pairs:

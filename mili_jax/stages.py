@@ -140,7 +140,7 @@ def _demonstrate(run: Run, split: str) -> None:
     subset = _subset(run, "data")
     if split != "train":  # as many tasks of it as are evaluated
         subset["tasks"] = config.evaluate.tasks
-    if run.workdir.is_done(name, subset):
+    if not run.workdir.begins(name, subset):
         return
     began = time.time()
     requests = demonstration_requests(config, split)
@@ -296,7 +296,7 @@ _LOOP = (*_LEARNING, "improve")
 
 def pretrain(run: Run) -> None:
     """Stage (line 5): one-shot imitation and the latent space, eq. 3 on the demonstrations."""
-    if run.workdir.is_done("pretrain", _subset(run, *_LEARNING)):
+    if not run.workdir.begins("pretrain", _subset(run, *_LEARNING)):
         return
     c = run.config.train
     hyper = _hyper(run.config, c.steps, c.learning_rate)
@@ -307,7 +307,7 @@ def train_baselines(run: Run) -> None:
     """Stages: behaviour cloning (eq. 1) and MIL on the same demonstrations."""
     sections = (*_LEARNING, "baselines")
     for name in run.config.baselines.methods:
-        if run.workdir.is_done(name, _subset(run, *sections)):
+        if not run.workdir.begins(name, _subset(run, *sections)):
             continue
         pool, hyper = _demonstrations(run), _baseline_hyper(run.config, name)
         if name == "bc":
@@ -359,7 +359,7 @@ def _retrain(run: Run, name: str, number: int) -> None:
     if not alone:
         for past in range(1, number + 1):
             inputs |= run.dataset.digests(f"pairs_{arm}_{past}.csv")
-    if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
+    if not run.workdir.begins(name, _subset(run, *_LOOP), inputs):
         return
     pool, table = _demonstrations(run), None
     if not alone:
@@ -593,7 +593,7 @@ def collect(run: Run, number: int) -> None:
     """
     name, before = f"round_{number}", arms.start_of(run.config, number)
     inputs = _parameters(run, before)
-    if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
+    if not run.workdir.begins(name, _subset(run, *_LOOP), inputs):
         return
     began = time.time()
     params = load_params(run, before)
@@ -666,7 +666,7 @@ def label(run: Run, number: int) -> None:
     """Stage (line 13): the filter F answers yes or no for every trial that nobody has answered."""
     name, split = f"filter_{number}", f"round_{number}"
     inputs = _parameters(run, arms.start_of(run.config, number))
-    if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
+    if not run.workdir.begins(name, _subset(run, *_LOOP), inputs):
         return
     began, known = time.time(), run.dataset.read_labels(split)
     metas = [m for m in run.dataset.read_metadata(split) if m.episode_id not in known]
@@ -683,7 +683,7 @@ def pair(run: Run, number: int) -> None:
     name, before = f"pair_{number}", arms.start_of(run.config, number)
     split = f"round_{number}"
     inputs = _parameters(run, before) | run.dataset.digests(f"labels_{split}.jsonl")
-    if run.workdir.is_done(name, _subset(run, *_LOOP), inputs):
+    if not run.workdir.begins(name, _subset(run, *_LOOP), inputs):
         return
     began, c = time.time(), run.config.improve
     params = load_params(run, before)
@@ -808,8 +808,8 @@ def arrangements(config: ConfigDict) -> list[Arrangement]:
 def evaluate(run: Run, number: int) -> None:
     """Stages: one-shot success on held-out objects of every policy of a round (0: pre-training).
 
-    The loop's policies are given the right, a wrong and no demonstration, what stands beside them
-    in a round the right one alone.
+    The loop's policies and MIL are given the right, a wrong and no demonstration, what stands
+    beside them the right one alone.
     """
     for name, method in arms.policies(run.config, number).items():
         _evaluate(run, name, method, number)
@@ -818,7 +818,7 @@ def evaluate(run: Run, number: int) -> None:
 def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     stage = f"evaluate_{name}"
     subset, inputs = _subset(run, *_LOOP, "evaluate"), _parameters(run, name)
-    if run.workdir.is_done(stage, subset, inputs):
+    if not run.workdir.begins(stage, subset, inputs):
         return
     began, config = time.time(), run.config
     params = load_params(run, name)
@@ -886,8 +886,8 @@ def _held_out(run: Run, name: str, params: Any) -> tuple[Callable[[], rollout.Ac
         hyper, mil = _baseline_hyper(run.config, name), _mil(run.config, name)
         shown, metas = _supports(run, held)
         ids = [m.episode_id for m in metas]
-        tasks = np.unique([m.task for m in metas], return_inverse=True)[1]
-        of_task = [np.flatnonzero(tasks == t) for t in range(tasks.max() + 1)]
+        kinds = np.unique([m.task for m in metas], return_inverse=True)[1]
+        of_task = [np.flatnonzero(kinds == k) for k in range(kinds.max() + 1)]
         support, query = (np.array([rows[k] for rows in of_task]) for k in (0, 1))
         before, after = maml.improvement(run.policy, hyper, mil, params, shown, support, query)
         table = {i: jax.tree.map(lambda a: a[k], shown) for k, i in enumerate(ids)}  # noqa: B023
@@ -899,10 +899,11 @@ def _held_out(run: Run, name: str, params: Any) -> tuple[Callable[[], rollout.Ac
         }
         maker = acting.MakeAdaptingActor(run.policy, hyper, mil, params, table)
         return maker, {"adaptation": adaptation}
-    z, metas = embed(run, params, held)
     if name == "bc":  # acts without a demonstration, whichever it is given
-        table = {m.episode_id: np.zeros_like(row) for m, row in zip(metas, z, strict=True)}
-        return acting.MakeActor(run.policy, params, table), {}
+        nothing = np.zeros(run.config.policy.embedding_size, np.float32)
+        ids = [m.episode_id for split in held for m in run.dataset.read_metadata(split)]
+        return acting.MakeActor(run.policy, params, dict.fromkeys(ids, nothing)), {}
+    z, metas = embed(run, params, held)
     neighbours = {
         "task": statistics.nearest_neighbour(z, [m.task for m in metas]),
         "family": statistics.nearest_neighbour(z, [Task.parse(m.task).family for m in metas]),
@@ -974,24 +975,26 @@ def _collected(run: Run, number: int) -> dict[str, Any]:
 def _films(run: Run, name: str) -> list[dict[str, Any]]:
     """Successes and failures of each family, played again in front of an oblique camera."""
     config = run.config
-    count = len(arrangements(config))
-    episodes = list(run.dataset.read(f"evaluation_{name}"))[:count]
-    chosen = []
+    split, most = f"evaluation_{name}", config.evaluate.videos
+    right = [
+        m for m in run.dataset.read_metadata(split) if m.episode_id.startswith(f"{name}-right-")
+    ]
+    chosen: list[str] = []
     for family in FAMILIES:
         for success in (True, False):
             fits = [
-                e
-                for e in episodes
-                if Task.parse(e.meta.task).family == family and e.meta.success == success
+                m.episode_id
+                for m in right
+                if Task.parse(m.task).family == family and m.success == success
             ]
-            chosen += fits[:: max(1, len(fits) // max(1, config.evaluate.videos))][
-                : config.evaluate.videos
-            ]
+            chosen += fits[:: max(1, len(fits) // max(1, most))][:most]
+    found = {e.meta.episode_id: e for e in run.dataset.read(split) if e.meta.episode_id in chosen}
     demos = {m.episode_id: m for m in run.dataset.read_metadata(f"demos_{config.evaluate.split}")}
     films = []
     env = KitchenEnv(image_size=config.data.image_size)
     try:
-        for episode in tqdm(chosen, desc="videos", unit="episode", mininterval=1):
+        for episode_id in tqdm(chosen, desc="videos", unit="episode", mininterval=1):
+            episode = found[episode_id]
             m, shown = episode.meta, demos[episode.meta.demonstration]
             frames: list[np.ndarray] = []
             rollout.replay(env, m, episode.action, lambda e: frames.append(e.render()))  # noqa: B023

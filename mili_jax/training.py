@@ -54,8 +54,9 @@ def train(
         dropped, with a warning.
       facts: what the manifest says beside the steps, the seconds and the last metrics.
 
-    On SIGTERM it saves a checkpoint and raises Stopped; the same call goes on from there and ends
-    with the same bits on one device. Raises DataError when the loss is no longer finite.
+    On SIGTERM it saves a checkpoint (at the end also finishes the stage) and raises Stopped; the
+    same call goes on from there and ends with the same bits on one device. Raises DataError when
+    the loss is no longer finite.
     """
     began, of = time.time(), {"config": plain(config), "inputs": dict(inputs)}
     start, before = workdir.latest_step(name) or 0, 0.0
@@ -81,7 +82,7 @@ def train(
     )
     recent: list[Any] = []
     shown: dict[str, float] = {}
-    saved = None
+    saved, stop = None, False
     with (
         _Termination() as termination,
         contextlib.closing(batches),
@@ -108,18 +109,20 @@ def train(
             bar.update()
             if stop and done < steps:
                 raise Stopped(f"{name}, step {done} of {steps}")
-    if saved is None:  # killed between its last checkpoint and its manifest
-        saved = save(steps)
-    workdir.finish(
-        name,
-        config,
-        inputs=inputs,
-        outputs=[saved],
-        seconds=workdir.checkpoint_facts(name, steps)["seconds"],
-        steps=steps,
-        **facts,
-        **{f"last_{k}": v for k, v in shown.items()},
-    )
+        if saved is None:  # killed between its last checkpoint and its manifest
+            saved = save(steps)
+        workdir.finish(
+            name,
+            config,
+            inputs=inputs,
+            outputs=[saved],
+            seconds=workdir.checkpoint_facts(name, steps)["seconds"],
+            steps=steps,
+            **facts,
+            **{f"last_{k}": v for k, v in shown.items()},
+        )
+        if stop or termination.came:  # nothing is left to do here, but what follows must not begin
+            raise Stopped(f"the end of {name}")
 
 
 class Stopped(SystemExit):
@@ -140,7 +143,7 @@ class _Termination:
     """
 
     def __enter__(self) -> _Termination:
-        self._came = False
+        self.came = False
         # With several hosts JAX listens itself; only a main thread may.
         self._alone = jax.process_count() == 1
         self._listens = self._alone and threading.current_thread() is threading.main_thread()
@@ -153,8 +156,8 @@ class _Termination:
             signal.signal(signal.SIGTERM, self._before)
 
     def _note(self, *_: object) -> None:
-        self._came = True
+        self.came = True
 
     def asked(self, step: int) -> bool:
         """Whether to stop after this many steps."""
-        return self._came if self._alone else multihost_utils.reached_preemption_sync_point(step)
+        return self.came if self._alone else multihost_utils.reached_preemption_sync_point(step)

@@ -41,6 +41,8 @@ from orbax.checkpoint import v1 as ocp
 from mili_jax.episodes import (
     append_lines,
     atomic_write,
+    fault,
+    make_directory,
     read_lines,
     read_sealed,
     remove_abandoned,
@@ -98,7 +100,7 @@ class Workdir:
             if manifest.exists():
                 stored = self._read_manifest()["config"]
                 _check_same({**stored, **{k: self.config[k] for k in free}}, self.config, self.path)
-            elif not self._fits_stages(free) and set(os.listdir(self.path)) - {"lock", "dataset"}:
+            elif not self._fits_stages(free) and self._is_foreign():
                 raise ConfigError(
                     f"{self.path} is not empty and has no manifest.json; choose another workdir"
                 )
@@ -106,6 +108,13 @@ class Workdir:
         except BaseException:
             self.close()
             raise
+
+    def _is_foreign(self) -> bool:
+        """Whether the folder, which has no manifest, holds what no run has left there: neither one
+        that has just begun nor one whose manifest the doctor took away."""
+        if any((self.path / "damaged").glob("manifest.json*")):
+            return False
+        return bool(set(os.listdir(self.path)) - {"lock", "dataset", "damaged"})
 
     def __enter__(self) -> Workdir:
         return self
@@ -145,9 +154,23 @@ class Workdir:
             return False
         for name, digest in manifest["outputs"].items():
             output = self.path / name
-            if not output.is_file() or sha256(output) != digest:
-                state = "damaged" if output.is_file() else "missing"
+            if state := fault(output, digest):
                 raise DataError(f"{output}, made by the stage {stage!r}, is {state}; {DOCTOR}")
+        return True
+
+    def begins(
+        self, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str] | None = None
+    ) -> bool:
+        """Whether the stage has to be made, now that nobody but this run writes here.
+
+        What another config or other inputs made of it no longer counts from here on: its manifest
+        goes before the first of its outputs is replaced. (Not with several hosts: another may be
+        looking at it.) Raises as `is_done`.
+        """
+        if self.is_done(stage, config, inputs):
+            return False
+        if not jax.distributed.is_initialized():
+            self._manifest(stage).unlink(missing_ok=True)
         return True
 
     def finish(
@@ -184,7 +207,7 @@ class Workdir:
             **plain(facts, "facts"),
         }
         path = self._manifest(stage)
-        _make_directory(path.parent)
+        make_directory(path.parent)
         atomic_write(path, sealed(manifest))
         self._write_manifest()
 
@@ -214,7 +237,7 @@ class Workdir:
         if not self._leads:
             return
         path = self.path / "rows" / f"{_checked(stage)}.jsonl"
-        _make_directory(path.parent)
+        make_directory(path.parent)
         lines = [json.dumps(plain(row, f"row {i} of {stage}")) for i, row in enumerate(rows)]
         atomic_write(path, "".join(line + "\n" for line in lines))
         atomic_write(self.path / "results.jsonl", all_rows(self.path))
@@ -229,10 +252,7 @@ class Workdir:
         for stage in (self.path / "stages").glob("*.json"):
             name = f"rows/{stage.name}l"
             digest = self.read_manifest(stage.stem)["outputs"].get(name)
-            if digest is None:
-                continue
-            if stage.stem not in names or sha256(self.path / name) != digest:
-                state = "damaged" if stage.stem in names else "missing"
+            if digest is not None and (state := fault(self.path / name, digest)):
                 raise DataError(f"{self.path / name} is {state}; {DOCTOR}")
         return [row for name in sorted(names) for _, row in read_lines(folder / f"{name}.jsonl")]
 
@@ -255,10 +275,11 @@ class Workdir:
             self._tensorboard.add_scalar(f"{stage}/{name}", value, int(step))
 
     def read_metrics(self, stage: str) -> dict[int, dict[str, Any]]:
-        """The metrics of a stage by step; a step done again after a restart counts once."""
+        """The metrics of a stage by step; a step done again after a restart counts once. They are
+        not verified: a row that does not say of what it is, is left out."""
         metrics: dict[int, dict[str, Any]] = {}
         for _, row in read_lines(self.path / "metrics.jsonl"):
-            if row.pop("stage") == stage:
+            if row.pop("stage", None) == stage and "step" in row:
                 metrics[row.pop("step")] = row
         return dict(sorted(metrics.items()))
 
@@ -356,8 +377,7 @@ class Workdir:
         manifest = read_sealed(folder / f"{step}.json", ("step", "leaves", "files"))
         for file, digest in manifest["files"].items():
             path = target / file
-            if not path.is_file() or sha256(path) != digest:
-                state = "damaged" if path.is_file() else "missing"
+            if state := fault(path, digest):
                 raise DataError(f"{path} is {state}; {DOCTOR}")
         _check_leaves(manifest["leaves"], _leaves(abstract_tree), target)
         host = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), _dtype(leaf)), abstract_tree)
@@ -490,13 +510,6 @@ def _checked(name: str) -> str:
     if not _NAME_RULE.fullmatch(name):
         raise ConfigError(f"{name!r} cannot name a stage or checkpoint: use a-z, 0-9 and _")
     return name
-
-
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{path} could not be made ({error.strerror})") from error
 
 
 def _files(folder: Path) -> list[Path]:

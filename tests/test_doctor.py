@@ -197,5 +197,18 @@ def test_a_run_that_is_at_work_is_left_alone(copy):
 def test_folders_that_are_no_run(tmp_path):
     with pytest.raises(DataError, match="is no workdir"):
         doctor.examine(tmp_path)
-    code, _, err = consult(tmp_path / "nowhere")
-    assert code == 1 and err.startswith("DataError: ") and "nowhere is no workdir" in err
+    for flags in ((), ("--repair",)):
+        code, _, err = consult(tmp_path / "nowhere", *flags)
+        assert code == 1 and err.startswith("DataError: ") and "nowhere is no workdir" in err
+        assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_manifest_lost_in_the_first_training_costs_no_checkpoint(tmp_path):
+    config = {"seed": 0}
+    with Workdir(tmp_path / "run", config) as run:
+        saved = run.save_checkpoint("pretrain", {"w": np.arange(3)}, 10, of={}, seconds=1.0)
+        run.write_metrics("pretrain", 10, {"loss": 1.0})
+    damage(tmp_path / "run" / "manifest.json")
+    doctor.repair(tmp_path / "run")
+    Workdir(tmp_path / "run", config).close()
+    assert saved.exists() and Workdir(tmp_path / "run").latest_step("pretrain") == 10

@@ -35,9 +35,12 @@ def submit(workdir, *given):
 def test_jobs_run_in_their_order_and_a_failure_is_told(on, tmp_path):
     """`label` comes too early: the job before it is done, the one after it is not."""
     stages = "--stages=demos,label,pretrain"
-    done = submit(tmp_path, f"--on={on}", "--seeds=3", stages, "--config.data.tasks=2")
+    (tmp_path / "seed_5").mkdir()
+    (tmp_path / "seed_5" / "letter.txt").touch()
+    done = submit(tmp_path, f"--on={on}", "--seeds=5,3", stages, "--config.data.tasks=2")
     assert done.returncode == 1
     assert "JobError" in done.stderr and "pretrain.json is missing" in done.stderr.splitlines()[-1]
+    assert "seed_5" in done.stderr and "is not empty" in done.stderr.splitlines()[-1]
     folder = tmp_path / "seed_3"
     assert {p.stem for p in (folder / "stages").iterdir()} == {
         f"demos_{split}" for split in ("train", "validation", "test")
@@ -52,6 +55,8 @@ def test_jobs_run_in_their_order_and_a_failure_is_told(on, tmp_path):
     [
         (["--stages=demos,nosuch"], "ConfigError: --stages names 'nosuch'"),
         (["--seeds=1,x"], "ConfigError: --seeds names 'x'"),
+        (["--seeds="], "ConfigError: --seeds names no seed"),
+        (["--noconfig.improve.warm_start"], "ConfigError: write --config.improve.warm_start=False"),
         (["--config.seed", "1"], "ConfigError: write --config.seed=value"),
         (["--config.improve.alpha=2"], r"ConfigError: config.improve.alpha = 2"),
     ],

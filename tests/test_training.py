@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from experiments.configs.mili import get_config
-from mili_jax import learner, stages
+from mili_jax import learner, stages, training
 from mili_jax.types import Episode, EpisodeMeta
 from mili_jax.workdir import Workdir
 
@@ -158,6 +158,22 @@ def test_a_terminated_training_saves_exits_with_0_and_resumes_to_the_same_bits(u
     assert not (workdir / "stages" / "pretrain.json").exists()
     finish(start(workdir))
     assert_equal(trained(workdir), trained(unbroken))
+
+
+def test_terminated_in_its_last_step_it_ends_and_nothing_follows(tmp_path, monkeypatch):
+    place, calls = learner.place, []
+
+    def terminate(batch, mesh):
+        calls.append(signal.raise_signal(signal.SIGTERM) if len(calls) == 2 else None)
+        return place(batch, mesh)
+
+    monkeypatch.setattr(learner, "place", terminate)
+    run = opened(tmp_path, **{"train.steps": 3})
+    with run.workdir:
+        with pytest.raises(training.Stopped, match="the end of pretrain"):
+            stages.pretrain(run)
+        assert len(calls) == 3 and run.workdir.read_manifest("pretrain")["steps"] == 3
+        stages.pretrain(run)  # has nothing left to do
 
 
 @pytest.mark.slow

@@ -166,6 +166,17 @@ def test_a_stage_is_done_for_its_own_config_inputs_and_outputs(workdir):
         workdir.is_done("pair", stage_config, source)
 
 
+def test_what_is_made_again_does_not_count_from_its_beginning(workdir):
+    assert workdir.begins("pair", {"alpha": 0.9})
+    workdir.write_rows("pair", [{"alpha": 0.9}])
+    workdir.finish("pair", {"alpha": 0.9})
+    assert not workdir.begins("pair", {"alpha": 0.9})
+    assert workdir.begins("pair", {"alpha": 0.8})
+    workdir.write_rows("pair", [{"alpha": 0.8}])  # and it is killed before it finishes
+    assert not workdir.is_done("pair", {"alpha": 0.9}) and workdir.begins("pair", {"alpha": 0.9})
+    assert workdir.read_rows() == [{"alpha": 0.8}], "no damage is seen where there is none"
+
+
 def test_a_moved_workdir_still_knows_its_files(tmp_path):
     with Workdir(tmp_path / "run", CONFIG) as workdir:
         (workdir.path / "made").write_text("x")
