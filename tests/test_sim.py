@@ -933,3 +933,15 @@ def test_vector_environments_run_in_processes_of_their_own():
         here.close()
     finally:
         made.close()
+
+
+def test_a_world_that_is_forgotten_ends_its_server():
+    world = World()
+    client = world.client
+    assert pybullet.isConnected(client)
+    del world
+    assert not pybullet.isConnected(client)
+    again = World()
+    again.close()
+    again.close()
+    assert again.client == -1

@@ -563,7 +563,7 @@ def test_rounds_that_the_configuration_has_not(tmp_path):
     assert arms.start_of(all_arms, 3, "control") == "control_2"
     assert {arms.start_of(all_arms, 1, arm) for arm in arms.METHODS} == {"pretrain"}
     assert list(arms.policies(all_arms, 1)) == [f"{arm}_1" for arm in arms.METHODS]
-    assert list(arms.policies(all_arms, 3)) == ["mili_3", "control_3"]
+    assert list(arms.policies(all_arms, 3)) == ["mili_3", "control_3", "more_demos_3"]
     one, without = config(), config(**{"improve.arms": ("mili",)})
     assert arms.policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
     assert arms.policies(without, 1) == {"mili_1": "mili"}
@@ -583,6 +583,7 @@ def test_folders_that_are_no_workdir(tmp_path):
 COMPARED = {
     *((method, 0) for method in ("meta_imitation", "bc", "mil", "mil_video")),
     *((method, number) for method in ("mili", "meta_imitation") for number in (1, 2)),
+    *(("more_demonstrations", number) for number in (1, 2)),
     *((method, 1) for method in ("oracle", "random_pairs_only", "nearest_demonstration")),
     ("mili_trials_24", 1),
 }
@@ -614,7 +615,8 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
         )
         steps = {"bc": 5, "mil": 2, "mil_video": 2}.get(name[0], 40 + 10 * name[1])
         assert {row["steps"] for row in mine} == {steps}
-        seen = {"mili_trials_24": 24, "meta_imitation": 0}.get(name[0], 30) * name[1]
+        alone = {"meta_imitation": 0, "more_demonstrations": 0}
+        seen = {"mili_trials_24": 24, **alone}.get(name[0], 30) * name[1]
         assert {row["trials"] for row in mine} == {seen}
     facts = json.loads((tmp_path / "seed_1/stages/evaluate_mil.json").read_text())
     assert facts["adaptation"]["tasks"] == 8 and 0 <= facts["adaptation"]["improved"] <= 1

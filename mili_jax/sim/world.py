@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import weakref
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -113,6 +114,8 @@ class World:
         self.client = p.connect(p.DIRECT)
         if self.client < 0:
             raise SimulationError("PyBullet could not open another physics server in this process")
+        # A server takes tens of megabytes, and does not end with the object that opened it.
+        self._end = weakref.finalize(self, p.disconnect, physicsClientId=self.client)
         self.catalogue = objects.load_catalogue() if catalogue is None else dict(catalogue)
         self.scene: Scene | None = None
         self.bodies: dict[str, int] = {}
@@ -124,9 +127,9 @@ class World:
         )
 
     def close(self) -> None:
-        if self.client >= 0:
-            p.disconnect(physicsClientId=self.client)
-            self.client = -1
+        """Ends the physics server; a world that nothing refers to any more does so by itself."""
+        self._end()
+        self.client = -1
 
     def reset(self, scene: Scene) -> None:
         """Rebuild the table with the scene's objects at rest and the gripper at its first pose.
