@@ -1,7 +1,7 @@
 """Rollouts of the policy, against the same policy in gymnasium's AsyncVectorEnv.
 
     python -m benchmarks.acting
-    python -m benchmarks.acting --processes=1 --repetitions=3
+    taskset -c 0 python -m benchmarks.acting     # on one CPU
 
 As the second table of `benchmarks.rollout`, but the default network answers every picture, as it
 does in trials. Its parameters are random and its answers are thrown away: what is done are the
@@ -9,14 +9,17 @@ wanderings of that benchmark, so all episodes are equally long and the same on b
 
 Rollouts act in each process for its own environments, on one thread. With the vector environment
 the main process acts for all, with as many threads as JAX takes, and the others wait meanwhile; it
-is measured with one environment per process and core, and with as many as rollouts have. Seconds
-are of the clock, resets and the keeping of all steps included; what starts and compiles is not.
+is measured with one environment per process and core, and with as many as rollouts have, which are
+as many processes. There are as many processes of rollouts as CPUs, so that both sides may use all.
+Seconds are of the clock, resets and the keeping of all steps included; what starts and compiles is
+not.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,6 +33,7 @@ from benchmarks.rollout import HORIZON, KitchenEnv, plan, rollout, spread, sweep
 # JAX is imported where it acts (`stages` brings it): the processes of the vector environment import
 # this file as well.
 flags.FLAGS.set_default("episodes", 3)
+flags.FLAGS.set_default("processes", [str(len(os.sched_getaffinity(0)))])
 
 
 @dataclasses.dataclass(frozen=True)
