@@ -128,6 +128,19 @@ def test_the_symmetries_are_eight() -> None:
         assert (matrix @ matrix.T == np.eye(2)).all()
 
 
+@pytest.mark.parametrize("rows", [12, 16, 20, 24, 28, 36, 40, 48, 64])
+def test_in_every_colour_group_tasks_of_one_family_are_compared(rows) -> None:
+    """Demonstrations are drawn family by family; from as many rows as `compare` has on no group is
+    left without two of each."""
+    colours = learner.most_colours(rows)
+    group = learner.colour_groups(rows, dataclasses.replace(HYPER, colours=colours))
+    family = np.arange(rows) * 4 // rows
+    for n in range(colours):
+        assert np.bincount(family[group == n], minlength=4).min() >= 2
+    assert colours == {12: 1, 24: 2, 48: 4, 64: 4}.get(rows, colours) and rows % colours == 0
+    assert learner.most_colours(4) == learner.most_colours(8) == 1
+
+
 def test_augmented_batch_stays_true_and_colours_turn_by_group() -> None:
     batch = squares(0)
     step = jax.jit(learner.augment, static_argnums=(2, 3))
