@@ -124,7 +124,7 @@ def test_seeds_widen_the_interval_as_the_two_way_variance_says():
 
 def test_intervals_over_few_seeds_cover():
     """Tasks and seeds that vary as they do here: the true difference lies inside about as often as
-    the interval says; drawn without spreading it did in 87% of cases at two seeds."""
+    the interval says; drawn without spreading it did in 82% of these cases at two seeds."""
     rng = np.random.default_rng(4)
     for seeds, at_least in ((2, 0.89), (3, 0.91)):
         inside = []
