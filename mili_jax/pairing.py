@@ -20,6 +20,7 @@ from mili_jax.types import ConfigError, DataError
 
 MARGIN = 1e-5  # far above the float32 rounding of a product of unit vectors
 WORK = 1 << 24  # numbers in a temporary array: 64 MB of float32
+NEAR = 1 << 19  # numbers gathered to be looked at again: 2 MB, which stay in a core's cache
 MANY = 100_000  # trials from which on the groups are larger
 BAND = 1 << 21  # nominated pairs sorted at a time
 TURN = 1 << 16  # pairs looked at together when they are taken in turn
@@ -141,7 +142,7 @@ def _screen_blocks(
             floor = np.full(len(row), alpha - MARGIN)
         else:
             near = greatest[hit, row]
-            order = np.lexsort((-near, row))
+            order = np.argsort(4.0 * row - near)  # by row, the nearest first
             hit, row, near = hit[order], row[order], near[order]
             # A trial's `cap` nearest others reach to where so many groups do, and one more, which
             # may be great for the trial itself.
@@ -167,11 +168,11 @@ def _refine(
 ) -> Iterator[Candidates]:
     """The pairs above a floor of trials `row` (increasing) with groups `hit`, int [R] both.
 
-    All pairs of a trial come at once, and no more trials than fit into `WORK`.
+    All pairs of a trial come at once, and no more trials than fit into `NEAR`.
     """
     members = unit.reshape(-1, group, unit.shape[1])
     # The place of a trial's last group in all that is to be looked at.
-    load = np.searchsorted(row, row, side="right") * group * unit.shape[1] // WORK
+    load = np.searchsorted(row, row, side="right") * group * unit.shape[1] // NEAR
     splits = np.flatnonzero(np.diff(load)) + 1
     for r, g, f in zip(*(np.split(a, splits) for a in (row, hit, floor)), strict=True):
         cosine = np.einsum("hkz,hz->hk", members[g], unit[r])
@@ -251,7 +252,7 @@ def _capped(
     rows = max(1, WORK // cap**2)
     for start in range(0, n, rows):
         part = nearest[start : start + rows]
-        i = np.arange(start, start + len(part))[:, None]
+        i = np.arange(start, start + len(part), dtype=np.int32)[:, None]
         back = (nearest[part] == i[:, :, None]).any(-1)
         # A pair that both nominate is kept where its smaller index nominates.
         keep[start : start + rows] = (part >= 0) & (

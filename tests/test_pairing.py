@@ -92,8 +92,8 @@ def test_backends_blocks_and_temporary_arrays_change_nothing(
     first = pairing.cosine_pairs(embedding, alpha, **options)
     assert as_set(first[0]) == expected and len(first[0]) == len(expected)
     for small in (50, 2000):
-        monkeypatch.setattr(pairing, "WORK", small)
-        monkeypatch.setattr(pairing, "BAND", small)
+        for limit in ("WORK", "NEAR", "BAND"):
+            monkeypatch.setattr(pairing, limit, small)
         monkeypatch.setattr(pairing, "MANY", 100 * small)
         for block in (1, 33, 150, 4096):
             again = pairing.cosine_pairs(embedding, alpha, block=block, backend=backend, **options)
@@ -119,7 +119,7 @@ def test_taking_in_turn_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_collapsed_latent_space_is_paired_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     # All alike, so every group of every trial holds something near; of equals the first count.
-    monkeypatch.setattr(pairing, "WORK", 1000)
+    monkeypatch.setattr(pairing, "NEAR", 1000)
     embedding = np.ones((300, 4)) + 1e-15 * np.random.default_rng(0).normal(size=(300, 4))
     pairs, similarity = pairing.cosine_pairs(embedding, 0.9, block=64, cap=2)
     assert pairs.tolist() == [[0, 1], [0, 2], [1, 2]] and (similarity == 1).all()
