@@ -49,7 +49,7 @@ PLAIN = learner.Hyper(
 )  # fmt: skip
 
 
-def make_batch(size: int, b: int, p: int) -> Batch:
+def make_batch(size: int, b: int, p: int, truncated: bool = False) -> Batch:
     """Pictures of noise, poses in reach."""
     rng = np.random.default_rng(0)
 
@@ -65,6 +65,10 @@ def make_batch(size: int, b: int, p: int) -> Batch:
         task=np.arange(b, dtype=np.int32),
         focus=rng.uniform(-0.2, 0.2, (b, p, 2, CANDIDATES, 2)).astype(np.float32),
         focus_seen=np.ones((b, p, 2), bool),
+        truncated_image=rng.integers(0, 256, (b, 1, size, size, 3), np.uint8)
+        if truncated
+        else None,
+        truncated_pose=pose(b, PLACES) if truncated else None,
     )
 
 
@@ -191,13 +195,14 @@ def spread(values: np.ndarray, form: str) -> str:
 
 def main(argv: list[str]) -> None:
     del argv
-    batch, times = make_batch(IMAGE_SIZE.value, _BATCH.value, _STEPS.value), REPETITIONS.value
-    print(f"{IMAGE_SIZE.value}x{IMAGE_SIZE.value} pixels, {_BATCH.value} pairs, {_STEPS.value} "
+    size, rows, times = IMAGE_SIZE.value, _BATCH.value, REPETITIONS.value
+    batch = make_batch(size, rows, _STEPS.value, truncated=True)
+    print(f"{size}x{size} pixels, {rows} pairs, {_STEPS.value} "
           f"policy steps each; {times} repetitions: median (range)")  # fmt: skip
     side = _MATRIX.value
     square = jnp.asarray(np.random.default_rng(0).normal(size=(side, side)).astype(np.float32))
     multiply = jax.jit(jnp.matmul)
-    params = nets.init(POLICY, jax.random.key(0), IMAGE_SIZE.value)
+    params = nets.init(POLICY, jax.random.key(0), size)
     hyper = learner.Hyper()
     ours = jax_step(POLICY, hyper, params, batch)
     took = seconds(ours, lambda: multiply(square, square).block_until_ready(), repetitions=times)
@@ -213,7 +218,8 @@ def main(argv: list[str]) -> None:
         print("against PyTorch: torch is not installed; pip install 'mili-jax[bench]'")
         return
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    params = nets.init(PAPER, jax.random.key(0), IMAGE_SIZE.value)
+    batch = make_batch(size, rows, _STEPS.value)
+    params = nets.init(PAPER, jax.random.key(0), size)
     theirs = torch_step(params, PLAIN, batch, False)
     ours = jax_step(PAPER, PLAIN, params, batch)
     losses = np.array([(ours(), theirs()) for _ in range(4)])

@@ -86,6 +86,9 @@ class Batch(NamedTuple):
     task: np.ndarray  # int32 [B], equal for equal tasks; a different negative for each trial pair
     focus: np.ndarray  # float32 [B,P,2,CANDIDATES,2] m, the two places that episode m is about
     focus_seen: np.ndarray  # bool [B,P,2], whether there is something to be seen there
+    # Episode m broken off, if asked for: its frames but the first (of one frame that), its poses.
+    truncated_image: np.ndarray | None = None  # uint8 [B,max(1,M-1),H,W,3]
+    truncated_pose: np.ndarray | None = None  # float32 [B,K,7]
 
 
 def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
@@ -306,6 +309,8 @@ PUSHED = _fan(0.05, 0.12, 0.15)  # m from a tool behind an object to its middle
 GOAL = _fan(0.08, 0.20, 0.3)  # m from a tool that has pushed to the middle of the goal
 CANDIDATES = len(GOAL)  # points per place
 
+TRUNCATED = 0.3, 0.8  # shares of an episode between which one that is broken off ends
+
 
 def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The two places an episode is about, at every step, told in hindsight: what it acts on, and
@@ -417,13 +422,20 @@ def demo_inputs(
 
 
 def _demo_frames(
-    pool: Pool, episodes: np.ndarray, frames: int, places: int
+    pool: Pool, episodes: np.ndarray, frames: int, places: int, length: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where `demo_inputs` lie in the pool: of the pictures int [...,M], of the poses [...,K]."""
-    start = pool.start[episodes][..., None]
-    length = pool.length[episodes]
-    steps = np.concatenate([pool.key[episodes], spread(length, places - 2)], -1)
-    return start + spread(length, frames), start + steps
+    """Where `demo_inputs` lie in the pool: of the pictures int [...,M], of the poses [...,K].
+
+    With a length [N] those of only so many steps of each episode [N].
+    """
+    start = pool.start[episodes]
+    if length is None:
+        length, key = pool.length[episodes], pool.key[episodes]
+    else:
+        parts = zip(start, length, strict=True)
+        key = np.array([find_key(pool.pose[at : at + steps]) for at, steps in parts], np.int64)
+    steps = np.concatenate([key, spread(length, places - 2)], -1)
+    return start[..., None] + spread(length, frames), start[..., None] + steps
 
 
 def steps_along(
@@ -452,6 +464,7 @@ def sample_batch(
     policy_steps: int,
     frames: int,
     places: int,
+    truncated: bool = False,
     part: slice = slice(None),
 ) -> Batch:
     """The batch of a training step: a pure function of its arguments.
@@ -468,6 +481,8 @@ def sample_batch(
       size: B. policy_steps: P. frames: M. places: K.
       pair_fraction: share of the batch that comes from `pairs`, rounded to whole pairs; they
         stand at the end of the batch.
+      truncated: whether the batch has its episodes m broken off as well, each at a random step
+        within the shares `TRUNCATED`: what they show then is not their task, which is not done.
       part: the rows that are wanted, of several hosts that train together each its own.
 
     Raises ConfigError for sizes out of range or a part without its source.
@@ -493,7 +508,7 @@ def sample_batch(
     chosen = rng.permuted(chosen, axis=1)
     rows = np.arange(size)
     task = np.where(rows < size - from_pairs, pool.task[chosen[:, 0]], -1 - rows)
-    return _batch(pool, chosen, task, rng, policy_steps, frames, places, part)
+    return _batch(pool, chosen, task, rng, policy_steps, frames, places, truncated, part)
 
 
 def sample_tasks(
@@ -526,28 +541,39 @@ def _batch(
     policy_steps: int,
     frames: int,
     places: int,
+    truncated: bool = False,
     part: slice = slice(None),
 ) -> Batch:
     """The given rows of the batch of the given pairs of episodes, int [B,2]."""
     size = len(chosen)
     along = (np.arange(policy_steps) + rng.random((size, policy_steps))) / policy_steps
-    chosen, along = chosen[part], along[part]
-    imitated = chosen[:, :1]
-    steps = pool.start[imitated] + np.minimum(
-        (along * pool.length[imitated]).astype(np.int64), pool.length[imitated] - 1
-    )
+    share = rng.uniform(*TRUNCATED, size) if truncated else np.ones(size)
+    chosen, along, share = chosen[part], along[part], share[part]
+    imitated = chosen[:, 0]
+    length = pool.length[imitated]
+    steps = np.minimum((along * length[:, None]).astype(np.int64), length[:, None] - 1)
+    steps += pool.start[imitated][:, None]
     pictures, poses = _demo_frames(pool, chosen, frames, places)
+    wanted = [pictures.reshape(len(chosen), -1), steps]
+    broken_pose = None
+    if truncated:
+        kept = np.maximum(1, (share * length).astype(np.int64))
+        broken, broken_pose = _demo_frames(pool, imitated, frames, places, kept)
+        wanted.append(broken[:, min(1, frames - 1) :])
     # All at once: of stored pictures an episode is read once.
-    image = pool.image[np.concatenate([pictures.reshape(len(chosen), -1), steps], 1)]
+    image = pool.image[np.concatenate(wanted, 1)]
+    demo, imitate, rest = np.split(image, [2 * frames, 2 * frames + policy_steps], axis=1)
     return Batch(
-        demo_image=image[:, : 2 * frames].reshape(*pictures.shape, *image.shape[2:]),
+        demo_image=demo.reshape(*pictures.shape, *image.shape[2:]),
         demo_pose=pool.pose[poses],
-        image=image[:, 2 * frames :],
+        image=imitate,
         pose=pool.pose[steps],
         action=pool.action[steps],
         focus=pool.focus[steps],
         focus_seen=pool.focus_seen[steps],
         task=task[part].astype(np.int32),
+        truncated_image=rest if truncated else None,
+        truncated_pose=None if broken_pose is None else pool.pose[broken_pose],
     )
 
 

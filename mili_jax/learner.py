@@ -5,6 +5,8 @@ A batch is a NamedTuple of arrays with these fields (`mili_jax.data.Batch`):
   image uint8 [B,P,H,W,3], pose float32 [B,P,7], action float32 [B,P,7]: steps of member 0
   focus float32 [B,P,2,K,2], focus_seen bool [B,P,2]: what member 0 is about, in hindsight
   task int32 [B]: equal for rows of one task
+  truncated_image uint8 [B,max(1,M-1),H,W,3], truncated_pose float32 [B,K,7], or None: member 0
+    broken off before its task was done; its first frame is that of the whole
 The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
 
 Several devices, of one host or of many, share the rows of a batch (`make_mesh`, `place`) and have
@@ -199,6 +201,8 @@ def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> tuple[Any, Arr
     metres = pixels * (2 * view / size)
     pictures = batch.demo_image[:, 0], batch.demo_image[:, 1], batch.image
     moved = [transform_image(x, elements[:, k], pixels[:, k]) for k, x in enumerate(pictures)]
+    if batch.truncated_image is not None:
+        moved.append(transform_image(batch.truncated_image, elements[:, 0], pixels[:, 0]))
     spots = salient(moved[0][:, 0], seek, view)
     way = jnp.asarray(DIHEDRAL, jnp.float32)[elements]
     found = jnp.einsum("bji,bkj->bki", way[:, 0], spots - metres[:, None, 0])
@@ -223,6 +227,9 @@ def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> tuple[Any, Arr
     if hyper.colours or hyper.brightness or hyper.contrast:
         moved = [relight(x) for x in moved]
     shown, mine = (elements[:, :2, None], metres[:, :2, None]), (elements[:, 2:], metres[:, 2:])
+    if batch.truncated_image is not None:
+        poses = transform_pose(batch.truncated_pose, elements[:, :1], metres[:, :1])
+        batch = batch._replace(truncated_image=moved[3], truncated_pose=poses)
     batch = batch._replace(
         demo_image=jnp.stack(moved[:2], 1),
         demo_pose=transform_pose(batch.demo_pose, *shown),
@@ -361,11 +368,20 @@ def loss_fn(
         maps = apply("encode", jnp.concatenate([batch.demo_image[:, 1], batch.image], 1))
         shown, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:, 1])
         # Member 0 as a demonstration: only the contrastive loss asks for it.
-        own = apply("encode", batch.demo_image[:compared, 0])
+        pictures, truncated = batch.demo_image[:compared, 0], None
+        if batch.truncated_image is not None:
+            pictures = jnp.concatenate([pictures, batch.truncated_image[:compared]], 1)
+        own = apply("encode", pictures)
         first = own[:, 0]
-        own, more = apply("embed_maps", own, batch.demo_pose[:compared, 0])
+        if batch.truncated_image is not None:
+            truncated = jnp.concatenate([own[:, : min(1, m - 1)], own[:, m:]], 1)
+            truncated, _ = apply("embed_maps", truncated, batch.truncated_pose[:compared])
+            truncated = gather(truncated)
+        own, more = apply("embed_maps", own[:, :m], batch.demo_pose[:compared, 0])
         embedding = jnp.stack([own, shown[:compared]], 1)
-        contrastive, details = _compare(hyper, gather(embedding), gather(batch.task[:compared]))
+        contrastive, details = _compare(
+            hyper, gather(embedding), gather(batch.task[:compared]), truncated
+        )
         auxiliary = jnp.concatenate([auxiliary, more])
 
         scale = hyper.policy_to_embedding_scale
@@ -417,12 +433,24 @@ def _recall(policy: nets.Policy, found: Any, spots: Array) -> tuple[Array, losse
     return loss, {"recall": loss, "recalled": share}
 
 
-def _compare(hyper: Hyper, embedding: Array, task: Array) -> tuple[Array, losses.Metrics]:
-    """The contrastive loss of embeddings [B,2,Z], averaged over the colour groups, and metrics."""
+def _compare(
+    hyper: Hyper, embedding: Array, task: Array, truncated: Array | None = None
+) -> tuple[Array, losses.Metrics]:
+    """The contrastive loss of embeddings [B,2,Z], averaged over the colour groups, and metrics.
+
+    A demonstration that was broken off shows something else than the whole: `truncated` [B,Z] are
+    other tasks, each of its own. So that is close to a task which does it, and not what only
+    begins like it.
+    """
     groups = max(1, hyper.colours)
+    task = jnp.repeat(task[:, None], 2, 1)
+    if truncated is not None:
+        alone = jnp.iinfo(jnp.int32).min + jnp.arange(len(task), dtype=jnp.int32)
+        embedding = jnp.concatenate([embedding, truncated[:, None]], 1)
+        task = jnp.concatenate([task, alone[:, None]], 1)
 
     def grouped(x: Array) -> Array:
-        """[B,2,...] -> [groups,2B/groups,...]."""
+        """[B,n,...] -> [groups,nB/groups,...]."""
         x = x.reshape(len(x) // groups, groups, *x.shape[1:]).swapaxes(0, 1)
         return x.reshape(groups, -1, *x.shape[3:])
 
@@ -434,10 +462,7 @@ def _compare(hyper: Hyper, embedding: Array, task: Array) -> tuple[Array, losses
             loss, metrics = losses.supervised_contrastive(z, task, mask, hyper.temperature)
         return loss, metrics | losses.neighbours(jax.lax.stop_gradient(z), task, mask)
 
-    per_group = jax.vmap(compare)(
-        grouped(embedding),
-        grouped(jnp.repeat(task[:, None], 2, 1)),
-    )
+    per_group = jax.vmap(compare)(grouped(embedding), grouped(task))
     loss, metrics = jax.tree.map(jnp.mean, per_group)
     return loss, metrics
 

@@ -252,11 +252,11 @@ def _capped(
     rows = max(1, WORK // cap**2)
     for start in range(0, n, rows):
         part = nearest[start : start + rows]
-        i = np.arange(start, start + len(part), dtype=np.int32)[:, None]
-        back = (nearest[part] == i[:, :, None]).any(-1)
+        own = np.arange(start, start + len(part), dtype=np.int32)[:, None]
+        back = (nearest[part] == own[:, :, None]).any(-1)
         # A pair that both nominate is kept where its smaller index nominates.
         keep[start : start + rows] = (part >= 0) & (
-            (i < part) & back if mutual else (i < part) | ~back
+            (own < part) & back if mutual else (own < part) | ~back
         )
     if not mutual:
         room = np.full(n, cap)

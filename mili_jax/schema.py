@@ -46,6 +46,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "learning_rate": (float, _POSITIVE, "positive"),
         "contrastive": (str, lambda v: v in learner.CONTRASTIVE, "hinge or supervised"),
         "contrastive_weight": (float, _COUNT, "at least 0"),
+        "truncated": (bool, lambda v: True, ""),
         "recall_weight": (float, _COUNT, "at least 0"),
         "demo_dropout": (float, _SHARE, "0..1"),
         "checkpoint_every": (int, _POSITIVE, "positive"),

@@ -499,6 +499,7 @@ def _imitate(
         policy_steps=config.train.policy_steps,
         frames=config.policy.frames,
         places=config.policy.places,
+        truncated=config.train.truncated and hyper.condition,
         part=slice(size * host // hosts, size * (host + 1) // hosts),
     )
     facts = {

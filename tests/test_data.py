@@ -167,7 +167,7 @@ def test_groups_hold_the_tasks_of_two_or_more(pool, groups):
 def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
     for step in range(40):
         batch = data.sample_batch(
-            pool, groups, pairs, 0, step, size=16, pair_fraction=0.25, **SIZES
+            pool, groups, pairs, 0, step, size=16, pair_fraction=0.25, truncated=True, **SIZES
         )
         assert batch.demo_image.shape == (16, 2, 2, SIDE, SIDE, 3)
         assert batch.demo_pose.shape == (16, 2, 5, 7)
@@ -175,7 +175,7 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
         assert batch.pose.shape == batch.action.shape == (16, 6, 7)
         types = [str(array.dtype) for array in batch]
         before, after = ["uint8", "float32"] * 2 + ["float32"], ["int32", "float32", "bool"]
-        assert types == before + after
+        assert types == before + after + before[:2]
         assert batch.focus.shape == (16, 6, 2, data.CANDIDATES, 2)
         assert batch.focus_seen.shape == (16, 6, 2)
         m, n = sources(batch, pool)
@@ -203,6 +203,31 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
         np.testing.assert_array_equal(batch.image[..., 0, 0, 0], number % 256)
         np.testing.assert_array_equal(batch.action, -batch.pose)
         assert (at >= 0).all() and (at < pool.length[m][:, None]).all()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_what_is_broken_off_is_the_beginning_of_the_same_episode(pool, groups, frames):
+    sizes = {**SIZES, "frames": frames, "size": 12, "pair_fraction": 0.0}
+    shares = []
+    for step in range(20):
+        batch = data.sample_batch(pool, groups, None, 0, step, truncated=True, **sizes)
+        whole = data.sample_batch(pool, groups, None, 0, step, **sizes)
+        assert whole.truncated_image is None and whole.truncated_pose is None
+        for one, other in zip(batch, whole[:8], strict=False):
+            np.testing.assert_array_equal(one, other)
+        m, _ = sources(batch, pool)
+        for row, episode in enumerate(m):
+            start, length = pool.start[episode], pool.length[episode]
+            kept = int(batch.truncated_pose[row, -1, 1]) + 1  # of that episode's steps
+            assert kept >= 1 and 0.3 * length - 1 < kept <= 0.8 * length
+            shares.append(kept / length)
+            # Nothing tells it from an episode that had so many steps.
+            pose = pool.pose[start : start + kept]
+            steps = [*data.find_key(pose), *data.spread(kept, sizes["places"] - 2)]
+            np.testing.assert_array_equal(batch.truncated_pose[row], pose[steps])
+            pictures = pool.image[start + data.spread(kept, frames)]
+            np.testing.assert_array_equal(batch.truncated_image[row], pictures[frames > 1 :])
+    assert min(shares) < 0.4 and max(shares) > 0.7
 
 
 def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
@@ -404,7 +429,7 @@ def test_batches_that_stream_from_the_shards_equal_those_from_memory(stored):
     assert isinstance(pool.image, Frames) and pool.image.shape == held.image.shape
     assert data.hold(pool, held.image.nbytes - 1) is pool
     np.testing.assert_array_equal(data.hold(pool, held.image.nbytes).image, held.image)
-    sizes = {"size": 12, "pair_fraction": 0.5, **SIZES}
+    sizes = {"size": 12, "pair_fraction": 0.5, "truncated": True, **SIZES}
 
     def stream(step: int) -> data.Batch:
         return data.sample_batch(pool, groups, pairs, 3, step, **sizes)
@@ -448,7 +473,7 @@ def test_a_shard_that_changes_during_training_is_named(stored):
 
 
 def test_hosts_that_share_a_batch_make_its_parts(pool, groups, pairs):
-    sizes = {"size": 12, "pair_fraction": 0.5, **SIZES}
+    sizes = {"size": 12, "pair_fraction": 0.5, "truncated": True, **SIZES}
     whole = data.sample_batch(pool, groups, pairs, 0, 5, **sizes)
     parts = [
         data.sample_batch(pool, groups, pairs, 0, 5, part=slice(at, at + 4), **sizes)

@@ -143,9 +143,15 @@ def test_in_every_colour_group_tasks_of_one_family_are_compared(rows) -> None:
 
 def test_augmented_batch_stays_true_and_colours_turn_by_group() -> None:
     batch = squares(0)
+    # Broken off after nothing was left out: so it must become what the whole becomes.
+    batch = batch._replace(
+        truncated_image=batch.demo_image[:, 0, 1:], truncated_pose=batch.demo_pose[:, 0]
+    )
     step = jax.jit(learner.augment, static_argnums=(2, 3))
     hyper = dataclasses.replace(HYPER, brightness=0.0, contrast=0.0)
     new, _ = step(batch, jax.random.key(3), CAMERA.view, hyper)
+    np.testing.assert_array_equal(new.truncated_image, new.demo_image[:, 0, 1:])
+    np.testing.assert_array_equal(new.truncated_pose, new.demo_pose[:, 0])
     groups = learner.colour_groups(16, hyper)
     elements, turned = set(), {}
     for row in range(16):
@@ -364,6 +370,58 @@ def test_trial_pairs_stay_out_of_the_contrastive_loss() -> None:
     assert float(metrics(batch)["loss"]) == float(metrics(unread)["loss"])
     with pytest.raises(ConfigError, match="compared"):
         dataclasses.replace(HYPER, compared=0)
+
+
+def broken_off(batch: Batch, seed: int = 9) -> Batch:
+    """The batch, its episodes m broken off: a picture of their own, and the way up to somewhere."""
+    other = squares(seed, b=len(batch.pose), k=batch.demo_pose.shape[2])
+    return batch._replace(
+        truncated_image=other.demo_image[:, 0, 1:], truncated_pose=other.demo_pose[:, 0]
+    )
+
+
+@pytest.mark.parametrize("contrastive", learner.CONTRASTIVE)
+def test_what_is_broken_off_is_pushed_away_from_every_task(contrastive: str) -> None:
+    batch = broken_off(squares(0, b=8, p=2, task=np.arange(8) % 4))
+    params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
+    hyper = dataclasses.replace(HYPER, contrastive=contrastive)
+    loss = jax.jit(lambda b: learner.loss_fn(POLICY, hyper, params, b, jax.random.key(0))[1])
+    embed = learner.make_embed(POLICY)
+    # It begins with the first picture of the whole.
+    image = np.concatenate([batch.demo_image[:, 0, :1], batch.truncated_image], 1)
+    z = np.stack(
+        [embed(params, batch.demo_image[:, k], batch.demo_pose[:, k]) for k in range(2)]
+        + [embed(params, image, batch.truncated_pose)],
+        1,
+    ).astype(np.float64)
+    values = []
+    for group in range(2):
+        rows = range(group, 8, 2)
+        of = [(int(batch.task[r]), z[r, k]) for r in rows for k in range(2)]
+        of += [(-1 - r, z[r, 2]) for r in rows]
+        same = [(a, b) for a, (t, _) in enumerate(of) for b, (u, _) in enumerate(of) if t == u]
+        same = [(a, b) for a, b in same if a != b]
+        if contrastive == "hinge":
+            couples = itertools.permutations(range(12), 2)
+            square = {(a, b): ((of[a][1] - of[b][1]) ** 2).sum() for a, b in couples}
+            values.append(
+                np.mean([square[pair] for pair in same])
+                + np.mean([max(0, 1 - h) for pair, h in square.items() if pair not in same])
+            )
+            continue
+        rated = {}
+        for a, b in same:
+            others = [of[a][1] @ of[c][1] / hyper.temperature for c in range(12) if c != a]
+            rated.setdefault(a, []).append(
+                np.log(np.exp(others).sum()) - of[a][1] @ of[b][1] / hyper.temperature
+            )
+        assert set(rated) == set(range(8))  # nothing draws together what was broken off
+        values.append(np.mean([np.mean(v) for v in rated.values()]))
+    assert float(loss(batch)["contrastive"]) == pytest.approx(np.mean(values), rel=1e-4)
+    whole = batch._replace(truncated_image=None, truncated_pose=None)
+    without = loss(whole)
+    assert float(without["contrastive"]) != float(loss(batch)["contrastive"])
+    assert float(without["nll"]) == pytest.approx(float(loss(batch)["nll"]), rel=1e-6)
 
 
 def test_finding_again_is_learned_and_needs_no_task(learned) -> None:

@@ -46,6 +46,7 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.train.learning_rate = 3e-3
     config.train.contrastive = "supervised"  # or hinge (the paper's)
     config.train.contrastive_weight = 1.0
+    config.train.truncated = True  # what a demonstration broken off shows is another task
     config.train.recall_weight = 1.0  # of finding again what lies in the demonstration's picture
     config.train.demo_dropout = 0.05  # share of pairs imitated without a demonstration
     config.train.checkpoint_every = 250  # steps
