@@ -763,6 +763,22 @@ def test_an_expert_that_is_down_in_a_wrong_place_goes_up_first(world, family):
     assert label[2] > max(CATALOGUE[n].height for n in names)
 
 
+@pytest.mark.parametrize("family", ["press", "grasp"])
+def test_on_the_way_down_labels_change_little_where_the_tool_stands_little_elsewhere(world, family):
+    # At no error does the label jump: a policy that sees the error badly would stop there.
+    name = {"press": "button_01", "grasp": "can_04"}[family]
+    heights = []
+    for off in np.arange(0, 0.05, 0.002):
+        tool = (off, 0.0, 0.13, 0.0, 0.0, 0.0, 1.0)
+        world.reset(Scene((Placement(name, 0.0, 0.0, 0.0),), tool))
+        label = Expert(Task(family, (name,)), world).act()
+        np.testing.assert_allclose(label[:2], 0, atol=2e-3)
+        heights.append(label[2])
+    heights = np.array(heights)
+    assert (np.diff(heights) > -1e-3).all() and np.diff(heights).max() < 0.02
+    assert heights[0] < CATALOGUE[name].height and heights[-1] == pytest.approx(0.13)
+
+
 def test_the_place_expert_takes_again_what_it_lost(world):
     lost = []
 

@@ -20,9 +20,14 @@ PUSH_Z = 0.018  # m, height of the finger tips while pushing
 PUSH_WIDTH = 1.1  # of the object's radius between the pads: two contacts keep it centred
 PUSH_OPENING = (0.2, 0.55)  # limits of that opening, of the full one
 BEHIND = 0.030  # m between the pads and the object before a push
-ALIGNED = 0.010  # m, horizontal error that is good enough to start going down
-ASTRAY = 0.025  # m, horizontal error at which a tool that is down goes up again
-TURNED = 0.12  # rad, the same for the yaw
+# Horizontal errors (m; of the yaw, rad) at which a tool goes down all the way, and not at all;
+# between them part of the way. If the label changed at one error, a policy that sees the error
+# badly would stop there.
+ALIGNED = 0.005, 0.025
+TURNED = 0.06, 0.36
+OVER = 0.010, 0.040  # of something that is carried to a container
+CLOSE = 0.020  # m above a grasp at which the fingers begin to close: they are slower than the tool
+RELEASE = 0.012  # m above where a carried object is set down at which it is let go
 PAD_HALF_WIDTH = 0.010  # m
 
 
@@ -52,10 +57,10 @@ class Expert:
         off = float(np.hypot(*(pose[:2] - xy)))
         turned = abs(half_turn(yaw - pose[5]))
         down = pose[2] < HOVER_Z - 0.03
-        if down and (off > ASTRAY or turned > 3 * TURNED):
+        if down and (off > ALIGNED[1] or turned > TURNED[1]):
             return _label(pose[:2], TRAVEL_Z, pose[5], finger)
-        if not down and (off > ALIGNED or turned > TURNED):
-            return _label(xy, HOVER_Z, yaw, finger)
+        if not down:
+            z += (HOVER_Z - z) * max(_share(off, *ALIGNED), _share(turned, *TURNED))
         return _label(xy, z, yaw, finger)
 
     def _press(self, pose: np.ndarray) -> np.ndarray:
@@ -77,7 +82,7 @@ class Expert:
             return None
         if pose[6] < 0.3 and pose[2] < HOVER_Z - 0.03:  # closed on nothing
             return _label(pose[:2], TRAVEL_Z, pose[5], 1.0)
-        near = float(np.hypot(*(pose[:2] - xy))) < ASTRAY and pose[2] < z + 0.008
+        near = float(np.hypot(*(pose[:2] - xy))) < ALIGNED[1] and pose[2] < z + CLOSE
         return self._descend(pose, xy, z, yaw, 0.0 if near else 1.0)
 
     def _grasp(self, pose: np.ndarray) -> np.ndarray:
@@ -102,12 +107,12 @@ class Expert:
             off = float(np.hypot(*(pose[:2] - xy)))
             hang = pose[2] - at[2]
             z = max(goal.floor_height + hang + 0.006, goal.height + 0.004)
-            if off > ASTRAY and pose[2] < TRAVEL_Z - 0.03:
+            low = pose[2] < TRAVEL_Z - 0.03
+            if low and off > OVER[1]:
                 return _label(pose[:2], TRAVEL_Z, pose[5], 0.0)
-            if off > ALIGNED and pose[2] > TRAVEL_Z - 0.03:
-                return _label(xy, TRAVEL_Z, pose[5], 0.0)
-            if pose[2] > z + 0.008:
-                return _label(xy, z, pose[5], 0.0)
+            if pose[2] > z + RELEASE:
+                above = 0.0 if low else (TRAVEL_Z - z) * _share(off, *OVER)
+                return _label(xy, z + above, pose[5], 0.0)
             self._phase = "release"
             self._release = np.array([*xy, z])
         if self._phase == "release":
@@ -135,7 +140,7 @@ class Expert:
         low = pose[2] < PUSH_Z + 0.012
         slack = 2.0 if self._pushing else 1.0  # starting again costs more than a crooked push
         ready = -behind - 0.02 < along < -0.5 * back and aside < 0.02 * slack
-        ready = low and ready and abs(half_turn(yaw - pose[5])) < 3 * TURNED * slack
+        ready = low and ready and abs(half_turn(yaw - pose[5])) < TURNED[1] * slack
         if low and (ready or self._pushing) and self.world.gap(name, goal, 0.01) < 0.006:
             self._done = _label(pose[:2], PUSH_Z, pose[5], opening)
             return self._done
@@ -150,3 +155,8 @@ class Expert:
 
 def _label(xy: np.ndarray, z: float, yaw: float, finger: float) -> np.ndarray:
     return np.array([xy[0], xy[1], z, 0.0, 0.0, half_turn(yaw), finger])
+
+
+def _share(value: float, low: float, high: float) -> float:
+    """How far a value lies from `low` (0) to `high` (1), within these."""
+    return min(1.0, max(0.0, (value - low) / (high - low)))
