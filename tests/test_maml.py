@@ -181,7 +181,7 @@ def meta_batch(seed, tasks=8, p=4):
     """`squares` as `data.sample_tasks` would give it: row i and row tasks + i are of one colour."""
     first = squares(2 * seed, tasks, p)
     second = squares(2 * seed + 1, tasks, p, task=first.task)
-    return type(first)(*(np.concatenate(two) for two in zip(first, second, strict=True)))
+    return jax.tree.map(lambda *two: np.concatenate(two), first, second)
 
 
 def train(mil, policy=POLICY, steps=150, tasks=12, **hyper):
