@@ -438,9 +438,9 @@ def _compare(
 ) -> tuple[Array, losses.Metrics]:
     """The contrastive loss of embeddings [B,2,Z], averaged over the colour groups, and metrics.
 
-    A demonstration that was broken off shows something else than the whole: `truncated` [B,Z] are
-    other tasks, each of its own. So that is close to a task which does it, and not what only
-    begins like it.
+    A demonstration that was broken off does not show the task: `truncated` [B,Z] count as one more
+    task each. Otherwise a trial that only begins like a task would lie as close to it as one that
+    does it.
     """
     groups = max(1, hyper.colours)
     task = jnp.repeat(task[:, None], 2, 1)
