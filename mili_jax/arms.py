@@ -14,8 +14,8 @@ controls. The configuration names them (`improve.arms`).
   alpha_900       MILI at alpha = 0.900
   noise_10        MILI with 10% of F's answers turned round, those of noise_5 among them
 
-In each that has pairs a share of the draws is a trial with itself, which is right whatever the
-pairs are (`improve.self_share`). Without it, as in the paper:
+In each that has pairs a share of the draws is one of the trials that may be paired with itself,
+which is right whatever the pairs are (`improve.self_share`). Without it, as in the paper:
 
   pairs_only, oracle_only, random_only    the pairs of mili, oracle, random
 """
@@ -164,16 +164,15 @@ class Pairs(NamedTuple):
     alpha: float
 
 
-def candidates(arm: Arm, trials: Trials, seed: int) -> np.ndarray:
-    """The trials that an arm may pair: indices int64 [C]."""
-    useful = np.asarray(trials.useful, bool)
+def candidates(arm: Arm, useful: np.ndarray, rested: np.ndarray, seed: int) -> np.ndarray:
+    """The trials that an arm may pair: indices int64 [C]; useful and rested as in `Trials`."""
     if arm.kind == "unfiltered":
         useful = np.ones_like(useful)
     elif arm.kind == "noise":
         useful = useful ^ (np.random.default_rng(seed).random(len(useful)) * 100 < arm.value)
     elif arm.kind == "trials":
         useful = useful & (np.arange(len(useful)) < arm.value)
-    return np.flatnonzero(useful & trials.rested)
+    return np.flatnonzero(useful & rested)
 
 
 def choose(
@@ -197,7 +196,7 @@ def choose(
     Raises as the functions of `pairing`.
     """
     kind = _PAIRS_ONLY.get(arm.kind, arm.kind)
-    mine = candidates(arm, trials, seed)
+    mine = candidates(arm, trials.useful, trials.rested, seed)
     z, ids = trials.z[mine], [trials.ids[i] for i in mine]
     if kind == "nearest":
         if not len(mine):

@@ -51,6 +51,12 @@ class Pool:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def counted(self) -> np.ndarray:
+        """Steps of each episode, int64 [N], up to where what it is about ends (`find_key`). What
+        comes after is neither shown nor imitated."""
+        return self.key[:, 1] + 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
@@ -334,7 +340,9 @@ def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     focus = np.zeros((len(pose), 2, CANDIDATES, 2), np.float32)
     seen = np.ones((len(pose), 2), bool)
     runs = _descents(pose[:, 2])
-    if _pushes(pose, runs):
+    push = _find_push(pose, runs)
+    if push is not None:
+        runs = runs[: push + 1]
         start, stop = runs[-1]
         final = _unit(xy[stop] - xy[start])
         before = 0
@@ -360,13 +368,21 @@ def find_key(pose: np.ndarray) -> tuple[int, int]:
     """The steps at which an episode float32 [T,7] touches what it is about and at which that ends:
     of a push its own beginning and end, else the touch and the last step."""
     runs = _descents(pose[:, 2])
-    if _pushes(pose, runs):
-        return runs[-1]
+    push = _find_push(pose, runs)
+    if push is not None:
+        return runs[push]
     return _taken(pose, runs), len(pose) - 1
 
 
-def _pushes(pose: np.ndarray, runs: list[tuple[int, int]]) -> bool:
-    return bool(runs) and bool(np.hypot(*(pose[runs[-1][1], :2] - pose[runs[-1][0], :2])) > MOVED)
+def _find_push(pose: np.ndarray, runs: list[tuple[int, int]]) -> int | None:
+    """Which of the descents is the push that an episode is about, if it is about one: the last that
+    moved far, unless the fingers did something afterwards. A policy that has pushed may well go
+    back behind the object and come to rest there."""
+    for i, (start, stop) in reversed(list(enumerate(runs))):
+        if np.hypot(*(pose[stop, :2] - pose[start, :2])) > MOVED:
+            done = i + 1 == len(runs) or abs(pose[-1, 6] - pose[stop, 6]) < HELD
+            return i if done else None
+    return None
 
 
 def _taken(pose: np.ndarray, runs: list[tuple[int, int]]) -> int:
@@ -430,10 +446,11 @@ def _demo_frames(
     """
     start = pool.start[episodes]
     if length is None:
-        length, key = pool.length[episodes], pool.key[episodes]
+        key = pool.key[episodes]
     else:
         parts = zip(start, length, strict=True)
         key = np.array([find_key(pool.pose[at : at + steps]) for at, steps in parts], np.int64)
+    length = key[..., 1] + 1
     steps = np.concatenate([key, spread(length, places - 2)], -1)
     return start[..., None] + spread(length, frames), start[..., None] + steps
 
@@ -447,7 +464,7 @@ def steps_along(
     Args:
       episodes: pool indices, int [N].
     """
-    steps = pool.start[episodes][:, None] + spread(pool.length[episodes], count)
+    steps = pool.start[episodes][:, None] + spread(pool.counted[episodes], count)
     image, pose, action = pool.image[steps], pool.pose[steps], pool.action[steps]
     return image, pose, action, pool.focus[steps], pool.focus_seen[steps]
 
@@ -550,7 +567,7 @@ def _batch(
     share = rng.uniform(*TRUNCATED, size) if truncated else np.ones(size)
     chosen, along, share = chosen[part], along[part], share[part]
     imitated = chosen[:, 0]
-    length = pool.length[imitated]
+    length = pool.counted[imitated]
     steps = np.minimum((along * length[:, None]).astype(np.int64), length[:, None] - 1)
     steps += pool.start[imitated][:, None]
     pictures, poses = _demo_frames(pool, chosen, frames, places)

@@ -60,6 +60,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
         "object_sets": (int, _COUNT, "at least 0"),
         "trial_share": (float, _SHARE, "0..1"),
         "temperature": (float, _COUNT, "at least 0"),
+        "noise": (float, _COUNT, "at least 0"),
         "alpha": (float, lambda v: -1 <= v <= 1, "a cosine, -1..1"),
         "cap": (int, _POSITIVE, "positive"),
         "mutual": (bool, lambda v: True, ""),

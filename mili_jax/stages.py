@@ -358,7 +358,7 @@ def _retrain(run: Run, name: str, number: int) -> None:
     inputs = _parameters(run, start) if c.warm_start else {}
     if not alone:
         for past in range(1, number + 1):
-            inputs |= run.dataset.digests(f"pairs_{arm}_{past}.csv")
+            inputs |= run.dataset.digests(f"pairs_{arm}_{past}.csv", f"labels_round_{past}.jsonl")
     if not run.workdir.begins(name, _subset(run, *_LOOP), inputs):
         return
     pool, table = _demonstrations(run), None
@@ -401,29 +401,34 @@ def _demonstrations(run: Run) -> data.Pool:
 def _with_trials(
     run: Run, pool: data.Pool, number: int, arm: str
 ) -> tuple[data.Pool, data.PairTable | None]:
-    """Demonstrations and the paired trials of rounds 1..number, with the pairs that an arm trains
-    on: those of its tables, and for `self_share` of the draws a trial with itself.
+    """Demonstrations and trials of rounds 1..number, with the pairs that an arm trains on: those of
+    its tables, and for `self_share` of the draws one of its candidates with itself, paired or not.
 
     Seen turned, mirrored and shifted in two ways a trial shows what to do in a picture of the same
     scene, and its pair is right for certain.
     """
-    pools = [pool]
-    share = 0.0 if arms.parse(arm).pairs_only else run.config.improve.self_share
+    pools, parsed = [pool], arms.parse(arm)
+    share = 0.0 if parsed.pairs_only else run.config.improve.self_share
     a: list[str] = []
     b: list[str] = []
     weights: list[np.ndarray] = []
     for past in range(1, number + 1):
         pairs = run.dataset.read_pairs(f"{arm}_{past}")
-        used = {*pairs.a, *pairs.b}
+        metas, useful, rested = _answered(run, past)
+        mine = arms.candidates(parsed, useful, rested, run.config.seed)
+        own = [metas[i].episode_id for i in mine]
+        drawings = ((pairs.a, pairs.b, 1 - share), (own, own, share))
+        drawings = tuple(d for d in drawings if d[0] and d[2] > 0)
+        used = {name for first, second, _ in drawings for name in (*first, *second)}
         if used:
-            found = data.read_pool(run.dataset, f"round_{past}", False, wanted=used.__contains__)
-            pools.append(found)
-            drawings = (pairs.a, pairs.b, 1 - share), (found.ids, found.ids, share)
-            for first, second, part in drawings:
-                drawn = _weights(run, past, first, second)
-                a += first
-                b += second
-                weights.append(part * drawn / drawn.sum())
+            pools.append(
+                data.read_pool(run.dataset, f"round_{past}", False, wanted=used.__contains__)
+            )
+        for first, second, part in drawings:
+            drawn = _weights(run, past, first, second)
+            a += first
+            b += second
+            weights.append(part * drawn / drawn.sum())
     joined = data.concatenate(pools)
     return joined, data.pair_table(joined, a, b, np.concatenate(weights)) if a else None
 
@@ -607,7 +612,8 @@ def collect(run: Run, number: int) -> None:
     demos = [m for m in metas if m.round == 0]
     shown = [m for m in metas if m.episode_id in paired]
     maker = acting.MakeActor(run.policy, params, table, run.config.improve.temperature)
-    player = functools.partial(rollout.Player, maker, run.config.data.image_size)
+    size, noise = run.config.data.image_size, run.config.improve.noise
+    player = functools.partial(rollout.Player, maker, size, noise=noise)
     trials = list(trial_plan(run.config, number, _policy_id(before, inputs), demos, shown))
     facts = _roll(run, name, trials, player, f"trials, round {number}")
     _finish(run, name, _subset(run, *_LOOP), began, inputs=inputs, **facts)
@@ -628,7 +634,8 @@ def trial_plan(
     two trials form a pair only if they did the same, and with new objects in every trial that would
     hardly happen (Singh et al. 2020 have 60,000 trials in 150 scenes). `trial_share` of the
     demonstrations are earlier trials, if there are any in `shown`: of these only the objects around
-    are known, and the task is the one they were commanded, which may not be what they show.
+    are known, and the task is the one they were commanded, which may not be what they show. With
+    noise some begin where a demonstration may, low or with closed fingers.
     """
     c, pool = config.improve, object_pool("train")
 
@@ -648,6 +655,8 @@ def trial_plan(
             scene = scenes.sample([Task.parse(demo.task)] if there else [], pool, rng)
         else:
             scene = scenes.rearrange(object_set(int(rng.integers(c.object_sets))), rng)
+        if c.noise:
+            scene = dataclasses.replace(scene, tool=rollout.first_pose(scene, rng))
         yield rollout.Trial(
             episode_id=f"round{number}-{i:06d}",
             task=demo.task,
@@ -688,20 +697,14 @@ def pair(run: Run, number: int) -> None:
         return
     began, c = time.time(), run.config.improve
     params = load_params(run, before)
-    z, metas = embed(run, params, [split])
+    metas, useful, rested = _answered(run, number)
+    z, _ = embed(run, params, [split])
     demo_z, demos = embed(run, params, ["demos_train"])
-    labels = run.dataset.read_labels(split)
-    unanswered = [m.episode_id for m in metas if m.episode_id not in labels]
-    if unanswered:
-        raise DataError(
-            f"{run.dataset.path}: {len(unanswered)} of the {len(metas)} trials of {split!r} have "
-            f"no label ({unanswered[0]!r} is the first); let `experiments.label` or people answer"
-        )
     trials = arms.Trials(
         ids=[m.episode_id for m in metas],
         z=z,
-        useful=np.array([labels[m.episode_id].useful for m in metas], bool),
-        rested=np.array([m.terminated or not c.rested for m in metas], bool),
+        useful=useful,
+        rested=rested,
         achieved=[set(m.achieved_tasks) for m in metas],
     )
     options = {"alpha": c.alpha, "cap": c.cap, "mutual": c.mutual, "seed": run.config.seed}
@@ -717,7 +720,7 @@ def pair(run: Run, number: int) -> None:
     resembles = {
         name: Task.parse(demos[j].task).family for name, j in zip(trials.ids, nearest, strict=True)
     }
-    mine = arms.candidates(arms.Arm("mili"), trials, run.config.seed)
+    mine = arms.candidates(arms.Arm("mili"), useful, rested, run.config.seed)
     position = {trials.ids[i]: k for k, i in enumerate(mine)}
     used = run.dataset.read_pairs(f"mili_{number}")
     rows = [(position[m], position[n]) for m, n in zip(used.a, used.b, strict=True)]
@@ -733,6 +736,24 @@ def pair(run: Run, number: int) -> None:
         inputs=inputs,
         outputs=tables,
     )
+
+
+def _answered(run: Run, number: int) -> tuple[list[EpisodeMeta], np.ndarray, np.ndarray]:
+    """A round's N trials, with what F said of each and whether it came to rest, bool [N].
+
+    Raises DataError if F has not answered for all of them.
+    """
+    split = f"round_{number}"
+    metas, labels = list(run.dataset.read_metadata(split)), run.dataset.read_labels(split)
+    unanswered = [m.episode_id for m in metas if m.episode_id not in labels]
+    if unanswered:
+        raise DataError(
+            f"{run.dataset.path}: {len(unanswered)} of the {len(metas)} trials of {split!r} have "
+            f"no label ({unanswered[0]!r} is the first); let `experiments.label` or people answer"
+        )
+    useful = np.array([labels[m.episode_id].useful for m in metas], bool)
+    anyhow = not run.config.improve.rested
+    return metas, useful, np.array([m.terminated or anyhow for m in metas], bool)
 
 
 def _report_pairs(

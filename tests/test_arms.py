@@ -35,6 +35,10 @@ def choose(name, trials, **changes):
     return arms.choose(arms.parse(name), trials, DEMO_IDS, DEMO_Z, **{**OPTIONS, **changes})
 
 
+def candidates(name, trials, seed):
+    return arms.candidates(arms.parse(name), trials.useful, trials.rested, seed)
+
+
 def as_set(pairs):
     return {frozenset(p) for p in zip(pairs.a, pairs.b, strict=True)}
 
@@ -66,13 +70,13 @@ def test_noise_turns_answers_round_at_the_stated_rate(trials):
         useful=np.arange(20_000) % 2 == 0,
         rested=np.ones(20_000, bool),
     )
-    clean = set(arms.candidates(arms.parse("mili"), many, 0))
-    noisy = set(arms.candidates(arms.parse("noise_20"), many, 0))
+    clean = set(candidates("mili", many, 0))
+    noisy = set(candidates("noise_20", many, 0))
     assert len(clean - noisy) / 10_000 == pytest.approx(0.2, abs=0.015)
     assert len(noisy - clean) / 10_000 == pytest.approx(0.2, abs=0.015)
-    assert noisy == set(arms.candidates(arms.parse("noise_20"), many, 0))
-    assert noisy != set(arms.candidates(arms.parse("noise_20"), many, 1))
-    less = set(arms.candidates(arms.parse("noise_5"), many, 0))
+    assert noisy == set(candidates("noise_20", many, 0))
+    assert noisy != set(candidates("noise_20", many, 1))
+    less = set(candidates("noise_5", many, 0))
     assert (less ^ clean) < (noisy ^ clean), "what 5% turn round, 20% turn round too"
 
 

@@ -593,6 +593,41 @@ def test_focus_of_a_second_push_does_not_explain_the_first():
     assert data.find_key(pose) == (5, 7)
 
 
+def test_a_push_ends_before_the_tool_goes_back_behind_what_it_has_pushed():
+    low = [(0.0, y, 0.018) for y in (-0.1, -0.1, 0.0, 0.1)]
+    again = [(0.0, 0.06, 0.018)] * 3
+    pose = path((0, -0.1, 0.13), *low, (0, 0.08, 0.1), (0, 0.06, 0.13), *again)
+    pose[:, 6] = 0.5
+    assert data.find_key(pose) == data.find_key(pose[:5]) == (1, 4)
+    focus, seen = data.find_focus(pose)
+    np.testing.assert_array_equal(focus[:5], data.find_focus(pose[:5])[0])
+    assert seen.all()
+    pose[8:, 6] = 0.0  # fingers that close are about something else
+    assert data.find_key(pose) == (7, 9)
+
+
+def test_what_comes_after_the_end_of_a_push_is_neither_shown_nor_imitated():
+    low = [(0.0, y, 0.018) for y in (-0.1, -0.1, 0.0, 0.1)]
+    again = [(0.0, 0.06, 0.018)] * 3
+    pose = path((0, -0.1, 0.13), *low, (0, 0.08, 0.1), (0, 0.06, 0.13), *again)
+    image = np.arange(len(pose), dtype=np.uint8)[:, None, None, None] * np.ones(
+        (1, 16, 16, 3), np.uint8
+    )
+    pool = data.build_pool([Episode(image, pose, pose, episode("a", "press:x", 2, 0).meta)], False)
+    assert pool.counted.tolist() == [5] and pool.length.tolist() == [10]
+    images, poses = data.demo_inputs(pool, np.arange(1), 3, 5)
+    assert images[0, :, 0, 0, 0].tolist() == [0, 2, 4]
+    np.testing.assert_array_equal(poses[0], pose[[1, 4, 0, 2, 4]])
+    assert data.steps_along(pool, np.arange(1), 5)[0][0, :, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    table, imitated = data.pair_table(pool, ["a"], ["a"]), set()
+    for step in range(20):
+        batch = data.sample_batch(
+            pool, None, table, 0, step, size=4, **{**SIZES, "pair_fraction": 1.0}
+        )
+        imitated |= set(batch.image[..., 0, 0, 0].ravel().tolist())
+    assert imitated == {0, 1, 2, 3, 4}
+
+
 def test_focus_after_a_failed_grasp_is_where_it_was_taken_in_the_end():
     miss, over = (-0.1, 0.1, 0.03), (0.0, 0.0, 0.06)
     pose = path((0, 0, 0.2), miss, miss, (0, 0, 0.2), DOWN, DOWN, UP, over, over, over)

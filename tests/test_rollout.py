@@ -132,6 +132,22 @@ def test_the_number_of_environments_changes_nothing(trials, alone, count):
         env.close()
 
 
+def test_disturbed_trials_store_what_the_policy_commanded(trials, alone):
+    found = {}
+    for count in (1, 4):
+        envs = [KitchenEnv(image_size=SIZE) for _ in range(count)]
+        found[count] = run_job(envs, trials, scripted, noise=1.0)
+        for env in envs:
+            env.close()
+    assert all(map(same, found[1], found[4]))
+    assert sum(not np.array_equal(a.pose, b.pose) for a, b in zip(found[1], alone, strict=True)) > 1
+    for e, trial in zip(found[1], trials, strict=True):
+        policy = scripted([trial])
+        frames = zip(e.image, e.pose, strict=True)
+        commanded = [policy(image[None], pose[None])[0] for image, pose in frames]
+        np.testing.assert_array_equal(e.action, np.float32(commanded))
+
+
 @pytest.mark.parametrize("processes", [0, 2])
 def test_processes_and_grouping_change_nothing(trials, alone, processes, tmp_path):
     jobs = [(7, trials[4:6]), (2, trials[:1]), (9, trials[1:4])]

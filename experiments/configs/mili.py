@@ -59,6 +59,7 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.improve.object_sets = 80  # that the other scenes share; 0: each has objects of its own
     config.improve.trial_share = 0.7  # of later rounds' trials that follow an earlier trial
     config.improve.temperature = 0.0  # of the policy's samples; 0 takes the mode
+    config.improve.noise = 1.0  # disturbance of the trials, as of the expert
     config.improve.alpha = 0.95  # least cosine of a pair; the paper's is 0.9
     config.improve.cap = 40  # most pairs per trial, nearest first
     config.improve.mutual = False  # both must be among each other's nearest

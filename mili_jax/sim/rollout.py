@@ -33,15 +33,16 @@ from mili_jax.sim.experts import Expert
 from mili_jax.sim.world import Scene
 from mili_jax.types import Episode, EpisodeMeta, PolicyFn, SimulationError
 
-# Disturbances of the executed command while the label stays right, so that a policy sees how to
-# come back (DART, Laskey et al. 2017).
-NOISE_SHARE = 0.2  # of the steps
+# Disturbances of what is executed while the label or command that is stored stays right, so that a
+# policy sees how to come back (DART, Laskey et al. 2017; of trials the filter keeps those that do).
+NOISE_SHARE = 0.2  # of a demonstration's steps
+TRIAL_NOISE_SHARE = 0.1  # of a trial's, which ends when nothing moves for REST_STEPS
 NOISE_XY = 0.02  # m, standard deviation
 NOISE_Z = 0.01  # m
 NOISE_YAW = 0.25  # rad
 NOISE_FINGER = 0.5  # of the opening
-CLOSED_SHARE = 0.3  # of the demonstrations begin with the fingers at a random opening
-LOW_SHARE = 0.25  # of the demonstrations begin low, beside the objects, with the same fingers
+CLOSED_SHARE = 0.3  # of the episodes begin with the fingers at a random opening
+LOW_SHARE = 0.25  # of the episodes begin low, beside the objects, with the same fingers
 LOW_Z = (0.015, 0.10)  # m, heights of the tool there
 LOW_ROOM = (0.025, 0.035)  # m from the tool's axis to footprints there; more per opening
 HOLD_STEPS = 2  # steps a demonstration goes on after it has succeeded and come to its last pose
@@ -98,13 +99,7 @@ def demonstrate(
         beat()
         label = expert.act()
         recorder.add(observation, label)
-        command = label.astype(np.float64)
-        if noise and rng.random() < NOISE_SHARE:
-            command[:2] += rng.normal(0, NOISE_XY * noise, 2)
-            command[2] += abs(rng.normal(0, NOISE_Z * noise))
-            command[5] += rng.normal(0, NOISE_YAW * noise)
-        if noise and rng.random() < NOISE_SHARE / 2:
-            command[6] -= abs(rng.normal(0, NOISE_FINGER * noise))  # the other way would drop
+        command = _disturbed(label, NOISE_SHARE, noise, rng)
         observation, _, terminated, truncated, _ = env.step(command)
         done = terminated or truncated
         if watch is not None:
@@ -116,13 +111,28 @@ def demonstrate(
     return recorder.episode(_meta(trial, env, not truncated))
 
 
+def _disturbed(
+    command: np.ndarray, share: float, noise: float, rng: np.random.Generator
+) -> np.ndarray:
+    """What is done instead of a command [7], in that share of the steps, float64."""
+    command = command.astype(np.float64)
+    if rng.random() < share:
+        command[:2] += rng.normal(0, NOISE_XY * noise, 2)
+        command[2] += abs(rng.normal(0, NOISE_Z * noise))
+        command[5] += rng.normal(0, NOISE_YAW * noise)
+    if rng.random() < share / 2:
+        command[6] -= abs(rng.normal(0, NOISE_FINGER * noise))  # the other way would drop
+    return command
+
+
 def replay(
     env: KitchenEnv,
     meta: EpisodeMeta,
     action: np.ndarray,
     watch: Callable[[KitchenEnv], None],
 ) -> None:
-    """Runs a policy's stored actions float32 [T,7] again: the same scene and bits as before."""
+    """Runs a policy's stored actions float32 [T,7] again: the same scene and bits as before, if
+    nothing disturbed it."""
     env.reset(seed=meta.seed, options={"task": meta.task, "scene": meta.scene})
     for row in action:
         env.step(row)
@@ -134,8 +144,11 @@ def run_job(
     trials: Sequence[Trial],
     actor: Actor,
     skip: Collection[int] = (),
+    noise: float = 0.0,
 ) -> list[Episode]:
     """Runs the trials in lockstep, as many at a time as there are environments.
+
+    What is executed is disturbed, in units of NOISE_*; what is stored is the policy's command.
 
     The policy always sees len(envs) rows (finished ones keep their last observation), so that its
     compiled shape, and with it every row's arithmetic, is the same in every call. Trials whose
@@ -161,6 +174,7 @@ def run_job(
         pose = np.stack([s["pose"] for s in rows])
         beat(-1, START_LIMIT)
         kept, rested = list(active), set()
+        rngs = [np.random.default_rng((t.seed, 2)) for t in group]
         while active:
             action = policy(image, pose)
             running = []
@@ -169,6 +183,8 @@ def run_job(
                 # As stored, so that a replay of what is stored repeats the episode.
                 command = np.asarray(action[i], np.float32)
                 recorders[i].add(seen[i], command)
+                if noise:
+                    command = _disturbed(command, TRIAL_NOISE_SHARE, noise, rngs[i])
                 seen[i], _, terminated, truncated, _ = envs[i].step(command)
                 image[i], pose[i] = seen[i]["image"], seen[i]["pose"]
                 if terminated:
@@ -229,7 +245,7 @@ def demonstration(env: KitchenEnv, request: Request, noise: float = 1.0) -> Epis
         rng = np.random.default_rng((request.seed, attempt))
         scene = scenes.sample([task], pool, rng)
         if noise:
-            scene = dataclasses.replace(scene, tool=_first_pose(scene, rng))
+            scene = dataclasses.replace(scene, tool=first_pose(scene, rng))
         trial = Trial(request.episode_id, request.task, scene.to_json(), request.seed + attempt)
         episode = demonstrate(env, trial, noise)
         if episode.meta.success:
@@ -237,8 +253,9 @@ def demonstration(env: KitchenEnv, request: Request, noise: float = 1.0) -> Epis
     raise SimulationError(f"no demonstration of {request.task} in {request.attempts} attempts")
 
 
-def _first_pose(scene: Scene, rng: np.random.Generator) -> tuple[float, ...]:
-    """Some demonstrations begin where a failed trial would be, to show how to go on from there."""
+def first_pose(scene: Scene, rng: np.random.Generator) -> tuple[float, ...]:
+    """The tool's, x y z roll pitch yaw finger: some episodes that are learned from begin where a
+    failed trial would be, to show how to go on from there."""
     tool = scene.tool
     low, closed = rng.random() < LOW_SHARE, rng.random() < CLOSED_SHARE
     height, opening = float(rng.uniform(*LOW_Z)), float(rng.random())
@@ -271,16 +288,21 @@ class Teacher:
 
 
 class Player:
-    """Runs trials of one policy in several environments in lockstep."""
+    """Runs trials of one policy in several environments in lockstep; noise: see `run_job`."""
 
     def __init__(
-        self, make_actor: Callable[[], Actor], image_size: int, envs: int = LOCKSTEP
+        self,
+        make_actor: Callable[[], Actor],
+        image_size: int,
+        envs: int = LOCKSTEP,
+        noise: float = 0.0,
     ) -> None:
         self.actor = make_actor()
+        self.noise = noise
         self.envs = [KitchenEnv(image_size=image_size) for _ in range(envs)]
 
     def __call__(self, trials: Sequence[Trial], skip: Collection[int] = ()) -> list[Episode]:
-        return run_job(self.envs, trials, self.actor, skip)
+        return run_job(self.envs, trials, self.actor, skip, self.noise)
 
 
 # Workers that may die
