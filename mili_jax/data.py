@@ -29,9 +29,8 @@ class Pool:
     """All frames of N episodes, one after another in flat arrays (F frames in all).
 
     image uint8 [F,H,W,3], in memory or stored; pose, action float32 [F,7]; start, length int64 [N]
-    (an episode's first frame and number of steps); counted int64 [N] (see `count_steps`); key int64
-    [N,2] (see `find_key`); focus float32 [F,2,CANDIDATES,2] m and focus_seen bool [F,2] (see
-    `find_focus`);
+    (an episode's first frame and number of steps); key int64 [N,2] (see `find_key`); focus float32
+    [F,2,CANDIDATES,2] m and focus_seen bool [F,2] (see `find_focus`);
     ids: episode ids; task int64 [N]: index into `tasks` of the demonstrated task, -1 for trials;
     family int64 [N]: index into FAMILIES, -1 for trials.
     """
@@ -41,7 +40,6 @@ class Pool:
     action: np.ndarray
     start: np.ndarray
     length: np.ndarray
-    counted: np.ndarray
     key: np.ndarray
     focus: np.ndarray
     focus_seen: np.ndarray
@@ -52,6 +50,12 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Steps of each episode, int64 [N], up to where what it is about ends (`find_key`). What
+        comes after is neither shown nor imitated."""
+        return self.key[:, 1] + 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +177,6 @@ def _without_pictures(episodes: Iterable[Episode], demonstrations: bool) -> Pool
         image=np.empty((0, 0, 0, 3), np.uint8),
         pose=np.concatenate(poses),
         action=np.concatenate(actions),
-        counted=np.array([count_steps(pose) for pose in poses], np.int64),
         key=np.array([find_key(pose) for pose in poses], np.int64),
         start=np.cumsum(length) - length,
         length=length,
@@ -211,7 +214,6 @@ def concatenate(pools: Sequence[Pool]) -> Pool:
         image=_concatenate_images([pool.image for pool in pools]),
         pose=np.concatenate([pool.pose for pool in pools]),
         action=np.concatenate([pool.action for pool in pools]),
-        counted=np.concatenate([pool.counted for pool in pools]),
         key=np.concatenate([pool.key for pool in pools]),
         start=np.cumsum(length) - length,
         length=length,
@@ -372,18 +374,6 @@ def find_key(pose: np.ndarray) -> tuple[int, int]:
     return _taken(pose, runs), len(pose) - 1
 
 
-def count_steps(pose: np.ndarray) -> int:
-    """How many steps of an episode float32 [T,7] count: all, but of one that pushed and then went
-    down once more as many as until it was highest in between. What comes after is neither shown nor
-    imitated."""
-    z, runs = pose[:, 2], _descents(pose[:, 2])
-    push = _find_push(pose, runs)
-    if push is None or push + 1 == len(runs):
-        return len(pose)
-    stop, again = runs[push][1], runs[push + 1][0]
-    return stop + int(z[stop : again + 1].argmax()) + 1
-
-
 def _find_push(pose: np.ndarray, runs: list[tuple[int, int]]) -> int | None:
     """Which of the descents is the push that an episode is about, if it is about one: the last that
     moved far, unless the fingers did something afterwards. A policy that has pushed may well go
@@ -456,11 +446,11 @@ def _demo_frames(
     """
     start = pool.start[episodes]
     if length is None:
-        length, key = pool.counted[episodes], pool.key[episodes]
+        key = pool.key[episodes]
     else:
-        parts = [pool.pose[at : at + steps] for at, steps in zip(start, length, strict=True)]
-        length = np.array([count_steps(pose) for pose in parts], np.int64)
-        key = np.array([find_key(pose) for pose in parts], np.int64)
+        parts = zip(start, length, strict=True)
+        key = np.array([find_key(pool.pose[at : at + steps]) for at, steps in parts], np.int64)
+    length = key[..., 1] + 1
     steps = np.concatenate([key, spread(length, places - 2)], -1)
     return start[..., None] + spread(length, frames), start[..., None] + steps
 

@@ -148,8 +148,7 @@ class Expert:
         ready = -behind - 0.02 < along < -0.5 * back and aside < 0.02 * slack
         ready = low and ready and abs(half_turn(yaw - pose[5])) < TURNED[1] * slack
         if low and (ready or self._pushing) and self.world.gap(name, goal, 0.01) < 0.006:
-            # Up, for a tool that stayed would be hard to tell from one that pushes on.
-            self._done = _label(pose[:2], HOVER_Z, pose[5], opening)
+            self._done = _label(pose[:2], PUSH_Z, pose[5], opening)
             return self._done
         self._pushing = ready
         if ready:

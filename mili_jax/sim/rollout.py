@@ -105,7 +105,9 @@ def demonstrate(
         if watch is not None:
             watch(env)
         arrived = float(np.abs(observation["pose"][:3] - label[:3]).max()) < 0.015
-        held = held + 1 if env.success() and (arrived or env.task.family == "press") else 0
+        held = (
+            held + 1 if env.success() and (arrived or env.task.family in ("press", "push")) else 0
+        )
     return recorder.episode(_meta(trial, env, not truncated))
 
 
