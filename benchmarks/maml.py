@@ -62,15 +62,15 @@ def torch_gradient(mil: maml.MilHyper, params: Any, batch: Any) -> Callable[[], 
         for name, value in given.items()
         if name == "bias" or adapting(name)
     }
-    fields = {name: torch.tensor(getattr(batch, name)) for name in ("image", "state", "action")}
+    fields = {name: torch.tensor(getattr(batch, name)) for name in ("image", "pose", "action")}
     network = torch_policy.TorchPolicy(
         train.PAPER, batch.image.shape[2], channels_last=mil.adapted == "actor"
     )
 
-    def act(weights: Any, image: Any, state: Any, action: Any) -> Any:
+    def act(weights: Any, image: Any, pose: Any, action: Any) -> Any:
         maps = network.encode(weights, image) if mil.adapted == "all" else image
-        z = weights["bias"].expand(len(state), -1)
-        return network.loss(weights, maps, state, z, action)
+        z = weights["bias"].expand(len(pose), -1)
+        return network.loss(weights, maps, pose, z, action)
 
     def objective(weights: Any, rates: Any) -> Any:
         theta = {name: weights[name] for name in rates}
@@ -93,7 +93,7 @@ def torch_gradient(mil: maml.MilHyper, params: Any, batch: Any) -> Callable[[], 
         image = fields["image"]
         if mil.adapted == "actor":
             image = network.encode(weights, image.flatten(0, 1)).unflatten(0, image.shape[:2])
-        steps = (image, fields["state"], fields["action"])
+        steps = (image, fields["pose"], fields["action"])
         # Two rows of a task stand half a batch apart: [2B,...] -> [B,2,...].
         return vmap(of_task)(
             *(s.unflatten(0, (2, len(s) // 2)).transpose(0, 1) for s in steps)

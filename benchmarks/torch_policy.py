@@ -90,12 +90,12 @@ class TorchPolicy:
         return z * torch.rsqrt(z.square().sum(-1, keepdim=True) + 1e-6)
 
     def loss(
-        self, weights: Weights, maps: Tensor, state: Tensor, z: Tensor, action: Tensor
+        self, weights: Weights, maps: Tensor, pose: Tensor, z: Tensor, action: Tensor
     ) -> Tensor:
-        """-log pi(action | maps [n,h,w,C], state [n,8], z [n,Z]), averaged."""
+        """-log pi(action | maps [n,h,w,C], pose [n,7], z [n,Z]), averaged."""
         where = self._places(weights, "actor/_Summary_0/Dense_0", rms_norm(maps)).flatten(1) * 2
         x = torch.cat(
-            [where, _state_features(self.policy.camera, state), z * math.sqrt(z.shape[-1])], -1
+            [where, _pose_features(self.policy.camera, pose), z * math.sqrt(z.shape[-1])], -1
         )
         for k in (1, 2):
             x = functional.relu(_dense(weights, f"actor/_Summary_0/Dense_{k}", x))
@@ -122,17 +122,16 @@ def _dense(weights: Weights, name: str, x: Tensor) -> Tensor:
     return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
 
 
-def _state_features(camera: nets.Camera, state: Tensor) -> Tensor:
+def _pose_features(camera: nets.Camera, pose: Tensor) -> Tensor:
     view, height = camera.view, camera.height
-    on_table = state[:, :2] * (height / (height - state[:, 2:3]))
-    yaw = torch.stack([torch.sin(2 * state[:, 5]), torch.cos(2 * state[:, 5])], -1)
-    rest = [(state[:, 2:3] - 0.1) / nets.UNIT, state[:, 3:5], state[:, 6:7] * 2 - 1, yaw]
+    on_table = pose[:, :2] * (height / (height - pose[:, 2:3]))
+    yaw = torch.stack([torch.sin(2 * pose[:, 5]), torch.cos(2 * pose[:, 5])], -1)
+    rest = [(pose[:, 2:3] - 0.1) / nets.UNIT, pose[:, 3:5], pose[:, 6:7] * 2 - 1, yaw]
     tiles = [
         torch.exp(-0.5 * ((value[:, None] - torch.tensor(centres).float()) / width).square())
         for value, centres, width in (
-            (state[:, 2], nets.HEIGHTS, 0.01),
-            (state[:, 6], nets.FINGERS, 0.07),
-            (state[:, 7], nets.MOVES, 0.1),
+            (pose[:, 2], nets.HEIGHTS, 0.01),
+            (pose[:, 6], nets.FINGERS, 0.07),
         )
     ]
-    return torch.cat([torch.cat([state[:, :2], on_table], -1) / view, *rest, *tiles], -1)
+    return torch.cat([torch.cat([pose[:, :2], on_table], -1) / view, *rest, *tiles], -1)

@@ -60,7 +60,7 @@ def make_batch(size: int, b: int, p: int, truncated: bool = False) -> Batch:
         demo_image=rng.integers(0, 256, (b, 2, 2, size, size, 3), np.uint8),
         demo_pose=pose(b, 2, PLACES),
         image=rng.integers(0, 256, (b, p, size, size, 3), np.uint8),
-        state=np.concatenate([pose(b, p), np.zeros((b, p, 1), np.float32)], -1),
+        pose=pose(b, p),
         action=pose(b, p),
         task=np.arange(b, dtype=np.int32),
         focus=rng.uniform(-0.2, 0.2, (b, p, 2, CANDIDATES, 2)).astype(np.float32),
@@ -100,7 +100,7 @@ def needed(policy: nets.Policy, hyper: learner.Hyper, params: Any, batch: Batch)
     chunk, nets.CHUNK = nets.CHUNK, 1 << 62
     try:
         loss = functools.partial(learner.loss_fn, policy, hyper)
-        spots = np.zeros((len(batch.state), 2, 2, 2), np.float32)
+        spots = np.zeros((len(batch.pose), 2, 2, 2), np.float32)
         gradient = jax.grad(lambda p: loss(p, batch, jax.random.key(0), spots)[0])
         return products(jax.make_jaxpr(gradient)(params).jaxpr)
     finally:

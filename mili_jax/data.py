@@ -87,7 +87,7 @@ class Batch(NamedTuple):
     demo_image: np.ndarray  # uint8 [B,2,M,H,W,3], M frames evenly over the whole episode
     demo_pose: np.ndarray  # float32 [B,2,K,7], see `demo_inputs`
     image: np.ndarray  # uint8 [B,P,H,W,3]
-    state: np.ndarray  # float32 [B,P,8]
+    pose: np.ndarray  # float32 [B,P,7]
     action: np.ndarray  # float32 [B,P,7]
     task: np.ndarray  # int32 [B], equal for equal tasks; a different negative for each trial pair
     focus: np.ndarray  # float32 [B,P,2,CANDIDATES,2] m, the two places that episode m is about
@@ -458,23 +458,15 @@ def _demo_frames(
 def steps_along(
     pool: Pool, episodes: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """`count` steps evenly over each whole episode: image, state, action, focus and focus_seen,
-    each [N,count,...] as in `Batch`.
+    """`count` steps evenly over each whole episode: image, pose, action, focus and focus_seen, each
+    [N,count,...] as in `Batch`.
 
     Args:
       episodes: pool indices, int [N].
     """
     steps = pool.start[episodes][:, None] + spread(pool.counted[episodes], count)
-    image, state = pool.image[steps], _states(pool, episodes, steps)
-    return image, state, pool.action[steps], pool.focus[steps], pool.focus_seen[steps]
-
-
-def _states(pool: Pool, episodes: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """States float32 [N,P,8] at the steps [N,P] of the pool, of one episode [N] per row; at its
-    first step nothing has moved."""
-    before = np.maximum(steps - 1, pool.start[episodes][:, None])
-    moved = pool.pose[steps, 6] - pool.pose[before, 6]
-    return np.concatenate([pool.pose[steps], moved[..., None]], -1)
+    image, pose, action = pool.image[steps], pool.pose[steps], pool.action[steps]
+    return image, pose, action, pool.focus[steps], pool.focus_seen[steps]
 
 
 def sample_batch(
@@ -592,7 +584,7 @@ def _batch(
         demo_image=demo.reshape(*pictures.shape, *image.shape[2:]),
         demo_pose=pool.pose[poses],
         image=imitate,
-        state=_states(pool, imitated, steps),
+        pose=pool.pose[steps],
         action=pool.action[steps],
         focus=pool.focus[steps],
         focus_seen=pool.focus_seen[steps],

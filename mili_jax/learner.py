@@ -2,7 +2,7 @@
 
 A batch is a NamedTuple of arrays with these fields (`mili_jax.data.Batch`):
   demo_image uint8 [B,2,M,H,W,3], demo_pose float32 [B,2,K,7]: two episodes of one task per row
-  image uint8 [B,P,H,W,3], state float32 [B,P,8], action float32 [B,P,7]: steps of member 0
+  image uint8 [B,P,H,W,3], pose float32 [B,P,7], action float32 [B,P,7]: steps of member 0
   focus float32 [B,P,2,K,2], focus_seen bool [B,P,2]: what member 0 is about, in hindsight
   task int32 [B]: equal for rows of one task
   truncated_image uint8 [B,max(1,M-1),H,W,3], truncated_pose float32 [B,K,7], or None: member 0
@@ -148,9 +148,8 @@ DIHEDRAL = np.concatenate([_TURN, _TURN @ _MIRROR])  # [8,2,2]
 def transform_pose(pose: Array, element: Array, shift: Array) -> Array:
     """Applies DIHEDRAL[element] about the table's centre, then a shift in metres.
 
-    pose or action [...,7] or state [...,8], element int [...], shift [...,2] m; leading axes
-    broadcast. Yaw is not wrapped. A mirror turns roll round and leaves pitch, whatever the quarter
-    turn after it.
+    pose (or action) [...,7], element int [...], shift [...,2] m; leading axes broadcast. Yaw is not
+    wrapped. A mirror turns roll round and leaves pitch, whatever the quarter turn after it.
     """
     mirrored = element >= 4
     sign = jnp.where(mirrored, -1, 1)
@@ -194,7 +193,7 @@ def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> tuple[Any, Arr
     (`colour_groups`), brightness and contrast change for the whole batch: changed per row, they
     would tell the contrastive loss which two episodes belong together.
     """
-    b, size = len(batch.state), batch.image.shape[2]
+    b, size = len(batch.pose), batch.image.shape[2]
     turn, move, swap, light, seek = jax.random.split(key, 5)
     # Of the two demonstrations, and of the policy steps.
     elements = jax.random.randint(turn, (b, 3), 0, 8 if hyper.dihedral else 1)
@@ -235,7 +234,7 @@ def augment(batch: Any, key: Array, view: float, hyper: Hyper) -> tuple[Any, Arr
         demo_image=jnp.stack(moved[:2], 1),
         demo_pose=transform_pose(batch.demo_pose, *shown),
         image=moved[2],
-        state=transform_pose(batch.state, *mine),
+        pose=transform_pose(batch.pose, *mine),
         action=transform_pose(batch.action, *mine),
         focus=jnp.einsum("bij,bpakj->bpaki", way[:, 2], batch.focus) + metres[:, None, None, 2:],
     )
@@ -348,7 +347,7 @@ def loss_fn(
             x if mesh is None else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, WHOLE))
         )
 
-    b, p = batch.state.shape[:2]
+    b, p = batch.pose.shape[:2]
     m = batch.demo_image.shape[2]
     compared = b if hyper.compared is None else hyper.compared
     if mesh is not None and compared % mesh.size:
@@ -357,13 +356,13 @@ def loss_fn(
             "config.train.batch or config.improve.batch"
         )
     drop, _ = jax.random.split(key)
-    image, state, action, focus, seen = (
+    image, pose, action, focus, seen = (
         x.reshape(b * p, *x.shape[2:])
-        for x in (batch.image, batch.state, batch.action, batch.focus, batch.focus_seen)
+        for x in (batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
     )
     if not hyper.condition:
         z = jnp.zeros((b * p, policy.embedding_size))
-        density = apply("act_maps", apply("encode", image), state, z, (focus, seen))
+        density = apply("act_maps", apply("encode", image), pose, z, (focus, seen))
         loss, metrics = losses.behaviour_cloning(density.log_prob(action))
     else:
         maps = apply("encode", jnp.concatenate([batch.demo_image[:, 1], batch.image], 1))
@@ -390,7 +389,7 @@ def loss_fn(
         z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
         z = jnp.repeat(z, p, 0)
         steps = maps[:, m:].reshape(b * p, *maps.shape[2:])
-        density = apply("act_maps", steps, state, z, (focus, seen))
+        density = apply("act_maps", steps, pose, z, (focus, seen))
         loss, metrics = losses.complete(
             density.log_prob(action), contrastive, hyper.contrastive_weight
         )
@@ -530,14 +529,14 @@ def make_act(
     """Acting: (params, z [n,Z], seed) -> a function of one trial each of n robots.
 
     That function takes their next observations, image uint8 [n,H,W,3] and pose [n,7], and returns
-    the mode of g, or a sample of it at `temperature`: actions [n,7]. It remembers how far open the
-    fingers were; and `memory` is the share of earlier pictures in where it believes each of the two
-    places to lie that the trial is about. Its randomness is fold_in(key(seed), number of the call).
+    the mode of g, or a sample of it at `temperature`: actions [n,7]. It remembers: `memory` is the
+    share of earlier pictures in where it believes each of the two places to lie that the trial is
+    about. Its randomness is fold_in(key(seed), number of the call).
     """
 
-    def respond(context: Any, image: Array, state: Array, memory: Any) -> nets.Density:
+    def respond(context: Any, image: Array, pose: Array, memory: Any) -> nets.Density:
         params, z = context
-        density: Any = policy.apply({"params": params}, image, state, z, memory, method="act")
+        density: Any = policy.apply({"params": params}, image, pose, z, memory, method="act")
         return density
 
     play = make_player(respond, temperature, memory)
@@ -551,7 +550,7 @@ def make_player(
 ) -> Callable[[Any, int], Callable[[Any, Any], Array]]:
     """`make_act` for any policy: (context, seed) -> a function of one trial each of n robots.
 
-    respond: (context, image, state [n,8], what is remembered or None) -> density over actions.
+    respond: (context, image, pose, what is remembered or None) -> density over actions.
     """
 
     @jax.jit
@@ -559,16 +558,13 @@ def make_player(
         context: Any, image: Array, pose: Array, past: Any, seed: int, t: int
     ) -> tuple[Array, Any]:
         weight = jnp.where(t > 0, jnp.array(memory)[:, None], 0.0)
-        focus, finger = past
-        kept = None if focus is None else (focus, weight)
-        moved = jnp.where(t > 0, pose[:, 6] - finger, 0.0)
-        state = jnp.concatenate([pose, moved[:, None]], -1)
-        density: Any = respond(context, image, state, kept)
-        past = getattr(density, "focus", None), pose[:, 6]
+        kept = None if past is None else (past, weight)
+        density: Any = respond(context, image, pose, kept)
+        focus = getattr(density, "focus", None)
         if temperature:
             key = jax.random.fold_in(jax.random.key(seed), t)
-            return density.sample(key, temperature), past
-        return density.mode(), past
+            return density.sample(key, temperature), focus
+        return density.mode(), focus
 
     def start(context: Any, seed: int) -> Callable[[Any, Any], Array]:
         past, t = None, 0
@@ -576,8 +572,7 @@ def make_player(
         def act(image: Array, pose: Array) -> Array:
             nonlocal past, t
             if t == 0:
-                nothing = None, pose[:, 6]
-                shapes = jax.eval_shape(step, context, image, pose, nothing, seed, t)[1]
+                shapes = jax.eval_shape(step, context, image, pose, None, seed, t)[1]
                 past = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
             action, past = step(context, image, pose, past, seed, t)
             t += 1

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mili_jax import learner, losses, nets
-from mili_jax.types import STATE_SIZE, ConfigError, DataError
+from mili_jax.types import ConfigError, DataError
 
 Array = jax.Array
 Params = Any
@@ -114,13 +114,12 @@ class MilHyper:
 class Shown(NamedTuple):
     """S steps of an episode, each field with any axes in front.
 
-    image uint8 [S,H,W,3], or its feature map [S,h,w,C] where the encoder does not adapt; state
-    float32 [S,8]; action float32 [S,7]; focus float32 [S,2,K,2] m and focus_seen bool [S,2]:
-    `data.find_focus`.
+    image uint8 [S,H,W,3], or its feature map [S,h,w,C] where the encoder does not adapt; pose and
+    action float32 [S,7]; focus float32 [S,2,K,2] m and focus_seen bool [S,2]: `data.find_focus`.
     """
 
     image: Any
-    state: Any
+    pose: Any
     action: Any
     focus: Any
     focus_seen: Any
@@ -155,8 +154,8 @@ def init(
     if hyper.support != "video_pose_action":
         look = jnp.zeros((2, 2, 2)), jnp.zeros((2, 2, policy.channels))
         maps = jnp.zeros((2, 2, 2, policy.channels))
-        state = jnp.zeros((2, STATE_SIZE)) if hyper.support == "video_pose" else None
-        params["loss"] = _learned(policy).init(second, *look, maps, state)["params"]
+        pose = jnp.zeros((2, 7)) if hyper.support == "video_pose" else None
+        params["loss"] = _learned(policy).init(second, *look, maps, pose)["params"]
     return params
 
 
@@ -199,7 +198,7 @@ class _Losses:
         z = jnp.broadcast_to(theta["bias"], (len(maps), len(theta["bias"])))
         known = (shown.focus, shown.focus_seen) if hindsight else None
         density = self.policy.apply(
-            {"params": {"actor": theta["actor"]}}, maps, shown.state, z, known, method="act_maps"
+            {"params": {"actor": theta["actor"]}}, maps, shown.pose, z, known, method="act_maps"
         )
         return density, maps
 
@@ -220,12 +219,12 @@ class _Losses:
             return self.outer(theta, shown)
         poses = self.mil.support == "video_pose"
         if not poses:
-            shown = shown._replace(state=jnp.zeros_like(shown.state))
+            shown = shown._replace(pose=jnp.zeros_like(shown.pose))
         density, maps = self.density(theta, shown, False)
         where, what = nets.looked_at(density.focus, maps)
-        state = shown.state if poses else None
+        pose = shown.pose if poses else None
         psi = {"params": self.params["loss"]}
-        learned: Any = _learned(self.policy).apply(psi, where, what, maps, state)
+        learned: Any = _learned(self.policy).apply(psi, where, what, maps, pose)
         return learned + self.pointing(density, shown) if poses else learned
 
     def adapt(self, theta: Params, support: Shown) -> Params:
@@ -248,10 +247,10 @@ def loss_fn(
     policy: nets.Policy, hyper: learner.Hyper, mil: MilHyper, params: Params, batch: Any
 ) -> tuple[Array, losses.Metrics]:
     """The meta-objective on a batch of two rows per task -> (loss, metrics)."""
-    steps = Shown(batch.image, batch.state, batch.action, batch.focus, batch.focus_seen)
+    steps = Shown(batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
     if mil.adapted == "actor":
         steps = steps._replace(image=encode(policy, params["policy"], steps.image))
-    half = len(batch.state) // 2
+    half = len(batch.pose) // 2
     query, support = _rows(steps, slice(half)), _rows(steps, slice(half, None))
     of_task = _Losses(policy, hyper, mil, params)
     loss, metrics = meta_loss(
@@ -346,12 +345,12 @@ def make_act(
 
         return jax.vmap(one)(support, shown)
 
-    def respond(context: Any, image: Array, state: Array, memory: Any) -> Any:
+    def respond(context: Any, image: Array, pose: Array, memory: Any) -> Any:
         params, theta = context
         if mil.adapted == "actor":
             image = encode(policy, params["policy"], image)
 
-        def one(theta: Params, image: Array, state: Array, memory: Any) -> Any:
+        def one(theta: Params, image: Array, pose: Array, memory: Any) -> Any:
             maps = image[None]
             if mil.adapted == "all":
                 maps = encode(policy, theta, maps)
@@ -359,11 +358,11 @@ def make_act(
                 memory = jax.tree.map(lambda a: a[None], memory[0]), memory[1]
             actor = {"params": {"actor": theta["actor"]}}
             z = theta["bias"][None]
-            density = policy.apply(actor, maps, state[None], z, None, memory, method="act_maps")
+            density = policy.apply(actor, maps, pose[None], z, None, memory, method="act_maps")
             return jax.tree.map(lambda a: a[0], density)
 
         axes = (0, 0, 0, None if memory is None else (0, None))
-        return jax.vmap(one, axes)(theta, image, state, memory)
+        return jax.vmap(one, axes)(theta, image, pose, memory)
 
     play = learner.make_player(respond, temperature, memory)
 

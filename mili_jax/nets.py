@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import i0e
 
-from mili_jax.types import POSE_FIELDS, STATE_SIZE, ConfigError
+from mili_jax.types import ConfigError
 
 Array = jax.Array
 
@@ -606,7 +606,6 @@ class Mixture:
 
 HEIGHTS = np.arange(0.0, 0.2, 0.0125)  # m, centres of tiles
 FINGERS = np.arange(0.0, 1.01, 0.1)  # of the opening
-MOVES = np.arange(-0.4, 0.41, 0.2)  # of the opening in a step
 DISTANCES = np.array([0.0, 0.01, 0.02, 0.03, 0.045, 0.065, 0.09])  # m
 LENGTHS = np.arange(0.0, 0.41, 0.08)  # m between the two places
 OFFSETS = np.arange(-0.16, 0.17, 0.04)  # m along the way from a place
@@ -705,7 +704,7 @@ class Binned:
         return low + (index + jax.random.uniform(within, index.shape)) * width
 
 
-# Policy heads: (maps [n,h,w,C], state [n,8], z [n,Z]) -> Density.
+# Policy heads: (maps [n,h,w,C], pose [n,7], z [n,Z]) -> Density.
 
 
 def _tiles(value: Array, centres: np.ndarray, width: float) -> Array:
@@ -713,12 +712,11 @@ def _tiles(value: Array, centres: np.ndarray, width: float) -> Array:
     return jnp.exp(-0.5 * jnp.square((value[..., None] - centres) / width))
 
 
-def _state_features(camera: Camera, state: Array) -> Array:
-    place = jnp.concatenate([state[..., :2], camera.on_table(state)], -1) / camera.view
-    rest = [(state[..., 2:3] - 0.1) / UNIT, state[..., 3:5], state[..., 6:7] * 2 - 1]
-    tiles = [_tiles(state[..., 2], HEIGHTS, 0.01), _tiles(state[..., 6], FINGERS, 0.07)]
-    tiles.append(_tiles(state[..., 7], MOVES, 0.1))
-    return jnp.concatenate([place, *rest, yaw_features(state[..., 5]), *tiles], -1)
+def _pose_features(camera: Camera, pose: Array) -> Array:
+    place = jnp.concatenate([pose[..., :2], camera.on_table(pose)], -1) / camera.view
+    rest = [(pose[..., 2:3] - 0.1) / UNIT, pose[..., 3:5], pose[..., 6:7] * 2 - 1]
+    tiles = [_tiles(pose[..., 2], HEIGHTS, 0.01), _tiles(pose[..., 6], FINGERS, 0.07)]
+    return jnp.concatenate([place, *rest, yaw_features(pose[..., 5]), *tiles], -1)
 
 
 @flax.struct.dataclass
@@ -784,7 +782,7 @@ class AnchoredMixture(nn.Module):
     def __call__(
         self,
         maps: Array,
-        state: Array,
+        pose: Array,
         z: Array,
         hindsight: tuple[Array, Array] | None = None,
         memory: tuple[Focus, Array] | None = None,
@@ -795,7 +793,7 @@ class AnchoredMixture(nn.Module):
         place = jax.lax.stop_gradient(found.mode())
         if hindsight is not None:
             place = _hindsight(found, place, *hindsight)
-        density = self.mover(rms_norm(maps), state, z * math.sqrt(z.shape[-1]), place)
+        density = self.mover(rms_norm(maps), pose, z * math.sqrt(z.shape[-1]), place)
         return density.replace(focus=found)  # type: ignore[attr-defined]
 
     def find(self, maps: Array, z: Array) -> Focus:
@@ -839,20 +837,20 @@ class _Finder(nn.Module):
 
 
 class _Mover(nn.Module):
-    """What to do with two places: normalised maps [n,h,w,C], state [n,8], z [n,Z], place [n,2,2] m
+    """What to do with two places: normalised maps [n,h,w,C], pose [n,7], z [n,Z], place [n,2,2] m
     -> Mixture."""
 
     camera: Camera
     width: int
 
     @nn.compact
-    def __call__(self, maps: Array, state: Array, z: Array, place: Array) -> Mixture:
+    def __call__(self, maps: Array, pose: Array, z: Array, place: Array) -> Mixture:
         n, h, w, c = maps.shape
         cells = maps.reshape(n, h * w, c)
         around = bilinear_weights(place / self.camera.view, h, w, offsets=True)
         looks = jnp.einsum("npsg,ngc->npsc", around, cells).reshape(n, 2, -1)
         looks = nn.relu(nn.Dense(self.width, name="look")(looks))
-        under = bilinear_weights(self.camera.project(state), h, w, offsets=True)
+        under = bilinear_weights(self.camera.project(pose), h, w, offsets=True)
         under = jnp.einsum("nsg,ngc->nsc", under, cells).reshape(n, -1)
         under = nn.relu(nn.Dense(self.width, name="under")(under))
 
@@ -862,14 +860,14 @@ class _Mover(nn.Module):
         x, y = way[:, 0], way[:, 1]
         across = jnp.stack([-y, x], -1)
         heading = jnp.stack([2 * x * y, jnp.square(x) - jnp.square(y)], -1)  # of twice the angle
-        yaw = yaw_features(state[:, 5])
-        turned = yaw_features(state[:, 5] - jnp.arctan2(y, x + 1e-6))
+        yaw = yaw_features(pose[:, 5])
+        turned = yaw_features(pose[:, 5] - jnp.arctan2(y, x + 1e-6))
 
         aim = jnp.concatenate([looks.reshape(n, -1), z, _tiles(length[:, 0], LENGTHS, 0.04)], -1)
         aim = nn.relu(nn.Dense(2 * self.width, name="aim")(aim))
 
-        known = [_state_features(self.camera, state), turned, under, aim]
-        for gripper in (state[:, :2], self.camera.on_table(state)):
+        known = [_pose_features(self.camera, pose), turned, under, aim]
+        for gripper in (pose[:, :2], self.camera.on_table(pose)):
             apart = gripper[:, None] - place
             distance = jnp.sqrt(jnp.sum(jnp.square(apart), -1) + 1e-8)
             along, aside = (jnp.einsum("npc,nc->np", apart, v) for v in (way, across))
@@ -904,7 +902,7 @@ class _Mover(nn.Module):
         stay = raw[:, count:].at[..., 3].set((LIFTED_Z - 0.1) / UNIT).at[..., 7:9].set(-20.0)
         stay = stay.at[..., 4:6].set(3 * yaw[:, None])
         raw = jnp.concatenate([raw[:, :count].at[..., 4:6].set(natural / 5), stay], 1)
-        still = state[:, None, :2]
+        still = pose[:, None, :2]
         tilt = nn.Dense(2, kernel_init=nn.initializers.zeros, name="tilt")(context)
         return _mixture(raw, jnp.concatenate([xy, still], 1), tilt)
 
@@ -924,17 +922,17 @@ def _hindsight(found: Focus, guess: Array, focus: Array, seen: Array) -> Array:
 
 
 class _Summary(nn.Module):
-    """The paper's trunk: spatial softmax, state and demonstration into an MLP -> [n,128]."""
+    """The paper's trunk: spatial softmax, pose and demonstration into an MLP -> [n,128]."""
 
     camera: Camera
     maps: int = 32
 
     @nn.compact
-    def __call__(self, maps: Array, state: Array, z: Array) -> Array:
+    def __call__(self, maps: Array, pose: Array, z: Array) -> Array:
         places = spatial_softmax(nn.Dense(self.maps)(rms_norm(maps)) * 4)
         z = z * math.sqrt(z.shape[-1])
-        places = places.reshape(len(state), -1) * 2
-        x = jnp.concatenate([places, _state_features(self.camera, state), z], -1)
+        places = places.reshape(len(pose), -1) * 2
+        x = jnp.concatenate([places, _pose_features(self.camera, pose), z], -1)
         for _ in range(2):
             x = nn.relu(nn.Dense(128)(x))
         return x
@@ -947,8 +945,8 @@ class SpatialSoftmaxMDN(nn.Module):
     components: int = 8
 
     @nn.compact
-    def __call__(self, maps: Array, state: Array, z: Array, *_: Any) -> Mixture:
-        x = _Summary(self.camera)(maps, state, z)
+    def __call__(self, maps: Array, pose: Array, z: Array, *_: Any) -> Mixture:
+        x = _Summary(self.camera)(maps, pose, z)
         raw = nn.Dense(self.components * RAW)(x).reshape(len(x), self.components, RAW)
         tilt = nn.Dense(2, kernel_init=nn.initializers.zeros)(x)
         return _mixture(raw, self.camera.view * raw[..., 1:3], tilt)
@@ -961,8 +959,8 @@ class MSEHead(nn.Module):
     sigma: tuple[float, ...] = (0.05, 0.05, 0.05, 0.05, 0.05, 0.25, 0.25)
 
     @nn.compact
-    def __call__(self, maps: Array, state: Array, z: Array, *_: Any) -> FixedGaussian:
-        raw = nn.Dense(8)(_Summary(self.camera)(maps, state, z))
+    def __call__(self, maps: Array, pose: Array, z: Array, *_: Any) -> FixedGaussian:
+        raw = nn.Dense(8)(_Summary(self.camera)(maps, pose, z))
         yaw = 0.5 * jnp.arctan2(raw[:, 5], raw[:, 6] + 1.0)
         mean = [raw[:, :2] * self.camera.view, 0.1 + UNIT * raw[:, 2:3], 0.05 * raw[:, 3:5]]
         mean += [yaw[:, None], 0.5 + 0.5 * raw[:, 7:]]
@@ -977,8 +975,8 @@ class Discretised(nn.Module):
     ceiling: float = 0.35  # m; highest z with a bin of its own
 
     @nn.compact
-    def __call__(self, maps: Array, state: Array, z: Array, *_: Any) -> Binned:
-        x = _Summary(self.camera)(maps, state, z)
+    def __call__(self, maps: Array, pose: Array, z: Array, *_: Any) -> Binned:
+        x = _Summary(self.camera)(maps, pose, z)
         view, quarter = self.camera.view, math.pi / 2
         low = (-view, -view, 0.0, -0.5, -0.5, -quarter, 0.0)
         high = (view, view, self.ceiling, 0.5, 0.5, quarter, 1.0)
@@ -999,7 +997,7 @@ def looked_at(focus: Focus, maps: Array) -> tuple[Array, Array]:
 
 class LearnedLoss(nn.Module):
     """A loss of what the policy looks at in the pictures of a demonstration (Yu et al. 2018, one
-    stage of MIL without actions): (where [S,2,2] m, what [S,2,C], maps [S,h,w,C], state [S,8] or
+    stage of MIL without actions): (where [S,2,2] m, what [S,2,C], maps [S,h,w,C], pose [S,7] or
     None) -> scalar.
 
     It looks at the pictures itself as well (four attended places), so that it can tell where the
@@ -1011,7 +1009,7 @@ class LearnedLoss(nn.Module):
     width: int = 64
 
     @nn.compact
-    def __call__(self, where: Array, what: Array, maps: Array, state: Array | None) -> Array:
+    def __call__(self, where: Array, what: Array, maps: Array, pose: Array | None) -> Array:
         n, h, w, c = maps.shape
         cells = rms_norm(maps)
         own = nn.Dense(4, name="attend")(cells) * 4
@@ -1022,8 +1020,8 @@ class LearnedLoss(nn.Module):
         apart = mine[:, :, None] - places[:, None]
         parts = [mine, what, seen, places, apart, jnp.square(apart) * 10]
         x = jnp.concatenate([a.reshape(n, -1) for a in parts], -1)
-        if state is not None:
-            x = jnp.concatenate([x, _state_features(self.camera, state)], -1)
+        if pose is not None:
+            x = jnp.concatenate([x, _pose_features(self.camera, pose)], -1)
         out = _Temporal(self.width, self.width)(nn.Dense(self.width)(x)[None])
         return jnp.mean(jnp.square(out))
 
@@ -1085,19 +1083,19 @@ class Policy(nn.Module):
     def act_maps(
         self,
         maps: Array,
-        state: Array,
+        pose: Array,
         z: Array,
         hindsight: tuple[Array, Array] | None = None,
         memory: tuple[Focus, Array] | None = None,
     ) -> Density:
-        """Encoded observations [n,h,w,C], states [n,8], embeddings [n,Z] -> density over actions.
+        """Encoded observations [n,h,w,C], poses [n,7], embeddings [n,Z] -> density over actions.
 
         For a head that acts on places, and else without effect:
         hindsight: when training, candidates for the places [n,2,K,2] m and whether they are to be
         seen, bool [n,2]. memory: when acting, the density's `focus` after the picture before, and
         what share it is to have (`Focus.after`).
         """
-        return self.actor(maps, state, z, hindsight, memory)
+        return self.actor(maps, pose, z, hindsight, memory)
 
     def portray(self, maps: Array, spots: Array) -> Array:
         """The embedding that asks for two spots [n,2,2] m on the table of encoded pictures
@@ -1124,14 +1122,14 @@ class Policy(nn.Module):
         return self.embed_maps(self.encode(demo_image), demo_pose)[0]
 
     def act(
-        self, image: Array, state: Array, z: Array, memory: tuple[Focus, Array] | None = None
+        self, image: Array, pose: Array, z: Array, memory: tuple[Focus, Array] | None = None
     ) -> Density:
-        """g: uint8 [n,H,W,3], states [n,8], z [n,Z] (zeros: no demonstration) -> density."""
-        return self.act_maps(self.encode(image), state, z, memory=memory)
+        """g: uint8 [n,H,W,3], poses [n,7], z [n,Z] (zeros: no demonstration) -> density."""
+        return self.act_maps(self.encode(image), pose, z, memory=memory)
 
-    def __call__(self, demo_image: Array, demo_pose: Array, image: Array, state: Array) -> Density:
+    def __call__(self, demo_image: Array, demo_pose: Array, image: Array, pose: Array) -> Density:
         """Acts on n observations, each after its own demonstration (N = n); initialises all."""
-        return self.act(image, state, self.embed(demo_image, demo_pose))
+        return self.act(image, pose, self.embed(demo_image, demo_pose))
 
 
 def init(policy: Policy, key: Array, image_size: int = 64, frames: int = 2) -> Any:
@@ -1141,10 +1139,9 @@ def init(policy: Policy, key: Array, image_size: int = 64, frames: int = 2) -> A
     more of them for M > 2 than for M = 2.
     """
     image = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
-    state = jnp.zeros((1, STATE_SIZE))
-    demo_pose = jnp.zeros((1, frames + 2, len(POSE_FIELDS)))
-    demo = jnp.repeat(image[:, None], frames, 1), demo_pose
-    return _init(policy, key, *demo, image, state)["params"]
+    pose = jnp.zeros((1, 7))
+    demo = jnp.repeat(image[:, None], frames, 1), jnp.repeat(pose[:, None], frames + 2, 1)
+    return _init(policy, key, *demo, image, pose)["params"]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -6,8 +6,6 @@ Dimension letters used in docstrings:
   T  steps of an episode, P  policy steps drawn per pair
   H, W  image height and width in pixels, C  channels
   G  cells of the feature map (G = h * w), Z  embedding size, 7  the pose and the action
-  8  the state, what the policy is told of the robot: the pose, and how far the fingers moved in the
-     step before (a finger that stands half open holds something, one that is moving does not)
 
 Pose and action share one layout (`POSE_FIELDS`): tool x, y, z in metres in the table's frame
 (origin on the table top, z up), roll, pitch, yaw in radians (fixed-axis XYZ), finger opening from
@@ -23,7 +21,6 @@ from collections.abc import Callable
 import numpy as np
 
 POSE_FIELDS = ("x", "y", "z", "roll", "pitch", "yaw", "finger")
-STATE_SIZE = len(POSE_FIELDS) + 1
 FAMILIES = ("press", "grasp", "push", "place")
 
 

@@ -172,7 +172,7 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
         assert batch.demo_image.shape == (16, 2, 2, SIDE, SIDE, 3)
         assert batch.demo_pose.shape == (16, 2, 5, 7)
         assert batch.image.shape == (16, 6, SIDE, SIDE, 3)
-        assert batch.state.shape == (16, 6, 8) and batch.action.shape == (16, 6, 7)
+        assert batch.pose.shape == batch.action.shape == (16, 6, 7)
         types = [str(array.dtype) for array in batch]
         before, after = ["uint8", "float32"] * 2 + ["float32"], ["int32", "float32", "bool"]
         assert types == before + after + before[:2]
@@ -197,11 +197,11 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
             np.testing.assert_array_equal(batch.demo_pose[:, side, -1, 1], last)
             np.testing.assert_array_equal(batch.demo_image[:, side, 0, 0, 0, 2], 0 * last)
             np.testing.assert_array_equal(batch.demo_image[:, side, 1, 0, 0, 2], last)
-        number, at = batch.state[..., 0], batch.state[..., 1]
+        number, at = batch.pose[..., 0], batch.pose[..., 1]
         assert (number == batch.demo_pose[:, 0, :1, 0]).all()
         np.testing.assert_array_equal(batch.image[..., 0, 0, 2], at)
         np.testing.assert_array_equal(batch.image[..., 0, 0, 0], number % 256)
-        np.testing.assert_array_equal(batch.action, -batch.state[..., :7])
+        np.testing.assert_array_equal(batch.action, -batch.pose)
         assert (at >= 0).all() and (at < pool.length[m][:, None]).all()
 
 
@@ -234,7 +234,7 @@ def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
     for step in range(10):
         batch = data.sample_tasks(pool, groups, 0, step, size=12, policy_steps=3)
         assert batch.image.shape[:2] == (24, 3)
-        query, support = batch.state[:12, :, 0], batch.state[12:, :, 0]  # the number of the episode
+        query, support = batch.pose[:12, :, 0], batch.pose[12:, :, 0]  # the number of the episode
         first = [pool.pose[s, 0] for s in pool.start].index
         for row in range(12):
             a, b = first(query[row, 0]), first(support[row, 0])
@@ -242,7 +242,7 @@ def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
                 a != b and pool.task[a] == pool.task[b] == batch.task[row] == batch.task[12 + row]
             )
             assert len(set(query[row])) == len(set(support[row])) == 1
-        np.testing.assert_array_equal(batch.action, -batch.state[..., :7])
+        np.testing.assert_array_equal(batch.action, -batch.pose)
     again = data.sample_tasks(pool, groups, 0, 9, size=12, policy_steps=3)
     for a, b in zip(batch, again, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -251,12 +251,12 @@ def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
 
 
 def test_steps_along_an_episode_reach_from_end_to_end(pool):
-    image, state, action, focus, seen = data.steps_along(pool, np.array([3, 60]), 4)
+    image, pose, action, focus, seen = data.steps_along(pool, np.array([3, 60]), 4)
     for row, index in enumerate((3, 60)):
         last = pool.length[index] - 1
-        np.testing.assert_array_equal(state[row, :, 1], np.floor(np.linspace(0, last, 4) + 0.5))
-        np.testing.assert_array_equal(image[row, :, 0, 0, 2], state[row, :, 1])
-    np.testing.assert_array_equal(action, -state[..., :7])
+        np.testing.assert_array_equal(pose[row, :, 1], np.floor(np.linspace(0, last, 4) + 0.5))
+        np.testing.assert_array_equal(image[row, :, 0, 0, 2], pose[row, :, 1])
+    np.testing.assert_array_equal(action, -pose)
     assert focus.shape == (2, 4, 2, data.CANDIDATES, 2) and seen.shape == (2, 4, 2)
 
 
@@ -319,7 +319,7 @@ def test_policy_steps_are_uniform_over_the_episode():
         batch = data.sample_batch(
             pool, groups, None, 3, step, size=1, pair_fraction=0, policy_steps=5, frames=2, places=4
         )
-        counts += np.bincount(batch.state[0, :, 1].astype(int), minlength=7)
+        counts += np.bincount(batch.pose[0, :, 1].astype(int), minlength=7)
     assert np.abs(counts - 2500 / 7).max() < 5 * np.sqrt(2500 / 7)
 
 
@@ -626,20 +626,6 @@ def test_what_comes_after_the_end_of_a_push_is_neither_shown_nor_imitated():
         )
         imitated |= set(batch.image[..., 0, 0, 0].ravel().tolist())
     assert imitated == {0, 1, 2, 3, 4}
-
-
-def test_a_state_says_how_far_the_fingers_have_just_moved():
-    pose = path(*[(0.0, 0.0, 0.2)] * 4)
-    pose[:, 6] = [1.0, 0.6, 0.2, 0.2]
-    image = np.zeros((4, 16, 16, 3), np.uint8)
-    meta = [episode(name, "press:x", 2, 0).meta for name in "ab"]
-    two = data.build_pool(
-        [Episode(image, p, p, m) for p, m in zip((pose, pose), meta, strict=True)], False
-    )
-    state = data.steps_along(two, np.arange(2), 4)[1]
-    assert state.dtype == np.float32
-    np.testing.assert_array_equal(state[..., :7], [pose, pose])
-    np.testing.assert_allclose(state[..., 7], [[0, -0.4, -0.4, 0]] * 2, atol=1e-6)
 
 
 def test_focus_after_a_failed_grasp_is_where_it_was_taken_in_the_end():

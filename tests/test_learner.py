@@ -47,8 +47,7 @@ def squares(
     task = rng.integers(0, len(COLOURS), b) if task is None else task
     demo_image = np.zeros((b, 2, 2, SIZE, SIZE, 3), np.uint8)
     image = np.zeros((b, p, SIZE, SIZE, 3), np.uint8)
-    shapes = (b, 2, k, 7), (b, p, 8), (b, p, 7)
-    demo_pose, state, action = (np.zeros(shape, np.float32) for shape in shapes)
+    demo_pose, pose, action = (np.zeros((*s, 7), np.float32) for s in ((b, 2, k), (b, p), (b, p)))
     for row, member in itertools.product(range(b), range(2)):
         picture, place = scene(rng, task[row])
         demo_image[row, member] = picture
@@ -57,12 +56,12 @@ def squares(
         demo_pose[row, member, 2:, :2] = start + np.linspace(0, 1, k - 2)[:, None] * (place - start)
         if member == 0:
             image[row] = picture
-            state[row, :, :2] = rng.uniform(-0.2, 0.2, (p, 2))
+            pose[row, :, :2] = rng.uniform(-0.2, 0.2, (p, 2))
             action[row, :, :2] = place
     task = task.astype(np.int32)
     focus = np.broadcast_to(action[:, :, None, None, :2], (b, p, 2, 3, 2))
     seen = np.ones((b, p, 2), bool)
-    return Batch(demo_image, demo_pose, image, state, action, task, focus, seen)
+    return Batch(demo_image, demo_pose, image, pose, action, task, focus, seen)
 
 
 def bright_place(image: np.ndarray) -> np.ndarray:
@@ -280,7 +279,7 @@ def test_learns_to_go_to_the_demonstrated_colour(learned) -> None:
     wanted = batch.action[:, 0, :2]
 
     def error(z: np.ndarray) -> float:
-        action = np.asarray(start(state.average, z)(batch.image[:, 0], batch.state[:, 0, :7]))
+        action = np.asarray(start(state.average, z)(batch.image[:, 0], batch.pose[:, 0]))
         return float(np.median(np.linalg.norm(action[:, :2] - wanted, axis=1)))
 
     other = np.array([np.flatnonzero(batch.task != t)[0] for t in batch.task])
@@ -375,7 +374,7 @@ def test_trial_pairs_stay_out_of_the_contrastive_loss() -> None:
 
 def broken_off(batch: Batch, seed: int = 9) -> Batch:
     """The batch, its episodes m broken off: a picture of their own, and the way up to somewhere."""
-    other = squares(seed, b=len(batch.state), k=batch.demo_pose.shape[2])
+    other = squares(seed, b=len(batch.pose), k=batch.demo_pose.shape[2])
     return batch._replace(
         truncated_image=other.demo_image[:, 0, 1:], truncated_pose=other.demo_pose[:, 0]
     )
@@ -501,7 +500,7 @@ def test_embed_all_does_not_depend_on_the_chunk(learned) -> None:
 def test_sampled_actions_spread_about_the_mode(learned) -> None:
     params, batch = learned[0].average, squares(4, b=8)
     z = learner.make_embed(POLICY)(params, batch.demo_image[:, 1], batch.demo_pose[:, 1])
-    seen = batch.image[:, 0], batch.state[:, 0, :7]
+    seen = batch.image[:, 0], batch.pose[:, 0]
     mode = np.asarray(learner.make_act(POLICY)(params, z)(*seen))
     sample = learner.make_act(POLICY, temperature=0.1)
     a, again, b = (np.asarray(sample(params, z, seed)(*seen)) for seed in (0, 0, 1))
@@ -512,7 +511,7 @@ def test_sampled_actions_spread_about_the_mode(learned) -> None:
 def test_acting_remembers_where_the_places_lie(learned) -> None:
     params, batch = learned[0].average, squares(5, b=8, p=1)
     z = learner.make_embed(POLICY)(params, batch.demo_image[:, 1], batch.demo_pose[:, 1])
-    pose, empty = batch.state[:, 0, :7], np.full_like(batch.image[:, 0], 128)
+    pose, empty = batch.pose[:, 0], np.full_like(batch.image[:, 0], 128)
     wanted = batch.action[:, 0, :2]
 
     def error(*memory: float) -> float:
@@ -524,26 +523,6 @@ def test_acting_remembers_where_the_places_lie(learned) -> None:
 
     assert error(0.9, 0.9) < 0.03
     assert error(0.0, 0.0) > 0.05
-
-
-def test_acting_tells_the_policy_how_the_fingers_moved() -> None:
-    seen = []
-
-    def respond(context: object, image: jax.Array, state: jax.Array, memory: object) -> object:
-        jax.debug.callback(lambda s: seen.append(np.array(s)), state, ordered=True)
-        return nets.FixedGaussian(state[:, :7], jnp.zeros(7))
-
-    pose = np.arange(42, dtype=np.float32).reshape(3, 2, 7) ** 2 / 1000  # three steps of two robots
-    image = np.zeros((2, 8, 8, 3), np.uint8)
-    for _ in range(2):  # a second trial begins anew
-        seen.clear()
-        act = learner.make_player(respond, 0.0, learner.MEMORY)(None, 0)
-        for step in pose:
-            jax.block_until_ready(act(image, step))
-        jax.effects_barrier()
-        np.testing.assert_array_equal(np.stack(seen)[..., :7], pose)
-        moved = np.diff(pose[..., 6], axis=0, prepend=pose[:1, :, 6])
-        np.testing.assert_allclose(np.stack(seen)[..., 7], moved, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

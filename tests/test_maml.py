@@ -198,7 +198,7 @@ def train(mil, policy=POLICY, steps=150, tasks=12, **hyper):
 
 
 def shown(batch, rows):
-    fields = (batch.image, batch.state, batch.action, batch.focus, batch.focus_seen)
+    fields = (batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
     return maml.Shown(*(a[rows] for a in fields))
 
 
@@ -222,7 +222,7 @@ def test_it_learns_to_learn_from_one_demonstration(learned):
     act = maml.make_act(POLICY, hyper, mil)
     errors = {}
     for name, seen in (("right", np.ones(40, bool)), ("none", np.zeros(40, bool))):
-        action = act(state.average, support, seen)(query.image[:, 0], query.state[:, 0, :7])
+        action = act(state.average, support, seen)(query.image[:, 0], query.pose[:, 0])
         assert action.shape == (40, 7)
         errors[name] = np.linalg.norm(action[:, :2] - query.action[:, 0, :2], axis=1)
     assert np.median(errors["right"]) < 0.05 < np.median(errors["none"])
@@ -244,13 +244,13 @@ def test_what_is_not_shown_does_not_matter(support):
     def action(changed):
         given = shown(batch, rows)._replace(**changed)
         return np.asarray(
-            act(params, given, np.ones(4, bool))(batch.image[:4, 0], batch.state[:4, 0, :7])
+            act(params, given, np.ones(4, bool))(batch.image[:4, 0], batch.pose[:4, 0])
         )
 
     base = action({})
     other = {"action": batch.action[rows] + 0.1}
     assert (action(other) == base).all() == (support != "video_pose_action")
-    other |= {"state": batch.state[rows] + 0.1, "focus": batch.focus[rows] + 0.1}
+    other |= {"pose": batch.pose[rows] + 0.1, "focus": batch.focus[rows] + 0.1}
     assert (action(other) == base).all() == (support == "video")
     assert (action({"image": batch.image[rows] // 2}) != base).any()
 
@@ -283,7 +283,7 @@ def test_squared_errors_and_cross_entropy_as_inner_losses(head):
     flat = lambda a: jnp.asarray(a).reshape(-1, *a.shape[2:])  # noqa: E731
     z = jnp.tile(params["bias"], (8, 1))
     variables = {"params": params["policy"]}
-    density = policy.apply(variables, flat(steps.image), flat(steps.state), z, method="act")
+    density = policy.apply(variables, flat(steps.image), flat(steps.pose), z, method="act")
     nll = -density.log_prob(flat(steps.action)).mean()
     assert metrics["before"] == pytest.approx(float(nll), rel=1e-5)
     assert float(loss) == metrics["after"] != metrics["before"]

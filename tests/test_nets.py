@@ -21,11 +21,6 @@ def poses(seed: int, *shape: int) -> np.ndarray:
     return rng.uniform(low, high, (*shape, 7)).astype(np.float32)
 
 
-def states(seed: int, *shape: int) -> np.ndarray:
-    moved = np.random.default_rng(seed + 100).uniform(-0.4, 0.4, (*shape, 1))
-    return np.concatenate([poses(seed, *shape), moved], -1).astype(np.float32)
-
-
 def pictures(seed: int, *shape: int, size: int = 32) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*shape, size, size, 3)).astype(np.uint8)
 
@@ -319,12 +314,12 @@ def test_auxiliary_loss_is_the_error_of_the_read_pose() -> None:
 def test_every_head_acts_on_picture_pose_and_demonstration(head: str) -> None:
     policy = nets.Policy(camera=CAMERA, head=head, embedding_size=6, channels=8)
     params = nets.init(policy, jax.random.key(0), image_size=32)
-    args = [pictures(0, 2), states(0, 2), jnp.eye(2, 6)]
+    args = [pictures(0, 2), poses(0, 2), jnp.eye(2, 6)]
     log_prob = jax.jit(
         lambda *a: policy.apply({"params": params}, *a, method="act").log_prob(poses(1, 2))
     )
     base = np.asarray(log_prob(*args))
-    for k, other in enumerate((pictures(1, 2), states(2, 2), jnp.zeros((2, 6)))):
+    for k, other in enumerate((pictures(1, 2), poses(2, 2), jnp.zeros((2, 6)))):
         changed = [other if i == k else a for i, a in enumerate(args)]
         assert np.abs(np.asarray(log_prob(*changed)) - base).max() > 1e-5
     # The same parameters serve another picture size.
@@ -335,7 +330,7 @@ def anchored(place: np.ndarray | None = None) -> nets.Mixture:
     """The default head's density for 3 observations, told the places [3,2,2] m or not."""
     rng = np.random.default_rng(0)
     module = nets.AnchoredMixture(CAMERA)
-    args = [jnp.asarray(rng.normal(size=(3, 5, 5, 8)), jnp.float32), states(0, 3)]
+    args = [jnp.asarray(rng.normal(size=(3, 5, 5, 8)), jnp.float32), poses(0, 3)]
     args.append(jnp.asarray(rng.normal(size=(3, 6)), jnp.float32))
     params = jax.jit(module.init)(jax.random.key(0), *args)
     if place is not None:
@@ -352,7 +347,7 @@ def test_components_are_anchored_at_the_places_beside_them_and_at_the_gripper() 
     anchors = np.repeat(np.concatenate([place[0], place[0] - nets.BESIDE * way]), 2, 0)
     assert (np.abs(density.xy[:, :8] - anchors) <= nets.REACH + 1e-6).all()
     # What is lifted goes straight up: exactly there, and at the carrying height alone.
-    np.testing.assert_allclose(density.xy[:, -1], states(0, 3)[:, :2], atol=1e-6)
+    np.testing.assert_allclose(density.xy[:, -1], poses(0, 3)[:, :2], atol=1e-6)
     np.testing.assert_allclose(density.z[:, -1], nets.LIFTED_Z, atol=1e-6)
 
 
@@ -390,7 +385,7 @@ def test_portraits_ask_for_what_lies_at_two_spots() -> None:
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
     np.testing.assert_allclose(z, wanted, atol=1e-4)
     found = policy.apply({"params": params}, maps, z, method="find")
-    density = policy.apply({"params": params}, maps, jnp.zeros((3, 8)), z, method="act_maps")
+    density = policy.apply({"params": params}, maps, jnp.zeros((3, 7)), z, method="act_maps")
     jax.tree.map(np.testing.assert_array_equal, found, density.focus)
 
 

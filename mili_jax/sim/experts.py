@@ -27,7 +27,6 @@ ALIGNED = 0.005, 0.025
 TURNED = 0.06, 0.36
 OVER = 0.010, 0.040  # of something that is carried to a container
 CLOSE = 0.020  # m above a grasp at which the fingers begin to close: they are slower than the tool
-STILL = 0.05  # of the opening: fingers that moved less in a step stand
 RELEASE = 0.012  # m above where a carried object is set down at which it is let go
 PAD_HALF_WIDTH = 0.010  # m
 
@@ -41,8 +40,6 @@ class Expert:
         self._family = {
             "press": self._press, "grasp": self._grasp, "push": self._push, "place": self._place
         }[task.family]  # fmt: skip
-        self._finger: float | None = None  # its opening in the step before
-        self._still = True  # whether the fingers stand
         self._phase = "take"
         self._pushing = False
         self._release = np.zeros(3)  # m, where the tool lets go
@@ -51,8 +48,6 @@ class Expert:
     def act(self) -> np.ndarray:
         """float32 [7], the desired pose the expert is heading for now."""
         pose = self.world.pose().astype(np.float64)
-        before = self._finger
-        self._still, self._finger = before is None or abs(pose[6] - before) < STILL, pose[6]
         return np.asarray(self._family(pose), np.float32)
 
     def _descend(
@@ -84,9 +79,8 @@ class Expert:
         heading = math.atan2(rotation[1, 0], rotation[0, 0])
         yaw = pose[5] if spec.symmetric else half_turn(heading + turn)
         if self.world.holding(name) and pose[6] < 0.9:
-            # On the way of the fingers any width is passed; where they stop is that of the object.
-            return None if self._still else _label(xy, z, yaw, 0.0)
-        if pose[6] < 0.3 and self._still and pose[2] < HOVER_Z - 0.03:  # closed on nothing
+            return None
+        if pose[6] < 0.3 and pose[2] < HOVER_Z - 0.03:  # closed on nothing
             return _label(pose[:2], TRAVEL_Z, pose[5], 1.0)
         near = float(np.hypot(*(pose[:2] - xy))) < ALIGNED[1] and pose[2] < z + CLOSE
         return self._descend(pose, xy, z, yaw, 0.0 if near else 1.0)
