@@ -84,7 +84,7 @@ class Batch(NamedTuple):
     The dimension letters are those of `mili_jax.types`.
     """
 
-    demo_image: np.ndarray  # uint8 [B,2,M,H,W,3], M frames evenly over the whole episode
+    demo_image: np.ndarray  # uint8 [B,2,M,H,W,3], M frames evenly over what counts
     demo_pose: np.ndarray  # float32 [B,2,K,7], see `demo_inputs`
     image: np.ndarray  # uint8 [B,P,H,W,3]
     pose: np.ndarray  # float32 [B,P,7]
@@ -424,14 +424,14 @@ def _frame(way: np.ndarray) -> np.ndarray:
 def demo_inputs(
     pool: Pool, episodes: np.ndarray, frames: int, places: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the embedding is given of whole episodes.
+    """What the embedding is given of episodes, of each the steps that count (`Pool.counted`).
 
     Args:
       episodes: pool indices, int [N] (or any shape [...]).
       frames: M. places: K.
 
     Returns images uint8 [N,M,H,W,3] and poses float32 [N,K,7]: those of `find_key`, then K - 2
-    evenly over the whole episode.
+    evenly over these steps.
     """
     pictures, poses = _demo_frames(pool, episodes, frames, places)
     return pool.image[pictures], pool.pose[poses]
@@ -458,7 +458,7 @@ def _demo_frames(
 def steps_along(
     pool: Pool, episodes: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """`count` steps evenly over each whole episode: image, pose, action, focus and focus_seen, each
+    """`count` steps evenly over what counts of each episode: image, pose, action, focus and focus_seen, each
     [N,count,...] as in `Batch`.
 
     Args:

@@ -416,9 +416,9 @@ def _with_trials(
         pairs = run.dataset.read_pairs(f"{arm}_{past}")
         metas, useful, rested = _answered(run, past)
         mine = arms.candidates(parsed, useful, rested, run.config.seed)
-        own = [metas[i].episode_id for i in mine]
-        drawings = ((pairs.a, pairs.b, 1 - share), (own, own, share))
-        drawings = tuple(d for d in drawings if d[0] and d[2] > 0)
+        own = tuple(metas[i].episode_id for i in mine)
+        drawings = [(pairs.a, pairs.b, 1 - share), (own, own, share)]
+        drawings = [drawing for drawing in drawings if drawing[0] and drawing[2] > 0]
         used = {name for first, second, _ in drawings for name in (*first, *second)}
         if used:
             pools.append(
