@@ -458,8 +458,8 @@ def _demo_frames(
 def steps_along(
     pool: Pool, episodes: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """`count` steps evenly over what counts of each episode: image, pose, action, focus and focus_seen, each
-    [N,count,...] as in `Batch`.
+    """`count` steps evenly over what counts of each episode: image, pose, action, focus and
+    focus_seen, each [N,count,...] as in `Batch`.
 
     Args:
       episodes: pool indices, int [N].
@@ -489,7 +489,7 @@ def sample_batch(
     The demonstration part draws families evenly (each gets the same number of pairs; which get
     one more is drawn), then tasks of the family without replacement until all were drawn, then
     two different episodes. The pair part draws rows of the table by their weights. Which of the
-    two is m is drawn. Policy steps are uniform over the episode, one from each of P equal
+    two is m is drawn. Policy steps are uniform over what counts of it, one from each of P equal
     stretches of it.
 
     Args:
