@@ -357,21 +357,27 @@ def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             before = stop + 1
         focus[:, 1] = xy[stop] + GOAL @ _frame(final)
         return focus, seen
-    touch = _taken(pose, runs)
-    near = np.hypot(*(xy[-1] - xy[touch])) < APART
-    focus[:, 0], focus[:, 1] = xy[touch], xy[touch if near else -1]
+    touch, end = find_key(pose)
+    near = np.hypot(*(xy[end] - xy[touch])) < APART
+    focus[:, 0], focus[:, 1] = xy[touch], xy[touch if near else end]
     seen[touch + 1 :, : 1 + near] = False
     return focus, seen
 
 
 def find_key(pose: np.ndarray) -> tuple[int, int]:
     """The steps at which an episode float32 [T,7] touches what it is about and at which that ends:
-    of a push its own beginning and end, else the touch and the last step."""
-    runs = _descents(pose[:, 2])
+    of a push its own beginning and end; where something was taken the touch and the last step; else
+    the last touch and the step before the tool goes up again."""
+    z, runs = pose[:, 2], _descents(pose[:, 2])
     push = _find_push(pose, runs)
     if push is not None:
         return runs[push]
-    return _taken(pose, runs), len(pose) - 1
+    taken = _find_taken(pose, runs)
+    if taken is not None or not runs:
+        return len(pose) - 1 if taken is None else taken, len(pose) - 1
+    touch = runs[-1][0]
+    up = np.flatnonzero(z[touch:] >= TOUCH_Z)
+    return touch, touch + int(up[0]) - 1 if len(up) else len(pose) - 1
 
 
 def _find_push(pose: np.ndarray, runs: list[tuple[int, int]]) -> int | None:
@@ -385,9 +391,9 @@ def _find_push(pose: np.ndarray, runs: list[tuple[int, int]]) -> int | None:
     return None
 
 
-def _taken(pose: np.ndarray, runs: list[tuple[int, int]]) -> int:
+def _find_taken(pose: np.ndarray, runs: list[tuple[int, int]]) -> int | None:
     """The step of the first touch after which the tool goes up with its fingers held apart by
-    something, or of the last touch if it never does."""
+    something, if it ever does."""
     z, finger = pose[:, 2], pose[:, 6]
     for i, (touch, stop) in enumerate(runs):
         after = runs[i + 1][0] if i + 1 < len(runs) else len(pose)
@@ -395,7 +401,7 @@ def _taken(pose: np.ndarray, runs: list[tuple[int, int]]) -> int:
         opened = finger[max(0, touch - 3) : touch + 1].max()
         if ((up > HELD) & (up < opened - HELD)).any():
             return touch
-    return runs[-1][0] if runs else len(pose) - 1
+    return None
 
 
 def _descents(z: np.ndarray) -> list[tuple[int, int]]:

@@ -549,6 +549,7 @@ DOWN, UP = (0.1, 0.05, 0.03), (0.1, 0.05, 0.17)
 
 def test_focus_of_a_carried_object_is_where_the_tool_went_down_and_where_it_ended():
     pose = path((0, 0, 0.2), (0.1, 0.05, 0.13), DOWN, DOWN, UP, (-0.1, 0.0, 0.17))
+    pose[:, 6] = [1, 1, 1, 0.4, 0.4, 0.4]
     focus, seen = data.find_focus(pose)
     assert focus.shape == (6, 2, data.CANDIDATES, 2)
     np.testing.assert_allclose(focus[:, 0] - [0.1, 0.05], 0, atol=1e-6)
@@ -559,9 +560,21 @@ def test_focus_of_a_carried_object_is_where_the_tool_went_down_and_where_it_ende
 
 
 def test_focus_of_what_is_only_lifted_is_one_place():
-    focus, seen = data.find_focus(path((0, 0, 0.2), (0.1, 0.05, 0.13), DOWN, UP, UP))
+    pose = path((0, 0, 0.2), (0.1, 0.05, 0.13), DOWN, UP, UP)
+    pose[:, 6] = [1, 1, 1, 0.4, 0.4]
+    focus, seen = data.find_focus(pose)
+    assert data.find_key(pose) == (2, 4)
     np.testing.assert_allclose(focus, np.broadcast_to([0.1, 0.05], focus.shape), atol=1e-6)
     assert seen.tolist() == [[True, True]] * 3 + [[False, False]] * 2
+
+
+def test_what_is_only_touched_ends_before_the_tool_goes_up():
+    pose = path((0, 0, 0.2), (0.1, 0.05, 0.13), DOWN, DOWN, UP, (-0.2, 0.0, 0.17))
+    focus, _ = data.find_focus(pose)
+    np.testing.assert_allclose(focus, np.broadcast_to([0.1, 0.05], focus.shape), atol=1e-6)
+    assert data.find_key(pose) == data.find_key(pose[:4]) == (2, 3)
+    again = np.concatenate([pose, path((0.1, 0, 0.13), (0.1, 0.0, 0.03), (0.1, 0.0, 0.03))])
+    assert data.find_key(again) == (7, 8)  # of several touches the last
 
 
 def test_focus_of_a_push_is_a_fan_of_candidates_ahead_of_the_tool():
