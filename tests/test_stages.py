@@ -7,6 +7,7 @@ The runs are the configuration `test`, made smaller still.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -27,7 +28,7 @@ from runs import ROOT, SMALL, command, config, data_of, shards_of
 
 from mili_jax import arms, episodes, results, schema, stages, workdir
 from mili_jax.episodes import Dataset, Label
-from mili_jax.sim import scenes, tasks
+from mili_jax.sim import rollout, scenes, tasks
 from mili_jax.sim.env import KitchenEnv, object_pool
 from mili_jax.sim.world import Scene
 from mili_jax.types import FAMILIES, ConfigError, DataError, EpisodeMeta, SimulationError
@@ -785,6 +786,43 @@ def test_later_rounds_follow_earlier_trials_too():
         assert trial.task == source[trial.demonstration].task and trial.policy == "mili_1"
     first = list(stages.trial_plan(config(**changes), 1, "pretrain", demos))
     assert {t.demonstration for t in first} == {m.episode_id for m in demos}
+
+
+def test_some_disturbed_trials_begin_low_or_with_closed_fingers():
+    task = tasks.load_tasks()["train"][0]
+    rng = np.random.default_rng(0)
+    scene = scenes.sample([task], object_pool("train"), rng).to_json()
+    demo = EpisodeMeta("demo", task.id, scene, 0, 0, "p", "", "tiny", True, False, ())
+
+    def tools(noise):
+        changes = {"improve.trials": 300, "improve.noise": noise}
+        plan = stages.trial_plan(config(**changes), 1, "pretrain", [demo])
+        return np.array([Scene.from_json(trial.scene).tool for trial in plan])
+
+    calm, disturbed = tools(0.0), tools(1.0)
+    assert calm[:, 2].min() > 0.1 and (calm[:, 6] == 1).all()
+    low = disturbed[:, 2] <= rollout.LOW_Z[1]
+    assert 0.1 < low.mean() < rollout.LOW_SHARE + 0.08
+    assert 0.3 < (disturbed[:, 6] < 1).mean() < 0.6
+
+
+def test_trials_are_disturbed_and_evaluations_are_not(copy):
+    env = KitchenEnv(image_size=config().data.image_size)
+    run = stages.open_run(config(), copy)
+    with run.workdir:
+        same = {}
+        for split in ("round_1", "evaluation_mili_1"):
+            same[split] = []
+            for episode in itertools.islice(run.dataset.read(split), 12):
+                poses = [episode.pose[0]]
+
+                def watch(env, poses=poses):
+                    poses.append(env.world.pose())
+
+                rollout.replay(env, episode.meta, episode.action, watch)
+                same[split].append(np.array_equal(np.stack(poses[:-1]), episode.pose))
+    env.close()
+    assert all(same["evaluation_mili_1"]) and not all(same["round_1"])
 
 
 def test_trials_share_sets_of_objects_so_that_the_same_can_be_done_twice():

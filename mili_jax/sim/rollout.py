@@ -180,7 +180,7 @@ def run_job(
             running = []
             for i in active:
                 beat(first + i)
-                # As stored, so that a replay of what is stored repeats the episode.
+                # As stored, so that a replay of what is stored repeats an undisturbed episode.
                 command = np.asarray(action[i], np.float32)
                 recorders[i].add(seen[i], command)
                 if noise:
