@@ -17,7 +17,7 @@ import pytest
 
 from mili_jax.sim import rollout, scenes, tasks
 from mili_jax.sim.env import HORIZON, RENDERER, KitchenEnv, object_pool
-from mili_jax.sim.rollout import Player, Request, Teacher, Trial, run_job, run_jobs
+from mili_jax.sim.rollout import Player, Request, Teacher, Trial, beat, run_job, run_jobs
 from mili_jax.types import SimulationError
 
 SIZE = 32
@@ -424,7 +424,6 @@ def test_a_worker_that_is_stopped_before_it_reads_is_noticed_as_well(monkeypatch
 
     def start(worker, *arguments):
         started(worker, *arguments)
-        monkeypatch.setattr(rollout, "START_LIMIT", 300.0 if stopped else 2.0)
         if not stopped:
             stopped.append(os.kill(worker.process.pid, signal.SIGSTOP))
 
@@ -432,7 +431,68 @@ def test_a_worker_that_is_stopped_before_it_reads_is_noticed_as_well(monkeypatch
     done = sorted(run_jobs([(0, ["x"]), (1, ["x"])], Heavy(), ignore, 1))
     assert [job.job for job in done] == [0, 1]
     (incident,) = done[0].incidents
-    assert incident.item == "" and "no sign of life for 2 s" in incident.how
+    assert incident.item == "" and "no sign of life" in incident.how
+    assert incident.silent <= 5
+
+
+@dataclasses.dataclass
+class Once:
+    """Hangs the first time that it is called, wherever that is."""
+
+    way: str
+    folder: Path
+
+    def __call__(self, *_):
+        if not list(self.folder.glob("hung")):
+            (self.folder / "hung").touch()
+            WAYS[self.way]()
+        return Nothing()
+
+
+@pytest.mark.parametrize("way, where", [
+    ("hang", "factory"), ("stop", "factory"), ("stop", "sink")
+])  # fmt: skip
+def test_a_worker_that_hangs_outside_trials_is_noticed_too(way, where, tmp_path):
+    once = Once(way, tmp_path)
+    make, sink = (once, ignore) if where == "factory" else (Nothing, once)
+    (done,) = run_jobs([(0, ["x"])], make, sink, 1)
+    (incident,) = done.incidents
+    assert incident.item == "" and "idle" in incident.how
+    assert incident.silent <= 5
+
+
+class Work:
+    """A trial that needs a CPU for a second, and is last in line for it."""
+
+    def __call__(self, job, skip):
+        os.nice(19)
+        beat(0)
+        start = time.process_time()
+        while time.process_time() - start < 1:
+            pass
+        return []
+
+
+def test_a_worker_that_gets_no_cpu_has_not_hung():
+    """On one CPU with processes that come first it is silent for longer than STEP_LIMIT."""
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    greedy = []
+    try:
+        with rollout.Pool(Work, ignore, 1) as pool:
+            (first,) = pool.run([(0, ["x"])])  # it has started, and knows its priority
+            command = ["timeout", "8", "sh", "-c", "while :; do :; done"]
+            greedy += [subprocess.Popen(command) for _ in range(4)]
+            begun = time.monotonic()
+            (done,) = pool.run([(1, ["x"])])
+            took = time.monotonic() - begun
+    finally:
+        os.sched_setaffinity(0, cpus)
+        for process in greedy:
+            process.terminate()
+            process.wait()
+    assert not first.incidents and not done.incidents
+    assert took > rollout.STEP_LIMIT + rollout.LOOK
 
 
 def test_a_trial_that_is_skipped_keeps_its_row(trials, alone):

@@ -23,6 +23,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from multiprocessing import connection as connections
 from multiprocessing import reduction
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,8 +50,8 @@ HOLD_STEPS = 2  # steps a demonstration goes on after it has succeeded and come 
 LOCKSTEP = 16  # environments per process
 PROCESS_RECYCLE = 40  # jobs per worker after which it is replaced: whatever leaks stays small
 STEP_LIMIT = 4.0  # s without a sign of life after which a worker counts as hung
-START_LIMIT = 300.0  # s the same while it starts, or a policy compiles
-SINK_LIMIT = 300.0  # s the same while episodes are written
+START_LIMIT = 300.0  # s the same while it starts, or a policy compiles, if it is at work there
+SINK_LIMIT = 300.0  # s the same while episodes are written, which may well be waiting
 LOOK = 0.5  # s between two looks at the workers; one that has died is noticed at once
 FATAL = 2  # workers that a trial may kill; then it is set aside
 FATAL_OUTSIDE = 5  # the same for a job whose workers die outside any trial; then it is an error
@@ -333,27 +334,31 @@ class Done(NamedTuple):
     set_aside: tuple[str, ...] = ()
 
 
-_TIME, _LIMIT, _ITEM = range(3)
-_pulse: Any = None  # of this process if it is a worker: those three numbers, which its parent sees
+_TIME, _CPU, _LIMIT, _IDLE, _ITEM = range(5)
+_pulse: Any = None  # of this process if it is a worker: those five numbers, which its parent sees
 
 
-def beat(item: int | None = None, limit: float = STEP_LIMIT) -> None:
+def beat(item: int | None = None, limit: float = STEP_LIMIT, idle: float = STEP_LIMIT) -> None:
     """A sign of life of a worker: the next will follow within `limit` seconds, or it has hung.
 
     item: the index in its job of the trial that is simulated from here on, -1 for none; None
-    says that this has not changed. Without effect outside a worker.
+    says that this has not changed.
+    idle: seconds that it may until then neither compute nor wait for a disk.
+    Without effect outside a worker.
     """
     if _pulse is not None:
         # In this order, so that a short limit never meets an old time.
         _pulse[_TIME] = time.monotonic()
+        _pulse[_CPU] = time.process_time()
         _pulse[_LIMIT] = limit
+        _pulse[_IDLE] = idle
         if item is not None:
             _pulse[_ITEM] = item
 
 
 def _run(runner: Runner, sink: Sink, index: int, items: Sequence[Any], skip: set[int]) -> Done:
     episodes = runner(items, skip)
-    beat(-1, SINK_LIMIT)
+    beat(-1, SINK_LIMIT, SINK_LIMIT)
     sink(index, episodes)
     return Done(index, [e.meta for e in episodes], sum(map(len, episodes)))
 
@@ -386,10 +391,21 @@ def _work(connection: connections.Connection, pulse: Any, parent: int) -> None:
                 answer = error
             except Exception:
                 answer = SimulationError(f"{type(error).__name__}: {error}")
-        beat(-1, math.inf)
+        beat(-1, math.inf, math.inf)
         connection.send(answer)
         if isinstance(answer, Exception):
             return
+
+
+def _vitals(pid: int) -> tuple[float, set[str]]:
+    """Seconds of CPU time that a process has used, and the states that its threads are in."""
+    found = []
+    for file in [Path(f"/proc/{pid}/stat"), *Path(f"/proc/{pid}/task").glob("*/stat")]:
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            found.append(file.read_text().rpartition(")")[2].split())  # proc(5), from field 3 on
+    if not found:
+        return 0.0, set()
+    return sum(map(int, found[0][11:13])) / os.sysconf("SC_CLK_TCK"), {f[0] for f in found[1:]}
 
 
 class _Worker:
@@ -397,7 +413,9 @@ class _Worker:
 
     def __init__(self, make_runner: Callable[[], Runner], sink: Sink) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pulse = context.RawArray(ctypes.c_double, (time.monotonic(), START_LIMIT, -1))
+        now = time.monotonic()
+        self.pulse = context.RawArray(ctypes.c_double, (now, 0.0, START_LIMIT, STEP_LIMIT, -1))
+        self._used, self._busy = 0.0, now  # CPU time at the last look; when it was last at work
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
             target=_work, args=(theirs, self.pulse, os.getpid()), daemon=True
@@ -415,7 +433,9 @@ class _Worker:
     def give(self, job: tuple[int, Sequence[Any], set[int]]) -> None:
         self.job = job
         self.jobs += 1
-        self.pulse[:] = [time.monotonic(), START_LIMIT, -1.0]
+        self.pulse[_ITEM], self.pulse[_IDLE] = -1, STEP_LIMIT
+        self.pulse[_TIME] = self._busy = time.monotonic()
+        self.pulse[_LIMIT] = START_LIMIT
         messages = [job] if self._first is None else [self._first, job]
         self._first = None
         pickled = [reduction.ForkingPickler.dumps(message) for message in messages]
@@ -438,9 +458,24 @@ class _Worker:
         code = self.process.exitcode
         if code is not None:
             return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        limit = self.pulse[_LIMIT]
-        if time.monotonic() - self.pulse[_TIME] > limit:
+        return self._hung()
+
+    def _hung(self) -> str | None:
+        """How it has hung, if it has: it is silent for too long, or idle where it should work.
+
+        One that gets no share of the CPUs, because the machine does other things, has not hung: a
+        thread of it could run and has not had the seconds that it may take.
+        """
+        now, (time_, cpu, limit, idle, _) = time.monotonic(), self.pulse
+        used, states = _vitals(self.process.pid or 0)
+        if used != self._used or states & {"R", "D"}:
+            self._used, self._busy = used, now
+        if now - time_ > limit and not ("R" in states and used - cpu < limit):
             return f"gave no sign of life for {limit:g} s"
+        if states == {"T"}:  # stopped
+            idle = STEP_LIMIT
+        if now - max(time_, self._busy) > idle:
+            return f"gave no sign of life and was idle for {idle:g} s"
         return None
 
     def close(self) -> None:
@@ -460,8 +495,10 @@ class Pool:
     """Worker processes that run jobs. What they hold, a compiled policy, stays between calls.
 
     A worker that dies or hangs is replaced and its job run again: it is noticed at once, or
-    STEP_LIMIT seconds after its last `beat` (START_LIMIT and SINK_LIMIT while it starts, compiles
-    or writes). A trial in which FATAL workers died is set aside: its job runs without it.
+    STEP_LIMIT seconds after its last `beat`, of which those do not count that other processes kept
+    it from running. While it starts, compiles or writes, one that is stopped is noticed after as
+    long, and one that sleeps, unless it writes; else START_LIMIT and SINK_LIMIT hold. A trial in
+    which FATAL workers died is set aside: its job runs without it.
 
     Args:
       make_runner: makes, in a worker, what runs a job's items; it must be importable there.
