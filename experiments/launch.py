@@ -49,21 +49,13 @@ class JobError(MiliError):
     """A job ended with an error."""
 
 
-def each_stage(config: ConfigDict) -> list[list[str]]:
-    """The binaries, with their flags, that together do what `experiments.mili` does."""
-    listed = [["demos"], ["pretrain"], ["baselines"], ["evaluate", "--round=0"]]
-    for number in range(1, config.improve.rounds + 1):
-        steps = ("collect", "label", "pair", "retrain", "evaluate")
-        listed += [[step, f"--round={number}"] for step in steps]
-    return [*listed, ["report"]]
-
-
 def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str, list[list[str]]]:
     """The commands of every seed. Raises ConfigError for a seed or a binary that does not exist."""
     shared = command.shared_flags(given)
     listed = [[name] for name in _STAGES.value]
     if _STAGES.value == ["each"]:
-        listed = each_stage(config)
+        plan = stages.plan(config.improve.rounds)
+        listed = [[name, *(f"--round={n}" for n in numbers)] for name, numbers in plan]
     for name, *_ in listed:
         if not (SOURCE / "experiments" / f"{name}.py").exists():
             raise ConfigError(f"--stages names {name!r}, which experiments/ has not")

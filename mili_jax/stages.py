@@ -111,19 +111,32 @@ def join_hosts(coordinator: str, hosts: int, host: int) -> None:
         ) from error
 
 
+def plan(rounds: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Algorithm 1 in its order: the commands of experiments/, each with its round if it has one."""
+    for name in ("demos", "pretrain", "baselines"):
+        yield name, ()
+    yield "evaluate", (0,)
+    for number in range(1, rounds + 1):
+        for name in ("collect", "label", "pair", "retrain", "evaluate"):
+            yield name, (number,)
+    yield "report", ()
+
+
 def run_all(run: Run) -> Path:
     """The whole of Algorithm 1 and its report; returns the path of the report's page."""
-    demonstrate(run)
-    pretrain(run)
-    train_baselines(run)
-    evaluate(run, 0)
-    for number in range(1, run.config.improve.rounds + 1):
-        collect(run, number)
-        label(run, number)
-        pair(run, number)
-        retrain(run, number)
-        evaluate(run, number)
-    return write_report(run)
+    steps: dict[str, Callable[..., Any]] = {
+        "demos": demonstrate,
+        "pretrain": pretrain,
+        "baselines": train_baselines,
+        "collect": collect,
+        "label": label,
+        "pair": pair,
+        "retrain": retrain,
+        "evaluate": evaluate,
+        "report": write_report,
+    }
+    *_, page = [steps[name](run, *numbers) for name, numbers in plan(run.config.improve.rounds)]
+    return Path(page)
 
 
 # Demonstrations

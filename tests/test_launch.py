@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import ROOT, SMALL, command, config
+from runs import ROOT, SMALL, command
 
 from experiments import launch
+from mili_jax import stages
 
 # Both are optional for users, and so for those who test a plain installation; `make test` and CI
 # have them and run all of this.
@@ -34,10 +35,10 @@ def submit(workdir, *given):
 @pytest.mark.parametrize("on", ["local", "ray"])
 def test_jobs_run_in_their_order_and_a_failure_is_told(on, tmp_path):
     """`label` comes too early: the job before it is done, the one after it is not."""
-    stages = "--stages=demos,label,pretrain"
+    listed = "--stages=demos,label,pretrain"
     (tmp_path / "seed_5").mkdir()
     (tmp_path / "seed_5" / "letter.txt").touch()
-    done = submit(tmp_path, f"--on={on}", "--seeds=5,3", stages, "--config.data.tasks=2")
+    done = submit(tmp_path, f"--on={on}", "--seeds=5,3", listed, "--config.data.tasks=2")
     assert done.returncode == 1
     assert "JobError" in done.stderr and "pretrain.json is missing" in done.stderr.splitlines()[-1]
     assert "seed_5" in done.stderr and "is not empty" in done.stderr.splitlines()[-1]
@@ -120,7 +121,7 @@ def test_slurm_is_asked_for_one_job_after_the_other(tmp_path, monkeypatch):
         "--options=slurm_partition=cpu",
     )
     assert done.returncode == 0, done.stderr
-    listed = len(launch.each_stage(config()))
+    listed = len(list(stages.plan(1)))
     jobs = [(tmp_path / f"job_{i + 1}").read_text() for i in range(2 * listed)]
     for i, job in enumerate(jobs):
         after = f"#SBATCH --dependency=afterok:{i}\n" in job
@@ -130,10 +131,9 @@ def test_slurm_is_asked_for_one_job_after_the_other(tmp_path, monkeypatch):
 
 
 def test_each_stage_in_its_order():
-    planned = launch.each_stage(config(**{"improve.rounds": 2}))
-    assert planned[:4] == [["demos"], ["pretrain"], ["baselines"], ["evaluate", "--round=0"]]
-    assert planned[4:9] == [
-        [name, "--round=1"] for name in ("collect", "label", "pair", "retrain", "evaluate")
-    ]
-    assert [step[-1] for step in planned[9:14]] == ["--round=2"] * 5
-    assert planned[14:] == [["report"]]
+    plan = list(stages.plan(2))
+    assert plan[:4] == [("demos", ()), ("pretrain", ()), ("baselines", ()), ("evaluate", (0,))]
+    steps = ("collect", "label", "pair", "retrain", "evaluate")
+    assert plan[4:14] == [(name, (number,)) for number in (1, 2) for name in steps]
+    assert plan[14:] == [("report", ())]
+    assert all((ROOT / "experiments" / f"{name}.py").exists() for name, _ in plan)
