@@ -135,8 +135,10 @@ def run_all(run: Run) -> Path:
         "evaluate": evaluate,
         "report": write_report,
     }
-    *_, page = [steps[name](run, *numbers) for name, numbers in plan(run.config.improve.rounds)]
-    return Path(page)
+    made: Any = None
+    for name, numbers in plan(run.config.improve.rounds):
+        made = steps[name](run, *numbers)
+    return Path(made)
 
 
 # Demonstrations
