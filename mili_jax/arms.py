@@ -18,6 +18,10 @@ In each that has pairs a share of the draws is one of the trials that may be pai
 which is right whatever the pairs are (`improve.self_share`). Without it, as in the paper:
 
   pairs_only, oracle_only, random_only    the pairs of mili, oracle, random
+
+and the other end of it:
+
+  self_only       no pairs: every useful trial with itself alone
 """
 
 from __future__ import annotations
@@ -47,12 +51,13 @@ METHODS = {
     "pairs_only": "mili_pairs_only",
     "oracle_only": "oracle_pairs_only",
     "random_only": "random_pairs_only",
+    "self_only": "mili_self_only",
 }
 _PAIRS_ONLY = {"pairs_only": "mili", "oracle_only": "oracle", "random_only": "random"}
 VARIANTS = ("trials", "alpha", "noise")
 # The arms of later rounds as well, each from its own last policy. The others end with the first
 # round: its trials are the last ones that no arm has shaped.
-CHAINS = ("mili", "control", "more_demos")
+CHAINS = ("mili", "control")
 _ALONE = ("control", "more_demos")  # learn from no trial
 
 
@@ -73,10 +78,9 @@ class Arm:
         """Whether it learns from demonstrations alone."""
         return self.kind in _ALONE
 
-    @property
-    def pairs_only(self) -> bool:
-        """Whether no trial is paired with itself."""
-        return self.kind in _PAIRS_ONLY
+    def self_share(self, share: float) -> float:
+        """The share of its draws that is a trial with itself, where the configuration has one."""
+        return 0.0 if self.kind in _PAIRS_ONLY else 1.0 if self.kind == "self_only" else share
 
 
 def parse(name: str) -> Arm:
@@ -196,6 +200,8 @@ def choose(
     Raises as the functions of `pairing`.
     """
     kind = _PAIRS_ONLY.get(arm.kind, arm.kind)
+    if kind == "self_only":
+        return Pairs([], [], np.zeros(0), -1.0)
     mine = candidates(arm, trials.useful, trials.rested, seed)
     z, ids = trials.z[mine], [trials.ids[i] for i in mine]
     if kind == "nearest":

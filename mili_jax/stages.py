@@ -423,7 +423,7 @@ def _with_trials(
     scene, and its pair is right for certain.
     """
     pools, parsed = [pool], arms.parse(arm)
-    share = 0.0 if parsed.pairs_only else run.config.improve.self_share
+    share = parsed.self_share(run.config.improve.self_share)
     a: list[str] = []
     b: list[str] = []
     weights: list[np.ndarray] = []
@@ -457,11 +457,16 @@ def _weights(run: Run, number: int, a: Sequence[str], b: Sequence[str]) -> np.nd
     """
     partners = Counter((*a, *b))
     weights = np.array([1 / partners[m] + 1 / partners[n] for m, n in zip(a, b, strict=True)])
-    if run.config.improve.balance:
-        resembles = run.workdir.read_manifest(f"pair_{number}")["resembles"]
-        kinds = np.array([FAMILIES.index(resembles[m]) for m in a])
-        weights /= np.bincount(kinds, weights, len(FAMILIES))[kinds]
-    return weights
+    return _even(run, number, a, weights)
+
+
+def _even(run: Run, number: int, ids: Sequence[str], weights: np.ndarray) -> np.ndarray:
+    """The weights of trials, made even over the families that they resemble if so configured."""
+    if not run.config.improve.balance or not ids:
+        return weights
+    resembles = run.workdir.read_manifest(f"pair_{number}")["resembles"]
+    kinds = np.array([FAMILIES.index(resembles[name]) for name in ids])
+    return weights / np.bincount(kinds, weights, len(FAMILIES))[kinds]
 
 
 def _hyper(config: ConfigDict, steps: int, learning_rate: float) -> learner.Hyper:
@@ -609,8 +614,7 @@ def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, lis
 def collect(run: Run, number: int) -> None:
     """Stage (lines 9-12): trials of the latest policy, each after a random demonstration.
 
-    From the second round on the tasks that pairing has formed (line 20) are tried as well, after
-    one of their trials.
+    From the second round on what useful trials did are tasks as well (line 20), see `_followed`.
     """
     name, before = f"round_{number}", arms.start_of(run.config, number)
     inputs = _parameters(run, before)
@@ -620,18 +624,36 @@ def collect(run: Run, number: int) -> None:
     params = load_params(run, before)
     z, metas = embed(run, params, ["demos_train", *(f"round_{k}" for k in range(1, number))])
     table = {m.episode_id: row for m, row in zip(metas, z, strict=True)}
-    paired: set[str] = set()
-    for past in range(1, number):
-        pairs = run.dataset.read_pairs(f"mili_{past}")
-        paired |= {*pairs.a, *pairs.b}
     demos = [m for m in metas if m.round == 0]
-    shown = [m for m in metas if m.episode_id in paired]
     maker = acting.MakeActor(run.policy, params, table, run.config.improve.temperature)
     size, noise = run.config.data.image_size, run.config.improve.noise
     player = functools.partial(rollout.Player, maker, size, noise=noise)
-    trials = list(trial_plan(run.config, number, _policy_id(before, inputs), demos, shown))
+    actor = _policy_id(before, inputs)
+    trials = list(trial_plan(run.config, number, actor, demos, *_followed(run, number)))
     facts = _roll(run, name, trials, player, f"trials, round {number}")
     _finish(run, name, _subset(run, *_LOOP), began, inputs=inputs, **facts)
+
+
+def _followed(run: Run, number: int) -> tuple[list[EpisodeMeta], np.ndarray]:
+    """The earlier trials that those of a round follow, and how often each: float64 [N], sum 1.
+
+    They are the useful ones that came to rest. One with many partners shows what many show, and
+    what is easy succeeds most; so a trial comes up as one over one plus its partners, and
+    `improve.balance` makes the families that trials resemble even.
+    """
+    shown: list[EpisodeMeta] = []
+    weights: list[np.ndarray] = [np.zeros(0)]
+    for past in range(1, number):
+        metas, useful, rested = _answered(run, past)
+        mine = arms.candidates(arms.Arm("mili"), useful, rested, run.config.seed)
+        pairs = run.dataset.read_pairs(f"mili_{past}")
+        partners = Counter((*pairs.a, *pairs.b))
+        ids = [metas[i].episode_id for i in mine]
+        rarity = np.array([1 / (1 + partners[name]) for name in ids])
+        weights.append(_even(run, past, ids, rarity))
+        shown += [metas[i] for i in mine]
+    weight = np.concatenate(weights)
+    return shown, weight / weight.sum() if shown else weight
 
 
 def trial_plan(
@@ -640,6 +662,7 @@ def trial_plan(
     policy: str,
     demos: Sequence[EpisodeMeta],
     shown: Sequence[EpisodeMeta] = (),
+    weights: np.ndarray | None = None,
 ) -> Iterator[rollout.Trial]:
     """The trials of a round, a function of the seed: new scenes with any training object in them.
 
@@ -648,9 +671,9 @@ def trial_plan(
     may be such as nobody has demonstrated. The sets come again and again, arranged anew each time:
     two trials form a pair only if they did the same, and with new objects in every trial that would
     hardly happen (Singh et al. 2020 have 60,000 trials in 150 scenes). `trial_share` of the
-    demonstrations are earlier trials, if there are any in `shown`: of these only the objects around
-    are known, and the task is the one they were commanded, which may not be what they show. With
-    noise some begin where a demonstration may, low or with closed fingers.
+    demonstrations are earlier trials, if there are any in `shown`, drawn by `weights`: of these
+    only the objects around are known, and the task is the one they were commanded, which may not be
+    what they show. With noise some begin where a demonstration may, low or with closed fingers.
     """
     c, pool = config.improve, object_pool("train")
 
@@ -661,8 +684,10 @@ def trial_plan(
     for i in range(c.trials):
         rng = np.random.default_rng((config.seed, number, i))
         own = bool(shown) and rng.random() < c.trial_share
-        choices = shown if own else demos
-        demo = choices[int(rng.integers(len(choices)))]
+        if own:
+            demo = shown[int(rng.choice(len(shown), p=weights))]
+        else:
+            demo = demos[int(rng.integers(len(demos)))]
         there = rng.random() < c.commanded_share
         if there and own:
             scene = scenes.rearrange(_objects(Scene.from_json(demo.scene)), rng)

@@ -110,7 +110,8 @@ def test_without_a_trial_paired_with_itself_the_pairs_are_the_same(trials):
         ("random_only", "random"),
     ):
         assert choose(alone, trials)[:2] == choose(name, trials)[:2]
-        assert arms.parse(alone).pairs_only and not arms.parse(name).pairs_only
+        assert arms.parse(alone).self_share(0.5) == 0.0 and arms.parse(name).self_share(0.5) == 0.5
+    assert not choose("self_only", trials).a and arms.parse("self_only").self_share(0.5) == 1.0
 
 
 def test_only_the_oracle_sees_what_trials_achieved(trials):

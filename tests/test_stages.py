@@ -564,7 +564,7 @@ def test_rounds_that_the_configuration_has_not(tmp_path):
     assert arms.start_of(all_arms, 3, "control") == "control_2"
     assert {arms.start_of(all_arms, 1, arm) for arm in arms.METHODS} == {"pretrain"}
     assert list(arms.policies(all_arms, 1)) == [f"{arm}_1" for arm in arms.METHODS]
-    assert list(arms.policies(all_arms, 3)) == ["mili_3", "control_3", "more_demos_3"]
+    assert list(arms.policies(all_arms, 3)) == ["mili_3", "control_3"]
     one, without = config(), config(**{"improve.arms": ("mili",)})
     assert arms.policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
     assert arms.policies(without, 1) == {"mili_1": "mili"}
@@ -584,8 +584,8 @@ def test_folders_that_are_no_workdir(tmp_path):
 COMPARED = {
     *((method, 0) for method in ("meta_imitation", "bc", "mil", "mil_video")),
     *((method, number) for method in ("mili", "meta_imitation") for number in (1, 2)),
-    *(("more_demonstrations", number) for number in (1, 2)),
-    *((method, 1) for method in ("oracle", "random_pairs_only", "nearest_demonstration")),
+    *((method, 1) for method in ("more_demonstrations", "oracle", "random_pairs_only")),
+    *((method, 1) for method in ("nearest_demonstration", "mili_self_only")),
     ("mili_trials_24", 1),
 }
 
@@ -786,6 +786,30 @@ def test_later_rounds_follow_earlier_trials_too():
         assert trial.task == source[trial.demonstration].task and trial.policy == "mili_1"
     first = list(stages.trial_plan(config(**changes), 1, "pretrain", demos))
     assert {t.demonstration for t in first} == {m.episode_id for m in demos}
+    weighed = stages.trial_plan(
+        config(**changes), 2, "mili_1", demos, shown, np.array([0, 0.25, 0.75, 0])
+    )
+    counts = Counter(t.demonstration for t in weighed)
+    assert counts["round1-0"] == counts["round1-3"] == 0
+    assert 2 < counts["round1-2"] / counts["round1-1"] < 4.5
+
+
+def test_what_is_rare_is_followed_oftener(copy):
+    run = stages.open_run(config(), copy)
+    with run.workdir:
+        ids = [m.episode_id for m in run.dataset.read_metadata("round_1")]
+        useful = ids[1:7]
+        run.dataset.write_labels("round_1", [Label(i, i in useful, by="people") for i in ids])
+        a, b = [useful[k] for k in (0, 0, 1)], [useful[k] for k in (1, 2, 2)]
+        run.dataset.write_pairs("mili_1", a, b, np.ones(3), 0.0)
+        kinds = dict.fromkeys(ids, "press") | dict.fromkeys(useful[4:], "push")
+        manifest = {**run.workdir.read_manifest("pair_1"), "resembles": kinds}
+        run.workdir.read_manifest = lambda name: manifest
+        shown, weights = stages._followed(run, 2)
+        assert [m.episode_id for m in shown] == useful
+        # Of the presses three have two partners each and one has none; two pushes have none.
+        assert weights == pytest.approx(np.array([1, 1, 1, 3, 3, 3]) / 12)
+        assert stages._followed(run, 1)[0] == []
 
 
 def test_some_disturbed_trials_begin_low_or_with_closed_fingers():
@@ -853,17 +877,20 @@ def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
         run.dataset.write_labels("round_1", [Label(i, i in useful, by="people") for i in ids])
         a, b = [useful[k] for k in (0, 0, 1, 4)], [useful[k] for k in (1, 2, 2, 5)]
         drawn = {}
-        for arm in ("mili", "pairs_only", "random_only"):
-            run.dataset.write_pairs(f"{arm}_1", a, b, np.ones(4), 0.0)
+        for arm in ("mili", "pairs_only", "random_only", "self_only"):
+            if arm == "self_only":
+                a, b = [], []
+            run.dataset.write_pairs(f"{arm}_1", a, b, np.ones(len(a)), 0.0)
             joined, table = stages._with_trials(run, pool, 1, arm)
             own = table.episodes[:, 0] == table.episodes[:, 1]
             # All that may be paired, whether or not they have a partner.
             alone = [joined.ids[k] for k in table.episodes[own, 0]]
-            assert alone == (useful if arm == "mili" else [])
-            trials = len(useful) if arm == "mili" else 5
-            assert len(joined) == len(pool) + trials and len(table) == 4 + len(alone)
+            assert alone == (useful if arm in ("mili", "self_only") else [])
+            trials = len(useful) if alone else 5
+            assert len(joined) == len(pool) + trials and len(table) == len(a) + len(alone)
             drawn[arm] = np.diff(table.cumulative, prepend=0)[own].sum()
-        assert drawn == pytest.approx({"mili": 0.5, "pairs_only": 0.0, "random_only": 0.0})
+        shares = {"mili": 0.5, "pairs_only": 0.0, "random_only": 0.0, "self_only": 1.0}
+        assert drawn == pytest.approx(shares)
     with pytest.raises(ConfigError, match=r"config\.improve\.self_share = 1\.5"):
         schema.check(config(**{"improve.self_share": 1.5}))
 
