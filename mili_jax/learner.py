@@ -37,9 +37,11 @@ Params = Any
 
 ROWS, WHOLE = P("rows"), P()  # how a batch and a state lie on a mesh of devices
 
-# Share of earlier pictures in where the two places are believed to lie when acting. What is acted
-# on moves, where it is brought to does not.
-MEMORY = (0.0, 0.95)
+# Share of earlier pictures in where the two places are believed to lie when acting: the tool hides
+# what it is above. What is acted on moves once the tool has been down, and from then on it is
+# looked for anew. Where it is brought to stays.
+MEMORY = (0.8, 0.95)
+DOWN_Z = 0.09  # m
 GROUP = 12  # rows of demonstrations in a colour group, at least
 
 CONTRASTIVE = ("hinge", "supervised")
@@ -531,7 +533,8 @@ def make_act(
     That function takes their next observations, image uint8 [n,H,W,3] and pose [n,7], and returns
     the mode of g, or a sample of it at `temperature`: actions [n,7]. It remembers: `memory` is the
     share of earlier pictures in where it believes each of the two places to lie that the trial is
-    about. Its randomness is fold_in(key(seed), number of the call).
+    about; of the first, which is moved then, only until the tool has been below DOWN_Z. Its
+    randomness is fold_in(key(seed), number of the call).
     """
 
     def respond(context: Any, image: Array, pose: Array, memory: Any) -> nets.Density:
@@ -557,14 +560,19 @@ def make_player(
     def step(
         context: Any, image: Array, pose: Array, past: Any, seed: int, t: int
     ) -> tuple[Array, Any]:
-        weight = jnp.where(t > 0, jnp.array(memory)[:, None], 0.0)
-        kept = None if past is None else (past, weight)
+        focus, lowest = past
+        lowest = jnp.where(t > 0, jnp.minimum(lowest, pose[:, 2]), pose[:, 2])
+        share = jnp.stack(
+            [jnp.where(lowest > DOWN_Z, memory[0], 0.0), jnp.full_like(lowest, memory[1])], 1
+        )
+        weight = jnp.where(t > 0, share, 0.0)[:, :, None]
+        kept = None if focus is None else (focus, weight)
         density: Any = respond(context, image, pose, kept)
-        focus = getattr(density, "focus", None)
+        past = getattr(density, "focus", None), lowest
         if temperature:
             key = jax.random.fold_in(jax.random.key(seed), t)
-            return density.sample(key, temperature), focus
-        return density.mode(), focus
+            return density.sample(key, temperature), past
+        return density.mode(), past
 
     def start(context: Any, seed: int) -> Callable[[Any, Any], Array]:
         past, t = None, 0
@@ -572,7 +580,8 @@ def make_player(
         def act(image: Array, pose: Array) -> Array:
             nonlocal past, t
             if t == 0:
-                shapes = jax.eval_shape(step, context, image, pose, None, seed, t)[1]
+                nothing = None, pose[:, 2]
+                shapes = jax.eval_shape(step, context, image, pose, nothing, seed, t)[1]
                 past = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
             action, past = step(context, image, pose, past, seed, t)
             t += 1

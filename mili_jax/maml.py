@@ -361,7 +361,7 @@ def make_act(
             density = policy.apply(actor, maps, pose[None], z, None, memory, method="act_maps")
             return jax.tree.map(lambda a: a[0], density)
 
-        axes = (0, 0, 0, None if memory is None else (0, None))
+        axes = (0, 0, 0, None if memory is None else 0)
         return jax.vmap(one, axes)(theta, image, pose, memory)
 
     play = learner.make_player(respond, temperature, memory)

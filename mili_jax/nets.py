@@ -344,21 +344,39 @@ class _Pooled(nn.Module):
         return nn.Dense(self.size, name="story")(nn.relu(story)), portraits
 
 
+SIZES = 4  # the last numbers of an embedding: lengths that the demonstration shows, `_sizes`
+SIZE_SCALE = 0.1  # of these beside the others, whose squares sum up to one
+
+
+def _sizes(pose: Array, key: Array) -> Array:
+    """Lengths that a demonstration shows and a picture from above does not: how high the tool is
+    where it touches and where it ends, how far its fingers close and how open they end. From poses
+    [N,K,7] and those at the touch and the end [N,2,7] to [N,SIZES], of order one."""
+    height = (key[..., 2] - 0.1) / UNIT
+    finger = jnp.stack([pose[..., 6].min(1), key[:, 1, 6]], -1) * 2 - 1
+    return jnp.concatenate([height, finger], -1)
+
+
+def _with_sizes(z: Array, sizes: Array) -> Array:
+    return _unit(jnp.concatenate([_unit(z), SIZE_SCALE * sizes], -1))
+
+
 class _Anchored(nn.Module):
     """Story and portraits of a demonstration, added up to its embedding. The portraits come in
     linearly: for a place to be found again in another picture its features must come through,
-    whatever they are."""
+    whatever they are. So do the lengths that it shows."""
 
     camera: Camera
     size: int
 
     def setup(self) -> None:
-        self.pooled = _Pooled(self.camera, self.size)
-        self.portraits = nn.Dense(self.size, use_bias=False)
+        self.pooled = _Pooled(self.camera, self.size - SIZES)
+        self.portraits = nn.Dense(self.size - SIZES, use_bias=False)
 
     def __call__(self, maps: Array, pose: Array, key: Array) -> Array:
         story, portraits = self.pooled(maps, pose, key)
-        return _unit(story + self.portraits(portraits.reshape(len(maps), -1)))
+        z = story + self.portraits(portraits.reshape(len(maps), -1))
+        return _with_sizes(z, _sizes(pose, key))
 
     def portray(self, maps: Array, spots: Array) -> Array:
         """The embedding of two spots [N,2,2] m on the table in pictures [N,h,w,C], without a
@@ -366,7 +384,8 @@ class _Anchored(nn.Module):
         n, h, w, c = maps.shape
         there = bilinear_weights(spots / self.camera.view, h, w, offsets=False)[..., 0, :]
         cells = rms_norm(maps).reshape(n, h * w, c)
-        return _unit(self.portraits(jnp.einsum("nkg,ngc->nkc", there, cells).reshape(n, -1)))
+        z = self.portraits(jnp.einsum("nkg,ngc->nkc", there, cells).reshape(n, -1))
+        return _with_sizes(z, jnp.zeros((n, SIZES)))
 
 
 def _direction(way: Array, short: float) -> Array:
@@ -607,6 +626,9 @@ class Mixture:
 HEIGHTS = np.arange(0.0, 0.2, 0.0125)  # m, centres of tiles
 FINGERS = np.arange(0.0, 1.01, 0.1)  # of the opening
 DISTANCES = np.array([0.0, 0.01, 0.02, 0.03, 0.045, 0.065, 0.09])  # m
+ABOVE = np.array([-0.01, 0.0, 0.01, 0.02, 0.03, 0.05, 0.08])  # m above a demonstrated height
+CLOSED = np.arange(-0.1, 0.31, 0.05)  # of the opening, beyond the demonstrated one
+HOVER_Z = 0.13  # m
 LENGTHS = np.arange(0.0, 0.41, 0.08)  # m between the two places
 OFFSETS = np.arange(-0.16, 0.17, 0.04)  # m along the way from a place
 LIFTED_Z = 0.17  # m, height of a label that stays where the gripper is
@@ -753,7 +775,7 @@ class Focus:
 
     def after(self, earlier: Focus, share: Array) -> Focus:
         """What is believed after several pictures of a scene in which little moves: a running mean
-        of log weights and proposals, in which `earlier` has the given share [2,1]."""
+        of log weights and proposals, in which `earlier` has the given share [n,2,1]."""
         now = self.replace(logit=jax.nn.log_softmax(self.logit, -1))  # type: ignore[attr-defined]
         return jax.tree.map(lambda a, b: share * a + (1 - share) * b, earlier, now)
 
@@ -866,7 +888,15 @@ class _Mover(nn.Module):
         aim = jnp.concatenate([looks.reshape(n, -1), z, _tiles(length[:, 0], LENGTHS, 0.04)], -1)
         aim = nn.relu(nn.Dense(2 * self.width, name="aim")(aim))
 
+        # The demonstrated lengths, and what the gripper is short of them. An embedding that knows
+        # none is free to learn what it says there.
+        sizes = z[:, -SIZES:] / (SIZE_SCALE * math.sqrt(z.shape[-1]))
+        shown = 0.1 + UNIT * sizes[:, :2]
+        above = pose[:, 2:3] - shown
+        closed = pose[:, 6] - (0.5 + 0.5 * sizes[:, 2])
         known = [_pose_features(self.camera, pose), turned, under, aim]
+        known += [above / UNIT, closed[:, None], _tiles(above, ABOVE, 0.01).reshape(n, -1)]
+        known += [_tiles(closed, CLOSED, 0.04)]
         for gripper in (pose[:, :2], self.camera.on_table(pose)):
             apart = gripper[:, None] - place
             distance = jnp.sqrt(jnp.sum(jnp.square(apart), -1) + 1e-8)
@@ -878,14 +908,19 @@ class _Mover(nn.Module):
         context = nn.relu(nn.Dense(2 * self.width, name="context1")(context))
 
         small = nn.initializers.normal(0.02)
-        count = 8  # two per anchor
+        count = 16  # four per anchor
         raw = nn.Dense((count + 1) * RAW, kernel_init=small, name="component")(context)
         raw = raw.reshape(n, count + 1, RAW)
         # Of two components per anchor one starts with open fingers and one with closed ones: what
         # lies between them holds nothing.
-        raw = raw.at[:, :count, 6].add(jnp.tile(jnp.array([1.0, -1.0]), 4))
+        raw = raw.at[:, :count, 6].add(jnp.tile(jnp.array([1.0, -1.0]), 8))
+        # Half of them start where the tool hovers, half as high as the demonstration shows.
+        low = jnp.tile(sizes[:, :2], 2)[..., None, None]
+        high = jnp.full_like(low, (HOVER_Z - 0.1) / UNIT)
+        start = jnp.broadcast_to(jnp.concatenate([high, low], 2), (n, 4, 2, 2))
+        raw = raw.at[:, :count, 3].add(start.reshape(n, count))
         offset = nn.Dense(2 * count, kernel_init=small, name="aim_offset")(aim)
-        offset = REACH * jnp.tanh(offset.reshape(n, 4, 2, 2))
+        offset = REACH * jnp.tanh(offset.reshape(n, 4, 4, 2))
         beside = place - BESIDE * way[:, None]
         # Offsets from the places are those of the picture, offsets beside them turn with the way.
         frame = jnp.stack([way, across], 1)
@@ -1044,8 +1079,9 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
 class Policy(nn.Module):
     """Embedding f and policy g with one shared encoder (Singh et al. 2020, section IV-A, fig. 3).
 
-    embedding: a key of EMBEDDINGS; head: a key of HEADS; embedding_size: Z; channels, blocks,
-    bfloat16: of the encoder. A policy without demonstration (eq. 1) is the same policy given z = 0.
+    embedding: a key of EMBEDDINGS; head: a key of HEADS; embedding_size: Z, more than SIZES;
+    channels, blocks, bfloat16: of the encoder. A policy without demonstration (eq. 1) is the same
+    policy given z = 0.
     Raises ConfigError when applied with an unknown name.
     """
 

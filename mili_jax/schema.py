@@ -33,7 +33,7 @@ _SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
     "policy": {
         "embedding": (str, lambda v: v in nets.EMBEDDINGS, f"one of {sorted(nets.EMBEDDINGS)}"),
         "head": (str, lambda v: v in nets.HEADS, f"one of {sorted(nets.HEADS)}"),
-        "embedding_size": (int, _POSITIVE, "positive"),
+        "embedding_size": (int, lambda v: v > nets.SIZES, f"more than {nets.SIZES}"),
         "channels": (int, _POSITIVE, "positive"),
         "blocks": (int, _COUNT, "at least 0"),
         "frames": (int, lambda v: v >= 2, "at least 2"),

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Callable
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,7 @@ from mili_jax.types import ConfigError
 CAMERA = nets.Camera(view=0.25, height=1.0)
 SIZE = 32
 COLOURS = np.array([[230, 30, 30], [30, 230, 30], [30, 30, 230], [230, 230, 30], [230, 30, 230]])
-POLICY = nets.Policy(camera=CAMERA, embedding_size=8, channels=16, blocks=1)
+POLICY = nets.Policy(camera=CAMERA, embedding_size=24, channels=16, blocks=1)
 HYPER = learner.Hyper(
     steps=140, learning_rate=2e-3, warmup=10, shift=1, demo_dropout=0.0, colours=2
 )
@@ -57,6 +58,7 @@ def squares(
         if member == 0:
             image[row] = picture
             pose[row, :, :2] = rng.uniform(-0.2, 0.2, (p, 2))
+            pose[row, :, 2] = rng.uniform(0, 0.2, p)
             action[row, :, :2] = place
     task = task.astype(np.int32)
     focus = np.broadcast_to(action[:, :, None, None, :2], (b, p, 2, 3, 2))
@@ -490,7 +492,7 @@ def test_embed_all_does_not_depend_on_the_chunk(learned) -> None:
     embed = learner.make_embed(POLICY)
     images, pose = batch.demo_image[:, 0], batch.demo_pose[:, 0]
     whole = learner.embed_all(embed, params, images, pose, chunk=7)
-    assert whole.shape == (7, 8)
+    assert whole.shape == (7, POLICY.embedding_size)
     parts = learner.embed_all(embed, params, images, pose, chunk=3)
     np.testing.assert_allclose(whole, parts, atol=1e-5)
     with pytest.raises(ConfigError, match="no episode"):
@@ -511,18 +513,38 @@ def test_sampled_actions_spread_about_the_mode(learned) -> None:
 def test_acting_remembers_where_the_places_lie(learned) -> None:
     params, batch = learned[0].average, squares(5, b=8, p=1)
     z = learner.make_embed(POLICY)(params, batch.demo_image[:, 1], batch.demo_pose[:, 1])
-    pose, empty = batch.pose[:, 0], np.full_like(batch.image[:, 0], 128)
-    wanted = batch.action[:, 0, :2]
+    empty, wanted = np.full_like(batch.image[:, 0], 128), batch.action[:, 0, :2]
+    above = np.where(np.arange(7) == 2, 0.15, batch.pose[:, 0])
 
     def error(*memory: float) -> float:
         """After five pictures of the scene, of one in which all squares are hidden."""
         act = learner.make_act(POLICY, memory=memory)(params, z)
         for _ in range(5):
-            act(batch.image[:, 0], pose)
-        return float(np.median(np.linalg.norm(act(empty, pose)[:, :2] - wanted, axis=1)))
+            act(batch.image[:, 0], above)
+        return float(np.median(np.linalg.norm(act(empty, above)[:, :2] - wanted, axis=1)))
 
     assert error(0.9, 0.9) < 0.03
     assert error(0.0, 0.0) > 0.05
+
+
+def test_the_first_place_is_remembered_until_the_tool_was_down() -> None:
+    @flax.struct.dataclass
+    class Shares:
+        """Acts by saying what share of the earlier pictures it was told to remember."""
+
+        focus: jax.Array
+
+        def mode(self) -> jax.Array:
+            return self.focus
+
+    def respond(context: None, image: jax.Array, pose: jax.Array, memory: tuple) -> Shares:
+        return Shares(jnp.zeros((2, 2, 1)) if memory is None else memory[1])
+
+    act = learner.make_player(respond, 0.0, (0.8, 0.5))(None, 0)
+    heights = [(0.15, 0.15), (0.15, 0.15), (learner.DOWN_Z - 0.01, 0.15), (0.15, 0.15)]
+    told = [act(np.zeros(2), np.outer(h, np.arange(7) == 2))[:, :, 0] for h in heights]
+    remembers = [[[0, 0]] * 2, [[0.8, 0.5]] * 2, [[0, 0.5], [0.8, 0.5]], [[0, 0.5], [0.8, 0.5]]]
+    np.testing.assert_allclose(told, remembers, atol=1e-6)
 
 
 @pytest.mark.parametrize(

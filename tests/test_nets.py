@@ -30,7 +30,9 @@ def density_of(head: str, seed: int = 0, n: int = 3) -> nets.Density:
     rng = np.random.default_rng(seed)
     module = nets.HEADS[head](CAMERA)
     maps = jnp.asarray(rng.normal(size=(n, 5, 5, 8)), jnp.float32)
-    z = jnp.asarray(rng.normal(size=(n, 6)), jnp.float32)
+    z = rng.normal(size=(n, 6))
+    z[:, -nets.SIZES :] *= nets.SIZE_SCALE
+    z = jnp.asarray(z, jnp.float32)
     pose = jnp.asarray(poses(seed, n))
     params = jax.jit(module.init)(jax.random.key(seed), maps, pose, z)
     params = jax.tree.map(
@@ -326,12 +328,17 @@ def test_every_head_acts_on_picture_pose_and_demonstration(head: str) -> None:
     assert np.isfinite(log_prob(pictures(0, 2, size=40), *args[1:])).all()
 
 
-def anchored(place: np.ndarray | None = None) -> nets.Mixture:
-    """The default head's density for 3 observations, told the places [3,2,2] m or not."""
+def anchored(
+    place: np.ndarray | None = None, sizes: tuple[float, ...] = (0.0,) * nets.SIZES
+) -> nets.Mixture:
+    """The default head's density for 3 observations, told the places [3,2,2] m or not, and what the
+    demonstration says of heights and openings."""
     rng = np.random.default_rng(0)
     module = nets.AnchoredMixture(CAMERA)
     args = [jnp.asarray(rng.normal(size=(3, 5, 5, 8)), jnp.float32), poses(0, 3)]
-    args.append(jnp.asarray(rng.normal(size=(3, 6)), jnp.float32))
+    z = rng.normal(size=(3, 6 + nets.SIZES))
+    z[:, 6:] = nets.SIZE_SCALE * np.array(sizes)
+    args.append(jnp.asarray(z, jnp.float32))
     params = jax.jit(module.init)(jax.random.key(0), *args)
     if place is not None:
         args.append((jnp.asarray(place[:, :, None], jnp.float32), np.ones((3, 2), bool)))
@@ -342,10 +349,10 @@ def test_components_are_anchored_at_the_places_beside_them_and_at_the_gripper() 
     # Far from each other and from whatever the untrained head finds.
     place = np.array([[[0.2, 0.2], [0.2, -0.2]]] * 3)
     density = anchored(place)
-    assert density.xy.shape == (3, 9, 2)
+    assert density.xy.shape == (3, 17, 2)
     way = np.array([0.0, -1.0])
-    anchors = np.repeat(np.concatenate([place[0], place[0] - nets.BESIDE * way]), 2, 0)
-    assert (np.abs(density.xy[:, :8] - anchors) <= nets.REACH + 1e-6).all()
+    anchors = np.repeat(np.concatenate([place[0], place[0] - nets.BESIDE * way]), 4, 0)
+    assert (np.abs(density.xy[:, :16] - anchors) <= nets.REACH + 1e-6).all()
     # What is lifted goes straight up: exactly there, and at the carrying height alone.
     np.testing.assert_allclose(density.xy[:, -1], poses(0, 3)[:, :2], atol=1e-6)
     np.testing.assert_allclose(density.z[:, -1], nets.LIFTED_Z, atol=1e-6)
@@ -357,7 +364,7 @@ def test_without_hindsight_it_acts_on_what_it_finds() -> None:
     told = anchored(found + 0.5 * nets.CLOSE / math.sqrt(2))  # near enough not to be corrected
     np.testing.assert_allclose(density.xy, told.xy, atol=1e-5)
     far = anchored(found + 2 * nets.CLOSE)
-    assert np.abs(density.xy - far.xy)[:, :8].max() > nets.CLOSE
+    assert np.abs(density.xy - far.xy)[:, :16].max() > nets.CLOSE
 
 
 def test_the_density_of_the_places_integrates_to_one_and_its_mode_is_likely() -> None:
@@ -383,10 +390,29 @@ def test_portraits_ask_for_what_lies_at_two_spots() -> None:
     seen = np.stack([plain[0, [9, 30]], plain[1, [63, 0]], plain[2, [20, 20]]]).reshape(3, 16)
     wanted = seen @ np.asarray(params["embedder"]["anchored"]["portraits"]["kernel"])
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    np.testing.assert_allclose(z, wanted, atol=1e-4)
+    np.testing.assert_allclose(z, np.pad(wanted, ((0, 0), (0, nets.SIZES))), atol=1e-4)
     found = policy.apply({"params": params}, maps, z, method="find")
     density = policy.apply({"params": params}, maps, jnp.zeros((3, 7)), z, method="act_maps")
     jax.tree.map(np.testing.assert_array_equal, found, density.focus)
+
+
+def test_an_embedding_says_how_high_and_how_far_open() -> None:
+    policy = nets.Policy(camera=CAMERA, channels=8, blocks=1, embedding_size=12)
+    params = nets.init(policy, jax.random.key(0), image_size=32)
+    pose = np.array(poses(0, 1, 7))
+    pose[0, :2, 2], pose[0, :2, 6] = (0.02, 0.17), (1.0, 0.3)  # at the touch and at the end
+    pose[0, 2:, 6] = (0.9, 0.8, 0.25, 0.4, 0.3)
+    z = policy.apply({"params": params}, pictures(0, 1, 2), pose, method="embed")[0]
+    # In units of 5 cm from 10 cm, and from closed to open as -1 to 1; beside the rest a tenth.
+    sizes = np.array([-1.6, 1.4, -0.5, -0.4])
+    rest = np.linalg.norm(z[: -nets.SIZES])
+    np.testing.assert_allclose(z[-nets.SIZES :] / rest, 0.1 * sizes, atol=1e-3)
+    # So high some of the components begin, at the place that is touched and beside it, and where
+    # it ends; raised by a demonstration, they rise with it.
+    low, high = (anchored(sizes=(height, 0.0, 0.0, 0.0)) for height in (-1.6, 0.0))
+    rise = np.asarray(high.z - low.z)[:, :16].reshape(3, 4, 2, 2)
+    np.testing.assert_allclose(rise[:, ::2, 1], 1.6 * nets.UNIT, atol=0.02)
+    assert (np.abs(rise[:, 1::2]) < 0.02).all() and (np.abs(rise[:, :, 0]) < 0.02).all()
 
 
 def test_memory_is_a_running_mean() -> None:
