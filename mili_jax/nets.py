@@ -627,7 +627,8 @@ HEIGHTS = np.arange(0.0, 0.2, 0.0125)  # m, centres of tiles
 FINGERS = np.arange(0.0, 1.01, 0.1)  # of the opening
 DISTANCES = np.array([0.0, 0.01, 0.02, 0.03, 0.045, 0.065, 0.09])  # m
 ABOVE = np.array([-0.01, 0.0, 0.01, 0.02, 0.03, 0.05, 0.08])  # m above a demonstrated height
-CLOSED = np.arange(-0.1, 0.31, 0.05)  # of the opening, beyond the demonstrated one
+CLOSED = np.arange(-0.1, 0.31, 0.05)  # of the opening, beyond the narrowest demonstrated
+OPENED = np.arange(-0.6, 0.61, 0.2)  # and beyond the last one
 HOVER_Z = 0.13  # m
 LENGTHS = np.arange(0.0, 0.41, 0.08)  # m between the two places
 OFFSETS = np.arange(-0.16, 0.17, 0.04)  # m along the way from a place
@@ -893,10 +894,11 @@ class _Mover(nn.Module):
         sizes = z[:, -SIZES:] / (SIZE_SCALE * math.sqrt(z.shape[-1]))
         shown = 0.1 + UNIT * sizes[:, :2]
         above = pose[:, 2:3] - shown
-        closed = pose[:, 6] - (0.5 + 0.5 * sizes[:, 2])
+        closed, opened = (pose[:, 6] - (0.5 + 0.5 * sizes[:, i]) for i in (2, 3))
         known = [_pose_features(self.camera, pose), turned, under, aim]
-        known += [above / UNIT, closed[:, None], _tiles(above, ABOVE, 0.01).reshape(n, -1)]
-        known += [_tiles(closed, CLOSED, 0.04)]
+        known += [above / UNIT, _tiles(above, ABOVE, 0.01).reshape(n, -1)]
+        known += [closed[:, None], _tiles(closed, CLOSED, 0.04)]
+        known += [opened[:, None], _tiles(opened, OPENED, 0.1)]
         for gripper in (pose[:, :2], self.camera.on_table(pose)):
             apart = gripper[:, None] - place
             distance = jnp.sqrt(jnp.sum(jnp.square(apart), -1) + 1e-8)
@@ -933,8 +935,10 @@ class _Mover(nn.Module):
         natural = natural - 5 * angles[..., 3:] * heading[:, None]
 
         # The way up leads from wherever the gripper is. This component is sharp at the height that
-        # labels of going up have, or it would explain the way down as well.
+        # labels of going up have, or it would explain the way down as well. Its fingers start as
+        # they are when the demonstration ends, or it would leave an object that it has to take.
         stay = raw[:, count:].at[..., 3].set((LIFTED_Z - 0.1) / UNIT).at[..., 7:9].set(-20.0)
+        stay = stay.at[..., 6].add(sizes[:, 3:])
         stay = stay.at[..., 4:6].set(3 * yaw[:, None])
         raw = jnp.concatenate([raw[:, :count].at[..., 4:6].set(natural / 5), stay], 1)
         still = pose[:, None, :2]

@@ -413,6 +413,9 @@ def test_an_embedding_says_how_high_and_how_far_open() -> None:
     rise = np.asarray(high.z - low.z)[:, :16].reshape(3, 4, 2, 2)
     np.testing.assert_allclose(rise[:, ::2, 1], 1.6 * nets.UNIT, atol=0.02)
     assert (np.abs(rise[:, 1::2]) < 0.02).all() and (np.abs(rise[:, :, 0]) < 0.02).all()
+    # On the way up its fingers are as they are when the demonstration ends.
+    ends = [anchored(sizes=(0.0, 0.0, 0.0, finger)) for finger in (-1.0, 1.0)]
+    np.testing.assert_allclose(ends[1].finger[:, -1] - ends[0].finger[:, -1], 1, atol=0.1)
 
 
 def test_memory_is_a_running_mean() -> None:
