@@ -913,8 +913,8 @@ class _Mover(nn.Module):
         count = 16  # four per anchor
         raw = nn.Dense((count + 1) * RAW, kernel_init=small, name="component")(context)
         raw = raw.reshape(n, count + 1, RAW)
-        # Of two components per anchor one starts with open fingers and one with closed ones: what
-        # lies between them holds nothing.
+        # Every other component starts with open fingers, the rest with closed ones: what lies
+        # between them holds nothing.
         raw = raw.at[:, :count, 6].add(jnp.tile(jnp.array([1.0, -1.0]), 8))
         # Half of them start where the tool hovers, half as high as the demonstration shows.
         low = jnp.tile(sizes[:, :2], 2)[..., None, None]
