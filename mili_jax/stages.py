@@ -80,11 +80,8 @@ def open_run(config: ConfigDict, path: Path) -> Run:
     """Makes or resumes the run's folder. Raises ConfigError or DataError, naming what and where."""
     schema.check(config)
     kept = config.to_dict()
-    for field in (
-        "backend",
-        "processes",
-        "pairing",
-    ):  # who does the work may change from day to day
+    # Who does the work may change from day to day.
+    for field in ("backend", "processes", "pairing"):
         del kept["machine"][field]
     workdir = Workdir(path, kept, free=("evaluate",))
     try:
