@@ -2,6 +2,8 @@
 
     python -m experiments.figures --rows=experiments/results/quick/results.jsonl \
         --out=experiments/results/quick
+
+--rows may be given several times: what every seed has of all these files is taken together.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from absl import app, flags
 from mili_jax import results
 from mili_jax.types import ConfigError, MiliError
 
-_ROWS = flags.DEFINE_string("rows", "experiments/results/quick/results.jsonl", "result rows")
+_ROWS = flags.DEFINE_multi_string("rows", "experiments/results/quick/results.jsonl", "result rows")
 _OUT = flags.DEFINE_string("out", "experiments/results/quick", "folder of the figures")
 
 
@@ -23,7 +25,7 @@ def main(argv: list[str]) -> None:
     try:
         if argv[1:]:
             raise ConfigError(f"what is {argv[1]!r}? Give --rows and --out")
-        for path in results.write_figures(Path(_ROWS.value), Path(_OUT.value)):
+        for path in results.write_figures([Path(rows) for rows in _ROWS.value], Path(_OUT.value)):
             print(path)
     except MiliError as error:
         sys.exit(f"{type(error).__name__}: {error}")

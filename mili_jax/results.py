@@ -87,26 +87,47 @@ def _costs(folder: Path) -> list[dict[str, Any]]:
     return costs
 
 
-def write_figures(rows: Path, out: Path) -> list[Path]:
+def write_figures(files: Sequence[Path], out: Path) -> list[Path]:
     """Draws the figures of runs, `bars.png`, `alpha.png` and `sweeps.png`, and writes their tables
     and differences, `summary.md`, from result rows alone.
 
+    Several files are taken as one, say three seeds of everything and two more of what matters most.
+    Then policies that one seed has and another of the same configuration has not are left out, for
+    a mean over other seeds could not be compared.
+
     Args:
-      rows: a `results.jsonl`.
+      files: `results.jsonl` of one run or several.
       out: the folder to write to.
 
-    Raises DataError naming the file if it is missing or damaged.
+    Raises DataError naming the file if one is missing or damaged, or holds a seed that another
+    holds too; and if no policy is left.
     """
-    read = [row for _, row in read_lines(rows)]
+    read: list[dict[str, Any]] = []
+    home: dict[tuple[Any, ...], int] = {}
+    for i, path in enumerate(files):
+        found = [row for _, row in read_lines(path)]
+        successes = [row for row in found if "task" in row]
+        if not successes:
+            raise DataError(
+                f"{path} holds no result rows; give the results.jsonl of a finished run"
+            )
+        needed = {"method", "round", "demo", "family", "n", "successes"}
+        for row in successes:
+            if absent := needed - row.keys():
+                raise DataError(f"{path}: a row of task {row['task']!r} lacks {min(absent)!r}")
+            run = (row.get("config"), row.get("seed"))
+            if (other := home.setdefault(run, i)) != i:
+                raise DataError(
+                    f"{path} and {files[other]} both hold seed {run[1]} of {run[0]!r}: give one"
+                )
+        read += found
+    if len(files) > 1:
+        read = _of_every_seed(read)
     successes = [row for row in read if "task" in row]
+    if not successes:
+        raise DataError(f"{', '.join(map(str, files))}: no policy that every seed has")
     pairs = [row for row in read if "alpha" in row]
     costs = [row for row in read if "cost_of" in row]
-    if not successes:
-        raise DataError(f"{rows} holds no result rows; give the results.jsonl of a finished run")
-    needed = {"method", "round", "demo", "family", "n", "successes"}
-    for row in successes:
-        if absent := needed - row.keys():
-            raise DataError(f"{rows}: a row of task {row['task']!r} lacks {min(absent)!r}")
     out.mkdir(parents=True, exist_ok=True)
     written = [figures.save_figure(figures.bars_figure(successes), out / "bars.png")]
     if pairs:
@@ -116,3 +137,18 @@ def write_figures(rows: Path, out: Path) -> list[Path]:
         written.append(figures.save_figure(figure, out / "sweeps.png"))
     atomic_write(out / "summary.md", comparisons.summary(successes, pairs, costs))
     return [*written, out / "summary.md"]
+
+
+def _of_every_seed(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of what every seed of their configuration has: of policies, and of rounds' pairs."""
+
+    def subject(row: dict[str, Any]) -> tuple[Any, ...]:
+        kind = ("task" in row, "cost_of" in row, row.get("split"), row.get("demo"))
+        return row.get("config"), row.get("method", row.get("cost_of")), row["round"], kind
+
+    seeds: dict[Any, set[Any]] = {}
+    having: dict[Any, set[Any]] = {}
+    for row in rows:
+        seeds.setdefault(row.get("config"), set()).add(row.get("seed"))
+        having.setdefault(subject(row), set()).add(row.get("seed"))
+    return [row for row in rows if having[subject(row)] == seeds[row.get("config")]]

@@ -640,11 +640,22 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     assert drawn[1]["trials"] >= drawn[0]["trials"] and drawn[1]["pairs"] >= drawn[0]["pairs"]
     page = (tmp_path / "report/index.html").read_text()
     assert 'id="costs"' in page and "Behaviour cloning" in page and 'id="sweeps"' in page
-    figures = results.write_figures(tmp_path / "results.jsonl", tmp_path / "figures")
+    figures = results.write_figures([tmp_path / "results.jsonl"], tmp_path / "figures")
     assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png", "summary.md"]
     summary = figures[-1].read_text()
     assert "MILI, round 2, against MILI, round 1: " in summary
     assert "| trials of the round | 24 |" in summary and "| MIL, video | 8 |" in summary
+
+    # The same rows in two files, one of which lacks a policy: the others are what they were.
+    halves = [tmp_path / f"seed_{seed}.jsonl" for seed in (0, 1)]
+    for seed, path in enumerate(halves):
+        lacking = [row for row in rows if seed == 0 or "bc" not in row.values()]
+        path.write_text("".join(json.dumps(r) + "\n" for r in lacking if r["seed"] == seed))
+    partial = results.write_figures(halves, tmp_path / "halves")[-1].read_text().splitlines()
+    whole = summary.splitlines()
+    assert [line for line in whole if "ehaviour cloning" not in line] == partial != whole
+    with pytest.raises(DataError, match=r"seed_1\.jsonl and .*seed_1\.jsonl both hold seed 1"):
+        results.write_figures([*halves, halves[1]], tmp_path / "halves")
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed_*/stages/*")}
     assert compare().returncode == 0  # which trains nothing again
