@@ -475,19 +475,34 @@ class _Reader(nn.Module):
 
 
 class ImagesOnly(nn.Module):
-    """The paper's embedding (section IV-A): per-frame features, then temporal convolution."""
+    """The paper's embedding (section IV-A): per-frame features, then temporal convolution.
+
+    The features of a frame are where `maps` learned attentions look, as seen from where they look
+    in the last frame, and what lies there now and lay there in the first. They attend to what has
+    changed since the first frame as well as to what there is. A whole scene says so little about
+    the task that without this the contrastive loss is least where all embeddings are equal, and
+    there its gradient vanishes.
+    """
 
     camera: Camera
     size: int = 32
-    maps: int = 32
+    maps: int = 16
 
     @nn.compact
     def __call__(self, maps: Array, pose: Array) -> tuple[Array, Array]:
         n, m, h, w, c = maps.shape
-        frames = rms_norm(maps).reshape(n * m, h, w, c)
-        places = spatial_softmax(nn.Dense(self.maps)(frames) * 4).reshape(n, m, -1)
-        mean = nn.relu(nn.Dense(c)(frames)).mean((1, 2)).reshape(n, m, c)
-        x = nn.relu(nn.Dense(64)(jnp.concatenate([places * 2, mean * 2], -1)))
+        now = rms_norm(maps)
+        first = jnp.broadcast_to(now[:, :1], now.shape)
+        hidden = nn.relu(nn.Dense(2 * c, name="look")(jnp.concatenate([now, now - first], -1)))
+        attend = nn.Dense(self.maps, name="where")(hidden).reshape(n * m, h, w, self.maps) * 4
+        places = spatial_softmax(attend).reshape(n, m, -1)
+        attention = jax.nn.softmax(attend.reshape(n, m, h * w, self.maps), 2)
+        seen = [
+            jnp.einsum("nmgd,nmgc->nmdc", attention, cells.reshape(n, m, h * w, c))
+            for cells in (now, first)
+        ]
+        parts = [2 * (places - places[:, -1:]), *(x.reshape(n, m, -1) for x in seen)]
+        x = nn.relu(nn.Dense(64)(jnp.concatenate(parts, -1)))
         return _unit(_Temporal(self.size)(x)), jnp.zeros(n)
 
 

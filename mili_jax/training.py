@@ -25,6 +25,7 @@ from mili_jax.types import DataError
 from mili_jax.workdir import Workdir, plain
 
 METRICS_EVERY = 20  # steps
+COLLAPSED = 0.99  # mean cosine of two tasks from which on they count as one
 LOG = logging.getLogger(__name__)
 
 
@@ -109,6 +110,14 @@ def train(
             bar.update()
             if stop and done < steps:
                 raise Stopped(f"{name}, step {done} of {steps}")
+        if shown.get("other_cosine", 0) > COLLAPSED:
+            LOG.warning(
+                "%s: all demonstrations have nearly the same embedding (mean cosine of two tasks "
+                "%.4f), so the policy cannot tell tasks apart and nothing can be paired; try "
+                "another embedding (config.policy), more tasks or more steps",
+                name,
+                shown["other_cosine"],
+            )
         if saved is None:  # killed between its last checkpoint and its manifest
             saved = save(steps)
         workdir.finish(

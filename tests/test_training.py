@@ -77,6 +77,15 @@ def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> No
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
+def test_embeddings_that_are_all_alike_are_told(tmp_path, monkeypatch, caplog):
+    for threshold in (1.01, -1.01):
+        monkeypatch.setattr(training, "COLLAPSED", threshold)
+        run = opened(tmp_path / str(threshold), **{"train.steps": 2})
+        with run.workdir:
+            stages.pretrain(run)
+        assert ("nearly the same embedding" in caplog.text) == (threshold < 0)
+
+
 def test_streaming_trains_to_the_same_bits_and_nothing_is_compiled_twice(tmp_path, monkeypatch):
     compiled: list[int] = []
     placed = 0
