@@ -523,8 +523,8 @@ def test_acting_remembers_where_the_places_lie(learned) -> None:
             act(batch.image[:, 0], above)
         return float(np.median(np.linalg.norm(act(empty, above)[:, :2] - wanted, axis=1)))
 
-    assert error(0.9, 0.9) < 0.03
-    assert error(0.0, 0.0) > 0.05
+    assert error(0.9, 0.9) < 0.05
+    assert error(0.0, 0.0) > 0.15
 
 
 def test_the_first_place_is_remembered_until_the_tool_was_down() -> None:
