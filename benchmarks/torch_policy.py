@@ -74,12 +74,20 @@ class TorchPolicy:
 
     def embed(self, weights: Weights, maps: Tensor) -> Tensor:
         """[N,M,h,w,C] -> unit vectors [N,Z]."""
-        n, m = maps.shape[:2]
-        frames = rms_norm(maps).flatten(0, 1)
-        where = self._places(weights, "embedder/Dense_0", frames).reshape(n, m, -1)
-        mean = functional.relu(_dense(weights, "embedder/Dense_1", frames)).mean((1, 2))
-        x = torch.cat([where * 2, mean.reshape(n, m, -1) * 2], -1)
-        x = functional.relu(_dense(weights, "embedder/Dense_2", x))
+        n, m, _, _, c = maps.shape
+        now = rms_norm(maps)
+        first = now[:, :1].expand_as(now)
+        hidden = functional.relu(
+            _dense(weights, "embedder/look", torch.cat([now, now - first], -1))
+        )
+        attention = self._attention(weights, "embedder/where", hidden.flatten(0, 1))
+        places = (attention.mT @ self._cells()).reshape(n, m, -1)
+        seen = [
+            (attention.mT @ frames.reshape(n * m, -1, c)).reshape(n, m, -1)
+            for frames in (now, first)
+        ]
+        x = torch.cat([2 * (places - places[:, -1:]), *seen], -1)
+        x = functional.relu(_dense(weights, "embedder/Dense_0", x))
         for k in range(2):
             padded = torch.cat([x[:, :1], x, x[:, -1:]], 1)
             window = torch.cat([padded[:, :-2], x, padded[:, 2:]], -1)
@@ -112,10 +120,16 @@ class TorchPolicy:
         return inside - normal.sum(-1).mean()
 
     def _places(self, weights: Weights, name: str, maps: Tensor) -> Tensor:
+        return self._attention(weights, name, maps).mT @ self._cells()
+
+    def _attention(self, weights: Weights, name: str, maps: Tensor) -> Tensor:
+        """[n,h,w,c] -> [n,g,attentions], of the cells g of a picture."""
+        return torch.softmax((_dense(weights, name, maps) * 4).flatten(1, 2), 1)
+
+    def _cells(self) -> Tensor:
+        """[g,2]"""
         h = self.side // nets.STRIDE
-        cells = torch.tensor(nets.Camera(view=1.0).cells(h, h))
-        attention = torch.softmax((_dense(weights, name, maps) * 4).flatten(1, 2), 1)
-        return torch.einsum("ngd,gc->ndc", attention, cells)
+        return torch.tensor(nets.Camera(view=1.0).cells(h, h))
 
 
 def _dense(weights: Weights, name: str, x: Tensor) -> Tensor:

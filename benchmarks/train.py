@@ -115,7 +115,9 @@ def torch_step(params: Any, hyper: learner.Hyper, batch: Batch, compiled: bool) 
 
     weights = {k: v.requires_grad_() for k, v in torch_policy.weights_of(params).items()}
     average = {name: value.detach().clone() for name, value in weights.items()}
-    data = {name: torch.tensor(value) for name, value in batch._asdict().items()}
+    data = {
+        name: torch.tensor(value) for name, value in batch._asdict().items() if value is not None
+    }
     b, p, m = *data["pose"].shape[:2], data["demo_image"].shape[2]
     network = torch_policy.TorchPolicy(PAPER, data["image"].shape[2])
 
