@@ -22,6 +22,12 @@ which is right whatever the pairs are (`improve.self_share`). Without it, as in 
 and the other end of it:
 
   self_only       no pairs: every useful trial with itself alone
+
+MIL learns from trials as well, from where it stands after the demonstrations. It shares no trial
+with itself, for support and query are never one episode:
+
+  mil_pairs       MIL on demonstrations and the pairs of mili, each a task: one trial the support
+  mil_more        its control: as many steps of as many tasks, of demonstrations alone
 """
 
 from __future__ import annotations
@@ -52,13 +58,21 @@ METHODS = {
     "oracle_only": "oracle_pairs_only",
     "random_only": "random_pairs_only",
     "self_only": "mili_self_only",
+    "mil_pairs": "mil_pairs",
+    "mil_more": "mil",
 }
-_PAIRS_ONLY = {"pairs_only": "mili", "oracle_only": "oracle", "random_only": "random"}
+_PAIRS_ONLY = {
+    "pairs_only": "mili",
+    "oracle_only": "oracle",
+    "random_only": "random",
+    "mil_pairs": "mili",
+}
 VARIANTS = ("trials", "alpha", "noise")
 # The arms of later rounds as well, each from its own last policy. The others end with the first
 # round: its trials are the last ones that no arm has shaped.
 CHAINS = ("mili", "control")
-_ALONE = ("control", "more_demos")  # learn from no trial
+_ALONE = ("control", "more_demos", "mil_more")  # learn from no trial
+_ADAPTING = ("mil_pairs", "mil_more")  # are MIL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +91,11 @@ class Arm:
     def alone(self) -> bool:
         """Whether it learns from demonstrations alone."""
         return self.kind in _ALONE
+
+    @property
+    def adapts(self) -> bool:
+        """Whether it is MIL, which goes on from the baseline `mil`."""
+        return self.kind in _ADAPTING
 
     def self_share(self, share: float) -> float:
         """The share of its draws that is a trial with itself, where the configuration has one."""
@@ -111,6 +130,11 @@ def policies(config: ConfigDict, number: int) -> dict[str, str]:
     return {f"{arm}_{number}": parse(arm).method for arm in trained}
 
 
+def adapts(name: str) -> bool:
+    """Whether a policy is MIL, by its name."""
+    return (name in BASELINES and name != "bc") or name.rpartition("_")[0] in _ADAPTING
+
+
 def last_policy(config: ConfigDict) -> str:
     """The policy that the loop ends with."""
     return next(iter(policies(config, config.improve.rounds)))
@@ -122,7 +146,9 @@ def start_of(config: ConfigDict, number: int, arm: str = "mili") -> str:
     Raises ConfigError if the configuration has no such round.
     """
     check_round(config, number, 1)
-    return "pretrain" if number == 1 else f"{arm}_{number - 1}"
+    if number == 1:
+        return "mil" if parse(arm).adapts else "pretrain"
+    return f"{arm}_{number - 1}"
 
 
 def lineage(config: ConfigDict, name: str, number: int) -> list[str]:

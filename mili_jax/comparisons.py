@@ -32,6 +32,7 @@ _METHODS = {  # in the order in which they are listed within a round
     "mil_video": "MIL, video",
     "mil_video_pose": "MIL, video and poses",
     "mil": "MIL",
+    "mil_pairs": "MIL on MILI's pairs",
     "meta_imitation": "Meta-imitation",
     "more_demonstrations": "Equal steps and rows, demos only",
     "random_pairs_only": "Random pairs, pairs alone",
@@ -70,6 +71,7 @@ _RIVALS = {
     ),
     "mili_pairs_only": ("meta_imitation", "random_pairs_only"),
     "oracle": ("meta_imitation",),
+    "mil_pairs": ("mil", "mili"),
 }
 _PEERS = {"mili": "oracle", "mili_pairs_only": "oracle_pairs_only"}
 
@@ -90,6 +92,8 @@ class Policy:
             return f"MILI, round {self.round}, {what}: {scale * int(variant[2]):g}"
         if self.method == "meta_imitation" and self.round > 0:
             return f"Equal steps, demos only, round {self.round}"
+        if self.method == "mil" and self.round > 0:
+            return f"MIL, equal steps, demos only, round {self.round}"
         name = _METHODS.get(self.method, self.method)
         if self.method == "mili" and self.round == 0:
             return f"{name}, before trials"
@@ -245,6 +249,7 @@ def compare(rows: Sequence[Row], split: str, margin: float) -> list[Comparison]:
         pairs += [(before, bc), (by_key.get(("meta_imitation", 1)), bc)]
         pairs += [(before, policy) for policy in mil]
         pairs += list(itertools.pairwise(mil))  # the more a demonstration shows, the better
+        pairs.append((by_key.get(("mil_pairs", 1)), mil[0]))
         for a, b in dict.fromkeys(pairs):
             if a is not None and b is not None and a != b and _both(cells, a, b):
                 names = policy_name(a, rows), policy_name(b, rows)

@@ -515,12 +515,26 @@ def sample_batch(
             f"size {size} and policy_steps {policy_steps} must be at least 1, pair_fraction "
             f"{pair_fraction} from 0 to 1"
         )
+    rng = np.random.default_rng((seed, step))
+    chosen, task = _draw(rng, pool, groups, pairs, size, pair_fraction)
+    return _batch(pool, chosen, task, rng, policy_steps, frames, places, truncated, part)
+
+
+def _draw(
+    rng: np.random.Generator,
+    pool: Pool,
+    groups: Groups | None,
+    pairs: PairTable | None,
+    size: int,
+    pair_fraction: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of episodes as `sample_batch` says, int [size,2], and the task of each, int [size]: of
+    the pairs of trials each has its own."""
     from_pairs = round(size * pair_fraction)
     if from_pairs < size and groups is None:
         raise ConfigError(f"pair_fraction {pair_fraction} asks for demonstrations; give groups")
     if from_pairs > 0 and pairs is None:
         raise ConfigError(f"pair_fraction {pair_fraction} asks for pairs; give a pair table")
-    rng = np.random.default_rng((seed, step))
     chosen = np.empty((size, 2), np.int64)
     if groups is not None:
         chosen[: size - from_pairs] = _draw_demonstrations(rng, groups, size - from_pairs)
@@ -530,29 +544,42 @@ def sample_batch(
         chosen[size - from_pairs :] = pairs.episodes[np.minimum(rows, len(pairs) - 1)]
     chosen = rng.permuted(chosen, axis=1)
     rows = np.arange(size)
-    task = np.where(rows < size - from_pairs, pool.task[chosen[:, 0]], -1 - rows)
-    return _batch(pool, chosen, task, rng, policy_steps, frames, places, truncated, part)
+    return chosen, np.where(rows < size - from_pairs, pool.task[chosen[:, 0]], -1 - rows)
 
 
 def sample_tasks(
-    pool: Pool, groups: Groups, seed: int, step: int, *, size: int, policy_steps: int
+    pool: Pool,
+    groups: Groups,
+    pairs: PairTable | None,
+    seed: int,
+    step: int,
+    *,
+    size: int,
+    pair_fraction: float,
+    policy_steps: int,
 ) -> Batch:
     """The batch of a meta-training step (`mili_jax.maml`): a pure function of its arguments.
 
-    Demonstrations are drawn as in `sample_batch`; then every pair stands in it twice, as row i
-    with steps of one episode (query) and as row size + i with steps of the other (support).
+    Pairs are drawn as in `sample_batch`; then each stands in it twice, as row i with steps of one
+    episode (query) and as row size + i with steps of the other (support).
 
     Args:
-      size: tasks. policy_steps: P, of each of the two episodes.
+      pairs: of trials, needed unless pair_fraction is 0; none may be of a trial with itself.
+      size: tasks. pair_fraction: share of them that is a pair of trials.
+      policy_steps: P, of each of the two episodes.
 
-    Raises ConfigError for sizes out of range.
+    Raises ConfigError for sizes out of range, DataError for a support that is the query.
     """
-    if size < 1 or policy_steps < 1:
-        raise ConfigError(f"size {size} and policy_steps {policy_steps} must be at least 1")
+    if size < 1 or policy_steps < 1 or not 0 <= pair_fraction <= 1:
+        raise ConfigError(
+            f"size {size} and policy_steps {policy_steps} must be at least 1, pair_fraction "
+            f"{pair_fraction} from 0 to 1"
+        )
     rng = np.random.default_rng((seed, step))
-    chosen = rng.permuted(_draw_demonstrations(rng, groups, size), axis=1)
-    chosen = np.concatenate([chosen, chosen[:, ::-1]])
-    task = pool.task[chosen[:, 0]]
+    chosen, task = _draw(rng, pool, groups, pairs, size, pair_fraction)
+    if (chosen[:, 0] == chosen[:, 1]).any():
+        raise DataError("a pair of an episode with itself: support and query must be two episodes")
+    chosen, task = np.concatenate([chosen, chosen[:, ::-1]]), np.concatenate([task, task])
     return _batch(pool, chosen, task, rng, policy_steps, frames=2, places=4)
 
 

@@ -160,10 +160,16 @@ def init(
 
 
 def init_state(
-    policy: nets.Policy, hyper: learner.Hyper, mil: MilHyper, seed: int, frames: int = 2
+    policy: nets.Policy,
+    hyper: learner.Hyper,
+    mil: MilHyper,
+    seed: int,
+    frames: int = 2,
+    params: Params = None,
 ) -> learner.TrainState:
-    """A fresh state for `make_train_step`."""
-    params = init(policy, mil, jax.random.key(seed), frames=frames)
+    """A fresh state for `make_train_step`, with the given parameters if there are any."""
+    if params is None:
+        params = init(policy, mil, jax.random.key(seed), frames=frames)
     return learner.new_state(params, hyper)
 
 

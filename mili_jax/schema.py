@@ -148,6 +148,11 @@ def check(config: ConfigDict) -> None:
             raise ConfigError(
                 f"config.improve.arms: {name!r} is more than config.improve.trials = {trials}"
             )
+        if arm.adapts and "mil" not in config.baselines.methods:
+            raise ConfigError(
+                f"config.improve.arms: {name!r} goes on from MIL; add 'mil' to "
+                "config.baselines.methods"
+            )
     for name in config.baselines.methods:
         if name in SUPPORTS:
             maml.check(config.policy.head, SUPPORTS[name])

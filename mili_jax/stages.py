@@ -301,6 +301,7 @@ def _policy_id(name: str, inputs: Mapping[str, str]) -> str:
 # Training
 
 _make_train_step = functools.cache(learner.make_train_step)  # compiled once for equal trainings
+_make_meta_step = functools.cache(maml.make_train_step)
 _make_embed = functools.cache(learner.make_embed)
 _LEARNING = ("data", "policy", "train")
 _LOOP = (*_LEARNING, "improve")
@@ -325,26 +326,47 @@ def train_baselines(run: Run) -> None:
         if name == "bc":
             _imitate(run, name, hyper, run.config.train.batch, pool, sections)
             continue
-        c, mil = run.config.baselines, _mil(run.config, name)
-        pool = data.hold(pool, int(run.config.machine.pool_gb * 1e9))
-        state = maml.init_state(run.policy, hyper, mil, run.config.seed, run.config.policy.frames)
-        batch = functools.partial(
-            data.sample_tasks,
-            pool,
-            data.group_by_task(pool),
-            run.config.seed,
-            size=c.mil_tasks,
-            policy_steps=c.mil_policy_steps,
-        )
-        step_fn = maml.make_train_step(run.policy, hyper, mil, learner.make_mesh())
-        facts = {"pairs": 0, "demonstrations": len(pool), "trials": 0}
-        _train(run, name, hyper, state, step_fn, batch, sections, facts)
+        _meta_train(run, name, hyper, pool, sections)
+
+
+def _meta_train(
+    run: Run,
+    name: str,
+    hyper: learner.Hyper,
+    pool: data.Pool,
+    sections: Sequence[str],
+    inputs: Mapping[str, str] | None = None,
+    *,
+    table: data.PairTable | None = None,
+    params: Any = None,
+    seed: int | None = None,
+) -> None:
+    """Trains MIL on tasks of demonstrations, and on pairs of a table if there is one; the rest as
+    in `_imitate`."""
+    config, mil = run.config, _mil(run.config, name)
+    seed = config.seed if seed is None else seed
+    state = maml.init_state(run.policy, hyper, mil, config.seed, config.policy.frames, params)
+    pool = data.hold(pool, int(config.machine.pool_gb * 1e9))
+    batch = functools.partial(
+        data.sample_tasks,
+        pool,
+        data.group_by_task(pool),
+        table,
+        seed,
+        size=config.baselines.mil_tasks,
+        pair_fraction=0.0 if table is None else config.improve.pair_fraction,
+        policy_steps=config.baselines.mil_policy_steps,
+    )
+    step_fn = _make_meta_step(run.policy, hyper, mil, learner.make_mesh())
+    facts = _learned_from(pool, table)
+    _train(run, name, hyper, state, step_fn, batch, sections, facts, inputs, seed)
 
 
 def _mil(config: ConfigDict, name: str) -> maml.MilHyper:
     c = config.baselines
     return maml.MilHyper(
-        support=schema.SUPPORTS[name],
+        # What goes on from `mil` is shown what that is.
+        support=schema.SUPPORTS.get(name, schema.SUPPORTS["mil"]),
         adapted=c.mil_adapted,
         inner_steps=c.mil_inner_steps,
         inner_rate=c.mil_inner_rate,
@@ -356,8 +378,9 @@ def _mil(config: ConfigDict, name: str) -> maml.MilHyper:
 def retrain(run: Run, number: int) -> None:
     """Stages (line 24): training on demonstrations and the pairs of all rounds so far.
 
-    Every arm trains as many steps, from the same start (in later rounds from its own last policy)
-    and on as many rows of demonstrations; the rows of pairs come on top.
+    Every arm of MILI's kind trains as many steps, from the same start (in later rounds from its own
+    last policy) and on as many rows of demonstrations; the rows of pairs come on top. MIL's train
+    as many steps as MIL had on the demonstrations, and as many tasks in each, from where it stood.
     """
     arms.check_round(run.config, number, 1)
     for name in arms.policies(run.config, number):
@@ -371,25 +394,26 @@ def _retrain(run: Run, name: str, number: int) -> None:
     if not alone:
         for past in range(1, number + 1):
             inputs |= run.dataset.digests(f"pairs_{arm}_{past}.csv", f"labels_round_{past}.jsonl")
-    if not run.workdir.begins(name, _subset(run, *_LOOP), inputs):
+    sections = (*_LOOP, "baselines") if arms.adapts(name) else _LOOP
+    if not run.workdir.begins(name, _subset(run, *sections), inputs):
         return
     pool, table = _demonstrations(run), None
     if not alone:
         pool, table = _with_trials(run, pool, number, arm)
         if table is None:
             LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
-    _imitate(
-        run,
-        name,
-        _hyper(run.config, c.steps, c.learning_rate),
-        c.batch + (_pair_rows(run.config) if arm == "more_demos" else 0),
-        pool,
-        _LOOP,
-        inputs,
-        table=table,
-        params=load_params(run, start) if c.warm_start else None,
-        seed=_stream(run.config, number),
-    )
+    options: dict[str, Any] = {
+        "table": table,
+        "params": load_params(run, start) if c.warm_start else None,
+        "seed": _stream(run.config, number),
+    }
+    if arms.adapts(name):
+        hyper = _baseline_hyper(run.config, name)
+        _meta_train(run, name, hyper, pool, sections, inputs, **options)
+        return
+    hyper = _hyper(run.config, c.steps, c.learning_rate)
+    rows = c.batch + (_pair_rows(run.config) if arm == "more_demos" else 0)
+    _imitate(run, name, hyper, rows, pool, sections, inputs, **options)
 
 
 def _pair_rows(config: ConfigDict) -> int:
@@ -524,16 +548,20 @@ def _imitate(
         truncated=config.train.truncated and hyper.condition,
         part=slice(size * host // hosts, size * (host + 1) // hosts),
     )
-    facts = {
-        "pairs": 0 if table is None else int(np.sum(table.episodes[:, 0] != table.episodes[:, 1])),
-        "demonstrations": int((pool.task >= 0).sum()),
-        "trials": int((pool.task < 0).sum()),
-    }
+    facts = _learned_from(pool, table)
     step_fn = _make_train_step(run.policy, hyper, mesh)
     # An accelerator is faster than one thread draws batches; a CPU has its own use for the others.
     one = isinstance(pool.image, np.ndarray) and jax.default_backend() == "cpu"
     threads = 1 if one else min(8, os.cpu_count() or 1)
     _train(run, name, hyper, state, step_fn, batch, sections, facts, inputs, seed, threads)
+
+
+def _learned_from(pool: data.Pool, table: data.PairTable | None) -> dict[str, int]:
+    return {
+        "pairs": 0 if table is None else int(np.sum(table.episodes[:, 0] != table.episodes[:, 1])),
+        "demonstrations": int((pool.task >= 0).sum()),
+        "trials": int((pool.task < 0).sum()),
+    }
 
 
 def _train(
@@ -570,7 +598,7 @@ def load_params(run: Run, name: str) -> Any:
     # The last step and no other: a stage that did not finish has earlier checkpoints too.
     step, frames = run.workdir.read_manifest(name)["steps"], run.config.policy.frames
     hyper = _hyper(run.config, 1, 1.0)
-    if name in schema.SUPPORTS:
+    if arms.adapts(name):
         mil = _mil(run.config, name)
         state = jax.eval_shape(lambda: maml.init_state(run.policy, hyper, mil, 0, frames))
     else:
@@ -885,7 +913,7 @@ def _evaluate(run: Run, name: str, method: str, number: int) -> None:
     maker, measured = _held_out(run, name, params)
     player = functools.partial(rollout.Player, maker, config.data.image_size)
     conditions = config.evaluate.conditions
-    if method not in ("meta_imitation", "mili", "mil") or name.startswith("control"):
+    if method not in (("mili",) if number else ("meta_imitation", "mil")):
         conditions = conditions[:1]
     trials = [
         rollout.Trial(
@@ -941,7 +969,7 @@ def _held_out(run: Run, name: str, params: Any) -> tuple[Callable[[], rollout.Ac
     them alone: how well its embedding tells tasks apart, or whether adapting to one demonstration
     of a task lowers the loss on another."""
     held = [f"demos_{s}" for s in ("validation", "test")]
-    if name in schema.SUPPORTS:
+    if arms.adapts(name):
         hyper, mil = _baseline_hyper(run.config, name), _mil(run.config, name)
         shown, metas = _supports(run, held)
         ids = [m.episode_id for m in metas]

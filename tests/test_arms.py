@@ -108,6 +108,7 @@ def test_without_a_trial_paired_with_itself_the_pairs_are_the_same(trials):
         ("pairs_only", "mili"),
         ("oracle_only", "oracle"),
         ("random_only", "random"),
+        ("mil_pairs", "mili"),
     ):
         assert choose(alone, trials)[:2] == choose(name, trials)[:2]
         assert arms.parse(alone).self_share(0.5) == 0.0 and arms.parse(name).self_share(0.5) == 0.5

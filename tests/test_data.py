@@ -231,8 +231,9 @@ def test_what_is_broken_off_is_the_beginning_of_the_same_episode(pool, groups, f
 
 
 def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
+    sizes = {"size": 12, "pair_fraction": 0.0, "policy_steps": 3}
     for step in range(10):
-        batch = data.sample_tasks(pool, groups, 0, step, size=12, policy_steps=3)
+        batch = data.sample_tasks(pool, groups, None, 0, step, **sizes)
         assert batch.image.shape[:2] == (24, 3)
         query, support = batch.pose[:12, :, 0], batch.pose[12:, :, 0]  # the number of the episode
         first = [pool.pose[s, 0] for s in pool.start].index
@@ -243,11 +244,34 @@ def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
             )
             assert len(set(query[row])) == len(set(support[row])) == 1
         np.testing.assert_array_equal(batch.action, -batch.pose)
-    again = data.sample_tasks(pool, groups, 0, 9, size=12, policy_steps=3)
+    again = data.sample_tasks(pool, groups, None, 0, 9, **sizes)
     for a, b in zip(batch, again, strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ConfigError, match="size 0 and policy_steps 3"):
-        data.sample_tasks(pool, groups, 0, 0, size=0, policy_steps=3)
+        data.sample_tasks(pool, groups, None, 0, 0, **sizes | {"size": 0})
+
+
+def test_a_meta_batch_with_pairs_of_trials(pool, groups, pairs):
+    sizes = {"size": 12, "pair_fraction": 0.75, "policy_steps": 3}
+    first = [pool.pose[s, 0] for s in pool.start].index
+    wanted, seen = [{pool.ids.index(n) for n in pair} for pair in (("t0", "t1"), ("t4", "t5"))], []
+    for step in range(10):
+        batch = data.sample_tasks(pool, groups, pairs, 0, step, **sizes)
+        both = [(first(q), first(s)) for q, s in batch.pose[:, 0, 0].reshape(2, 12).T]
+        for row, (query, support) in enumerate(both):
+            if row < 3:
+                assert pool.task[query] == pool.task[support] == batch.task[row] >= 0
+            else:
+                assert {query, support} in wanted and batch.task[row] < 0
+                seen.append(query)
+        np.testing.assert_array_equal(batch.task[:12], batch.task[12:])
+        assert len(set(batch.task[3:12])) == 9, "each pair is a task of its own"
+    assert set(seen) == set.union(*wanted), "either of two trials may be the query"
+    alone = data.pair_table(pool, ["t0"], ["t0"])
+    with pytest.raises(DataError, match="support and query must be two episodes"):
+        data.sample_tasks(pool, groups, alone, 0, 0, **sizes)
+    with pytest.raises(ConfigError, match="give a pair table"):
+        data.sample_tasks(pool, groups, None, 0, 0, **sizes)
 
 
 def test_steps_along_an_episode_reach_from_end_to_end(pool):

@@ -508,6 +508,7 @@ def test_a_full_disk_names_the_shard_and_leaves_nothing_half_written(call, tmp_p
         ("train.contrastive", "x", r"config\.train\.contrastive = 'x' .*hinge"),
         ("evaluate.conditions", ("wrong",), r"config\.evaluate\.conditions.*right first"),
         ("improve.arms", ("mili", "milli"), "no arm 'milli'.*unfiltered"),
+        ("improve.arms", ("mili", "mil_pairs"), "'mil_pairs' goes on from MIL; add 'mil'"),
         ("improve.arms", ("control",), r"config\.improve\.arms.*mili first"),
         ("improve.trials", 10**6, r"config\.improve\.trials.*999999"),
         ("baselines.methods", ("mal",), r"config\.baselines\.methods.*mil_video"),
@@ -562,7 +563,12 @@ def test_rounds_that_the_configuration_has_not(tmp_path):
     all_arms = config(**{"improve.rounds": 3, "improve.arms": tuple(arms.METHODS)})
     assert arms.start_of(all_arms, 3) == "mili_2"
     assert arms.start_of(all_arms, 3, "control") == "control_2"
-    assert {arms.start_of(all_arms, 1, arm) for arm in arms.METHODS} == {"pretrain"}
+    starts = {arm: arms.start_of(all_arms, 1, arm) for arm in arms.METHODS}
+    mil = {arm for arm, start in starts.items() if start == "mil"}
+    assert mil == {"mil_pairs", "mil_more"} and {*starts.values()} == {"mil", "pretrain"}
+    names = ("mil", "mil_pose", "mil_pairs_1", "mil_more_1", "mili_1", "bc", "pretrain")
+    assert [arms.adapts(name) for name in names] == [True] * 4 + [False] * 3
+    assert arms.lineage(all_arms, "mil_pairs_1", 1) == ["mil_pairs_1", "mil"]
     assert list(arms.policies(all_arms, 1)) == [f"{arm}_1" for arm in arms.METHODS]
     assert list(arms.policies(all_arms, 3)) == ["mili_3", "control_3"]
     one, without = config(), config(**{"improve.arms": ("mili",)})
@@ -586,7 +592,7 @@ COMPARED = {
     *((method, number) for method in ("mili", "meta_imitation") for number in (1, 2)),
     *((method, 1) for method in ("more_demonstrations", "oracle", "random_pairs_only")),
     *((method, 1) for method in ("nearest_demonstration", "mili_self_only")),
-    ("mili_trials_24", 1),
+    *((method, 1) for method in ("mili_trials_24", "mil_pairs", "mil")),
 }
 
 
@@ -614,9 +620,10 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
         assert sorted((row["seed"], row["task"]) for row in mine) == sorted(
             {(row["seed"], row["task"]) for row in measured}
         )
-        steps = {"bc": 5, "mil": 2, "mil_video": 2}.get(name[0], 40 + 10 * name[1])
+        mil = {"mil": 2 + 2 * name[1], "mil_video": 2, "mil_pairs": 4}
+        steps = {"bc": 5, **mil}.get(name[0], 40 + 10 * name[1])
         assert {row["steps"] for row in mine} == {steps}
-        alone = {"meta_imitation": 0, "more_demonstrations": 0}
+        alone = {"meta_imitation": 0, "more_demonstrations": 0, "mil": 0}
         seen = {"mili_trials_24": 24, **alone}.get(name[0], 30) * name[1]
         assert {row["trials"] for row in mine} == {seen}
     facts = json.loads((tmp_path / "seed_1/stages/evaluate_mil.json").read_text())
@@ -627,9 +634,10 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     }
     mili = [row for row in costs if row["cost_of"] == "mili"]
     assert {row["steps"] for row in mili} == {50, 60} and all(row["seconds"] > 0 for row in mili)
-    assert {row["cost_of"] for row in costs if "adaptation" in row} == {"mil", "mil_video"}
+    adapting = {"mil", "mil_video", "mil_pairs"}
+    assert {row["cost_of"] for row in costs if "adaptation" in row} == adapting
     spaceless = {row["cost_of"] for row in costs if "neighbours" not in row}
-    assert spaceless == {"bc", "mil", "mil_video"}
+    assert spaceless == {"bc", *adapting}
     # The second round begins where the first one ended, and tries after its trials as well.
     dataset = Dataset(tmp_path / "seed_0" / "dataset", 32)
     second = list(dataset.read_metadata("round_2"))

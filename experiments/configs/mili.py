@@ -76,7 +76,7 @@ def get_config(name: str = "quick") -> ConfigDict:
     config.baselines = ConfigDict()  # trained beside the loop on the demonstrations alone
     config.baselines.methods = ()  # of bc, mil, mil_pose (no actions shown), mil_video (nor poses)
     config.baselines.bc_steps = 2000  # as many as MILI has after a round of `compare`
-    config.baselines.mil_steps = 250
+    config.baselines.mil_steps = 850  # `mil` takes as many seconds as pre-training in `compare`
     config.baselines.mil_tasks = 16  # per meta-batch
     config.baselines.mil_policy_steps = 8  # time steps of a demonstration, and of a query
     config.baselines.mil_learning_rate = 3e-3
@@ -125,7 +125,7 @@ def get_config(name: str = "quick") -> ConfigDict:
         config.improve.arms += ("pairs_only", "oracle_only", "random_only")  # as in the paper
         config.improve.arms += ("self_only", "nearest", "unfiltered")  # controls
         config.improve.arms += ("trials_250", "trials_1000", "trials_2000")  # Figure 6
-        config.improve.arms += ("alpha_900", "alpha_950")
+        config.improve.arms += ("alpha_950",)
         config.improve.arms += ("noise_5", "noise_10", "noise_20")
     if name in ("test", "compare_test"):
         config.data.tasks = 16
@@ -150,7 +150,7 @@ def get_config(name: str = "quick") -> ConfigDict:
         config.baselines.mil_tasks = 4
         config.baselines.mil_policy_steps = 2
         config.improve.arms = ("mili", "control", "more_demos", "oracle", "random_only", "nearest")
-        config.improve.arms += ("self_only", "trials_24")
+        config.improve.arms += ("self_only", "trials_24", "mil_pairs", "mil_more")
         config.evaluate.conditions = ("right",)
     if name == "paper":
         config.data.image_size = 100
