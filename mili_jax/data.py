@@ -510,14 +510,18 @@ def sample_batch(
 
     Raises ConfigError for sizes out of range or a part without its source.
     """
+    _check_sizes(size, policy_steps, pair_fraction)
+    rng = np.random.default_rng((seed, step))
+    chosen, task = _draw(rng, pool, groups, pairs, size, pair_fraction)
+    return _batch(pool, chosen, task, rng, policy_steps, frames, places, truncated, part)
+
+
+def _check_sizes(size: int, policy_steps: int, pair_fraction: float) -> None:
     if size < 1 or policy_steps < 1 or not 0 <= pair_fraction <= 1:
         raise ConfigError(
             f"size {size} and policy_steps {policy_steps} must be at least 1, pair_fraction "
             f"{pair_fraction} from 0 to 1"
         )
-    rng = np.random.default_rng((seed, step))
-    chosen, task = _draw(rng, pool, groups, pairs, size, pair_fraction)
-    return _batch(pool, chosen, task, rng, policy_steps, frames, places, truncated, part)
 
 
 def _draw(
@@ -570,11 +574,7 @@ def sample_tasks(
 
     Raises ConfigError for sizes out of range, DataError for a support that is the query.
     """
-    if size < 1 or policy_steps < 1 or not 0 <= pair_fraction <= 1:
-        raise ConfigError(
-            f"size {size} and policy_steps {policy_steps} must be at least 1, pair_fraction "
-            f"{pair_fraction} from 0 to 1"
-        )
+    _check_sizes(size, policy_steps, pair_fraction)
     rng = np.random.default_rng((seed, step))
     chosen, task = _draw(rng, pool, groups, pairs, size, pair_fraction)
     if (chosen[:, 0] == chosen[:, 1]).any():
