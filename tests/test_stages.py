@@ -454,6 +454,35 @@ def test_nothing_that_trains_or_pairs_reads_the_oracle(finished, tmp_path):
     assert chosen[0]["precision"] == 1 and chosen[1]["precision"] != 1
 
 
+@pytest.mark.slow
+def test_mil_learns_from_the_same_pairs(finished, tmp_path):
+    source = shutil.copytree(finished, tmp_path / "source")
+    retell(source, told)
+    shutil.copytree(source / "dataset", tmp_path / "run" / "dataset")
+    chosen = ("mili", "mil_pairs", "mil_more")
+    sizes = {"mil_steps": 3, "mil_tasks": 4, "mil_policy_steps": 2, "methods": ("mil",)}
+    fields = {f"baselines.{name}": value for name, value in sizes.items()}
+    run = stages.open_run(config(**fields, **{"improve.arms": chosen}), tmp_path / "run")
+    metas = list(run.dataset.read_metadata("round_1"))
+    with run.workdir:
+        answers = [Label(m.episode_id, m.useful, by="people") for m in metas]
+        run.dataset.write_labels("round_1", answers)
+        stages.pretrain(run)
+        stages.train_baselines(run)
+        stages.pair(run, 1)
+        stages.retrain(run, 1)
+        facts = {arm: run.workdir.read_manifest(f"{arm}_1") for arm in chosen}
+        params = {name: stages.load_params(run, name) for name in ("mil_pairs_1", "mil_more_1")}
+    assert facts["mil_pairs"]["pairs"] == facts["mili"]["pairs"] >= 40
+    assert [facts[arm]["trials"] for arm in chosen] == [10, 10, 0]
+    starts = [
+        {*facts[arm]["inputs"]} & {"checkpoints/pretrain", "checkpoints/mil"} for arm in chosen
+    ]
+    assert starts == [{"checkpoints/pretrain"}, {"checkpoints/mil"}, {"checkpoints/mil"}]
+    assert facts["mil_pairs"]["last_loss"] != facts["mil_more"]["last_loss"]
+    assert not np.array_equal(params["mil_pairs_1"]["bias"], params["mil_more_1"]["bias"])
+
+
 # Wrong
 
 
