@@ -61,11 +61,12 @@ def make_wanderer() -> MakeWanderer:
     """With the network of the configuration `quick`."""
     import jax
 
-    from mili_jax import stages
+    from mili_jax.learning.actors import MakeActor
+    from mili_jax.policy.policy import Policy, init_params
 
-    policy = stages.nets.Policy(embedding_size=64, channels=32, blocks=2)
-    params = jax.tree.map(np.asarray, stages.nets.init(policy, jax.random.key(0)))
-    return MakeWanderer(stages.acting.MakeActor(policy, params, {}))
+    policy = Policy(embedding_size=64, channels=32, blocks=2)
+    params = jax.tree.map(np.asarray, init_params(policy, jax.random.key(0)))
+    return MakeWanderer(MakeActor(policy, params, {}))
 
 
 def groups(count: int, first: int) -> list[rollout.Trial]:
@@ -109,7 +110,7 @@ def _nothing(index: int, episodes: Any) -> None:
 
 def main(argv: list[str]) -> None:
     del argv
-    from mili_jax import stages
+    from mili_jax.pipeline import rolling
 
     given = flags.FLAGS
     size, count, repetitions = given.image_size, given.episodes, given.repetitions
@@ -125,7 +126,7 @@ def main(argv: list[str]) -> None:
     if count * repetitions >= rollout.PROCESS_RECYCLE:
         raise app.UsageError("a worker would be replaced meanwhile; ask for less")
     for processes in map(int, given.processes):
-        with stages.simulating(), rollout.Pool(make_runner, _nothing, processes) as pool:
+        with rolling.simulating(), rollout.Pool(make_runner, _nothing, processes) as pool:
             rollouts_per_second(pool, processes, groups(1, 1))  # starts and compiles
             actor = wanderer()
             vectors = [

@@ -16,13 +16,16 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from absl import app, flags
 
-from mili_jax.sim import rollout, scenes, tasks
-from mili_jax.sim.env import KitchenEnv, object_pool
-from mili_jax.statistics import wilson
+from mili_jax.domains.kitchen import rollout, scenes, tasks
+from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
+from mili_jax.domains.kitchen.rollout import Trial
+from mili_jax.domains.kitchen.tasks import SPLITS
+from mili_jax.report.statistics import wilson
 from mili_jax.types import FAMILIES, Episode, Task
+from mili_jax.workers.pool import run_jobs
 
 _EPISODES = flags.DEFINE_integer("episodes", 100, "episodes per family", lower_bound=1)
-_SPLIT = flags.DEFINE_enum("split", "train", tasks.SPLITS, "whose tasks and objects")
+_SPLIT = flags.DEFINE_enum("split", "train", SPLITS, "whose tasks and objects")
 _NOISE = flags.DEFINE_float("noise", 1.0, "scale of the disturbances", lower_bound=0.0)
 _PROCESSES = flags.DEFINE_integer("processes", os.cpu_count() or 1, "0 runs in this process")
 _SEED = flags.DEFINE_integer("seed", 0, "of all choices")
@@ -38,26 +41,22 @@ class Attempts:
         self.env = KitchenEnv(image_size=IMAGE_SIZE)
         self.noise = noise
 
-    def __call__(
-        self, trials: Sequence[rollout.Trial], skip: Collection[int] = ()
-    ) -> list[Episode]:
+    def __call__(self, trials: Sequence[Trial], skip: Collection[int] = ()) -> list[Episode]:
         kept = [trial for i, trial in enumerate(trials) if i not in skip]
         return [rollout.demonstrate(self.env, trial, self.noise) for trial in kept]
 
 
-def plan(split: str, episodes: int, seed: int) -> list[rollout.Trial]:
+def plan(split: str, episodes: int, seed: int) -> list[Trial]:
     """`episodes` trials of every family, with tasks drawn from the split's list."""
     pool, listed = object_pool(split), tasks.load_tasks()[split]
     trials = []
     for number, family in enumerate(FAMILIES):
         choices = [t for t in listed if t.family == family]
         for k in range(episodes):
-            rng = np.random.default_rng((seed, tasks.SPLITS.index(split), number, k))
+            rng = np.random.default_rng((seed, SPLITS.index(split), number, k))
             task = choices[int(rng.integers(len(choices)))]
             scene = scenes.sample([task], pool, rng).to_json()
-            trials.append(
-                rollout.Trial(f"{family}-{k}", task.id, scene, seed=int(rng.integers(2**31)))
-            )
+            trials.append(Trial(f"{family}-{k}", task.id, scene, seed=int(rng.integers(2**31))))
     return trials
 
 
@@ -72,7 +71,7 @@ def main(argv: list[str]) -> None:
     make_runner = functools.partial(Attempts, _NOISE.value)
     done: Counter[str] = Counter()
     collateral: Counter[str] = Counter()
-    for job in rollout.run_jobs(jobs, make_runner, forget, _PROCESSES.value):
+    for job in run_jobs(jobs, make_runner, forget, _PROCESSES.value):
         for meta in job.metas:
             family = Task.parse(meta.task).family
             done[family] += meta.success

@@ -23,29 +23,31 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import train
-from mili_jax import learner, maml, nets
+from mili_jax.learning.hyper import Hyper
+from mili_jax.learning.mil import ADAPTED, MilHyper, init, loss_fn
+from mili_jax.policy.policy import Policy
 
 _TASKS = flags.DEFINE_integer("tasks", 16, "tasks of a meta-batch")
-_ADAPTED = flags.DEFINE_enum("adapted", "actor", maml.ADAPTED, "what the inner step changes")
+_ADAPTED = flags.DEFINE_enum("adapted", "actor", ADAPTED, "what the inner step changes")
 
-HYPER = learner.Hyper()
+HYPER = Hyper()
 
 
 def jax_gradient(
-    policy: nets.Policy, mil: maml.MilHyper, params: Any, batch: Any
+    policy: Policy, mil: MilHyper, params: Any, batch: Any
 ) -> Callable[[], tuple[Any, Any]]:
     """A function that returns the loss and its gradient."""
 
     @jax.jit
     def both(params: Any) -> tuple[Any, Any]:
-        return jax.value_and_grad(
-            lambda params: maml.loss_fn(policy, HYPER, mil, params, batch)[0]
-        )(params)
+        return jax.value_and_grad(lambda params: loss_fn(policy, HYPER, mil, params, batch)[0])(
+            params
+        )
 
     return lambda: jax.block_until_ready(both(params))
 
 
-def torch_gradient(mil: maml.MilHyper, params: Any, batch: Any) -> Callable[[], tuple[Any, Any]]:
+def torch_gradient(mil: MilHyper, params: Any, batch: Any) -> Callable[[], tuple[Any, Any]]:
     """The same by torch.func; the gradient by name of the parameter."""
     import torch
     from torch.func import grad, grad_and_value, vmap
@@ -127,14 +129,14 @@ def main(argv: list[str]) -> None:
     size, tasks, steps = train.IMAGE_SIZE.value, _TASKS.value, 8
     made = train.make_batch(size, 2 * tasks, steps)
     batch = jax.tree.map(jnp.asarray, made)
-    mil = maml.MilHyper(adapted=_ADAPTED.value)
+    mil = MilHyper(adapted=_ADAPTED.value)
     first = dataclasses.replace(mil, first_order=True)
     times = train.REPETITIONS.value
     print(f"{tasks} tasks x {steps} + {steps} steps, {size}x{size} pixels, {mil.adapted} adapts; "
           f"{times} repetitions: median (range)")  # fmt: skip
 
-    def compare(name: str, policy: nets.Policy, other: bool) -> None:
-        params = maml.init(policy, mil, jax.random.key(0), size)
+    def compare(name: str, policy: Policy, other: bool) -> None:
+        params = init(policy, mil, jax.random.key(0), size)
         ours = [jax_gradient(policy, m, params, batch) for m in (mil, first)]
         theirs = []
         if other:

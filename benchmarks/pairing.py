@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import app, flags
 
-from mili_jax import pairing
+from mili_jax.improve import pairing
 
 _TRIALS = flags.DEFINE_list("trials", ["60000"], "numbers of embeddings")
 _SIZE = flags.DEFINE_integer("size", 32, "length of an embedding")

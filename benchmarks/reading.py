@@ -23,8 +23,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import app, flags
 
-from mili_jax import data, learner, nets
-from mili_jax.episodes import Dataset
+from mili_jax.batches import sampling
+from mili_jax.batches.pool import Pool, read_pool
+from mili_jax.batches.sampling import Batch, Groups
+from mili_jax.learning.hyper import Hyper
+from mili_jax.learning.mesh import make_mesh, place, replicate
+from mili_jax.learning.step import init_state, make_train_step
+from mili_jax.policy.policy import Policy
+from mili_jax.storage.dataset import Dataset
 from mili_jax.types import FAMILIES, Episode, EpisodeMeta
 
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "side of the picture in pixels")
@@ -60,13 +66,13 @@ def write(root: Path, size: int, episodes: int) -> Dataset:
     return dataset
 
 
-def batches_of(dataset: Dataset) -> Callable[[int], data.Batch]:
+def batches_of(dataset: Dataset) -> Callable[[int], Batch]:
     """The batch of a step, as a training that streams makes it."""
-    pool = data.read_pool(dataset, "demos", demonstrations=True)
+    pool = read_pool(dataset, "demos", demonstrations=True)
     return functools.partial(
         _sample,
         pool,
-        data.group_by_task(pool),
+        sampling.group_by_task(pool),
         size=_BATCH.value,
         pair_fraction=0.0,
         policy_steps=STEPS,
@@ -75,8 +81,8 @@ def batches_of(dataset: Dataset) -> Callable[[int], data.Batch]:
     )
 
 
-def _sample(pool: data.Pool, groups: data.Groups, step: int, **sizes: float) -> data.Batch:
-    return data.sample_batch(pool, groups, None, 0, step, **sizes)
+def _sample(pool: Pool, groups: Groups, step: int, **sizes: float) -> Batch:
+    return sampling.sample_batch(pool, groups, None, 0, step, **sizes)
 
 
 def own(dataset: Dataset, threads: int) -> Callable[[int], None]:
@@ -84,7 +90,7 @@ def own(dataset: Dataset, threads: int) -> Callable[[int], None]:
     make = batches_of(dataset)
 
     def read(count: int) -> None:
-        for _ in data.prefetch(make, 0, count, threads=threads, ahead=2 * threads):
+        for _ in sampling.prefetch(make, 0, count, threads=threads, ahead=2 * threads):
             pass
 
     return read
@@ -125,21 +131,21 @@ def timed(read: Callable[[int], None], count: int) -> tuple[float, float]:
 
 def data_wait(dataset: Dataset, threads: int, steps: int) -> tuple[float, float]:
     """Share of a training's time that is waiting for data, and seconds per step."""
-    policy = nets.Policy(embedding_size=64, blocks=2)
-    hyper, mesh = learner.Hyper(), learner.make_mesh()
-    state = learner.replicate(learner.init_state(policy, hyper, 0, FRAMES), mesh)
-    step_fn = learner.make_train_step(policy, hyper, mesh)
+    policy = Policy(embedding_size=64, blocks=2)
+    hyper, mesh = Hyper(), make_mesh()
+    state = replicate(init_state(policy, hyper, 0, FRAMES), mesh)
+    step_fn = make_train_step(policy, hyper, mesh)
 
     make = batches_of(dataset)
     waited = 0.0
-    batches = data.prefetch(make, 0, steps + 2, threads=threads, ahead=2 * threads)
+    batches = sampling.prefetch(make, 0, steps + 2, threads=threads, ahead=2 * threads)
     for k in range(steps + 2):
         if k == 2:  # compiled, and the threads are under way
             began, waited = time.perf_counter(), 0.0
         asked = time.perf_counter()
         _, batch = next(batches)
         waited += time.perf_counter() - asked
-        state, metrics = step_fn(state, learner.place(batch, mesh), 0)
+        state, metrics = step_fn(state, place(batch, mesh), 0)
         metrics["loss"].block_until_ready()
     whole = time.perf_counter() - began
     batches.close()

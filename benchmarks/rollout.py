@@ -31,9 +31,10 @@ import numpy as np
 import pybullet as p
 from absl import app, flags
 
-from mili_jax.sim import rollout, scenes, tasks
-from mili_jax.sim.env import HORIZON, KitchenEnv, object_pool
-from mili_jax.sim.world import CAMERA_HEIGHT, SUBSTEPS, VIEW_HALF, World
+from mili_jax.domains.kitchen import rollout, scenes, tasks
+from mili_jax.domains.kitchen.env import HORIZON, KitchenEnv, object_pool
+from mili_jax.domains.kitchen.rollout import Trial
+from mili_jax.domains.kitchen.world import CAMERA_HEIGHT, SUBSTEPS, VIEW_HALF, World
 
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "side of the picture in pixels")
 _EPISODES = flags.DEFINE_integer("episodes", 8, "scenes per repetition", lower_bound=1)
@@ -155,7 +156,7 @@ def measure_together(
     return results
 
 
-def plan(episodes: int, seed: int) -> list[tuple[rollout.Trial, np.ndarray]]:
+def plan(episodes: int, seed: int) -> list[tuple[Trial, np.ndarray]]:
     """Trials and the actions [HORIZON,7] to be taken in them."""
     rng = np.random.default_rng(seed)
     pool, listed = object_pool("train"), tasks.load_tasks()["train"]
@@ -163,7 +164,7 @@ def plan(episodes: int, seed: int) -> list[tuple[rollout.Trial, np.ndarray]]:
     for i in range(episodes):
         task = listed[int(rng.integers(len(listed)))]
         scene = scenes.sample([task], pool, rng).to_json()
-        made.append((rollout.Trial(f"t{i}", task.id, scene, 0), sweep(rng)))
+        made.append((Trial(f"t{i}", task.id, scene, 0), sweep(rng)))
     return made
 
 
@@ -171,7 +172,7 @@ def _collect(queue: multiprocessing.Queue, barrier: Barrier, size: int, episodes
     env, planned = KitchenEnv(image_size=size), plan(episodes, 0)
     actions = {trial.episode_id: iter(rows) for trial, rows in planned + planned[:1]}
 
-    def actor(trials: Sequence[rollout.Trial]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    def actor(trials: Sequence[Trial]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         rows = actions[trials[0].episode_id]
         return lambda image, pose: next(rows)[None]
 

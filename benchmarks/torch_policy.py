@@ -14,7 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mili_jax import nets
+from mili_jax.policy.camera import Camera
+from mili_jax.policy.encoder import STRIDE
+from mili_jax.policy.features import FINGERS, HEIGHTS, UNIT
+from mili_jax.policy.heads.spatial_softmax import MSEHead
+from mili_jax.policy.policy import Policy
 
 Weights = Mapping[str, Any]
 
@@ -49,7 +53,7 @@ class TorchPolicy:
     Weights are those of `weights_of`, or the part that a function needs.
     """
 
-    policy: nets.Policy
+    policy: Policy
     side: int
     channels_last: bool = True  # which vmap does not know
 
@@ -109,8 +113,8 @@ class TorchPolicy:
             x = functional.relu(_dense(weights, f"actor/_Summary_0/Dense_{k}", x))
         raw = _dense(weights, "actor/Dense_0", x)
         yaw = 0.5 * torch.atan2(raw[:, 5], raw[:, 6] + 1.0)
-        view, sigmas = self.policy.camera.view, nets.MSEHead(self.policy.camera).sigma
-        mean = [raw[:, :2] * view, 0.1 + nets.UNIT * raw[:, 2:3], 0.05 * raw[:, 3:5]]
+        view, sigmas = self.policy.camera.view, MSEHead(self.policy.camera).sigma
+        mean = [raw[:, :2] * view, 0.1 + UNIT * raw[:, 2:3], 0.05 * raw[:, 3:5]]
         apart = action - torch.cat([*mean, yaw[:, None], 0.5 + 0.5 * raw[:, 7:]], -1)
         turn = torch.remainder(apart[:, 5:6] + math.pi / 2, math.pi) - math.pi / 2
         apart = torch.cat([apart[:, :5], turn, apart[:, 6:]], -1)
@@ -128,24 +132,24 @@ class TorchPolicy:
 
     def _cells(self) -> Tensor:
         """[g,2]"""
-        h = self.side // nets.STRIDE
-        return torch.tensor(nets.Camera(view=1.0).cells(h, h))
+        h = self.side // STRIDE
+        return torch.tensor(Camera(view=1.0).cells(h, h))
 
 
 def _dense(weights: Weights, name: str, x: Tensor) -> Tensor:
     return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
 
 
-def _pose_features(camera: nets.Camera, pose: Tensor) -> Tensor:
+def _pose_features(camera: Camera, pose: Tensor) -> Tensor:
     view, height = camera.view, camera.height
     on_table = pose[:, :2] * (height / (height - pose[:, 2:3]))
     yaw = torch.stack([torch.sin(2 * pose[:, 5]), torch.cos(2 * pose[:, 5])], -1)
-    rest = [(pose[:, 2:3] - 0.1) / nets.UNIT, pose[:, 3:5], pose[:, 6:7] * 2 - 1, yaw]
+    rest = [(pose[:, 2:3] - 0.1) / UNIT, pose[:, 3:5], pose[:, 6:7] * 2 - 1, yaw]
     tiles = [
         torch.exp(-0.5 * ((value[:, None] - torch.tensor(centres).float()) / width).square())
         for value, centres, width in (
-            (pose[:, 2], nets.HEIGHTS, 0.01),
-            (pose[:, 6], nets.FINGERS, 0.07),
+            (pose[:, 2], HEIGHTS, 0.01),
+            (pose[:, 6], FINGERS, 0.07),
         )
     ]
     return torch.cat([torch.cat([pose[:, :2], on_table], -1) / view, *rest, *tiles], -1)

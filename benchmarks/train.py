@@ -30,8 +30,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from mili_jax import learner, nets
-from mili_jax.data import CANDIDATES, Batch
+from mili_jax.batches.hindsight import CANDIDATES
+from mili_jax.batches.sampling import Batch
+from mili_jax.learning import objective
+from mili_jax.learning.hyper import Hyper
+from mili_jax.learning.step import init_state, make_train_step
+from mili_jax.policy import kernels
+from mili_jax.policy.policy import Policy, init_params
 
 IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "side of the picture in pixels")
 _BATCH = flags.DEFINE_integer("batch", 48, "pairs of episodes in a batch")
@@ -41,9 +46,9 @@ _COMPILE = flags.DEFINE_bool("compile", False, "torch.compile as well")
 _MATRIX = flags.DEFINE_integer("matrix", 2048, "side of the matrices")
 
 PLACES = 14
-POLICY = nets.Policy(embedding_size=64, channels=32, blocks=2)
+POLICY = Policy(embedding_size=64, channels=32, blocks=2)
 PAPER = dataclasses.replace(POLICY, embedding="images_only", head="mse")
-PLAIN = learner.Hyper(
+PLAIN = Hyper(
     warmup=0, contrastive="hinge", demo_dropout=0.0, dihedral=False, shift=0, colours=0,
     brightness=0.0, contrast=0.0,
 )  # fmt: skip
@@ -95,19 +100,19 @@ def products(jaxpr: Any) -> int:
     return total
 
 
-def needed(policy: nets.Policy, hyper: learner.Hyper, params: Any, batch: Batch) -> int:
+def needed(policy: Policy, hyper: Hyper, params: Any, batch: Batch) -> int:
     """Operations of a step's products, nothing computed twice."""
-    chunk, nets.CHUNK = nets.CHUNK, 1 << 62
+    chunk, kernels.CHUNK = kernels.CHUNK, 1 << 62
     try:
-        loss = functools.partial(learner.loss_fn, policy, hyper)
+        loss = functools.partial(objective.loss_fn, policy, hyper)
         spots = np.zeros((len(batch.pose), 2, 2, 2), np.float32)
         gradient = jax.grad(lambda p: loss(p, batch, jax.random.key(0), spots)[0])
         return products(jax.make_jaxpr(gradient)(params).jaxpr)
     finally:
-        nets.CHUNK = chunk
+        kernels.CHUNK = chunk
 
 
-def torch_step(params: Any, hyper: learner.Hyper, batch: Batch, compiled: bool) -> Any:
+def torch_step(params: Any, hyper: Hyper, batch: Batch, compiled: bool) -> Any:
     """The configuration of `torch_policy`: a function that takes a step and returns the loss."""
     import torch
 
@@ -162,12 +167,10 @@ def torch_step(params: Any, hyper: learner.Hyper, batch: Batch, compiled: bool) 
     return step
 
 
-def jax_step(
-    policy: nets.Policy, hyper: learner.Hyper, params: Any, batch: Batch
-) -> Callable[[], float]:
+def jax_step(policy: Policy, hyper: Hyper, params: Any, batch: Batch) -> Callable[[], float]:
     """A function that takes a step and returns the loss."""
-    state = learner.init_state(policy, hyper, 0, params=params)
-    train_step = learner.make_train_step(policy, hyper)
+    state = init_state(policy, hyper, 0, params=params)
+    train_step = make_train_step(policy, hyper)
 
     def step() -> float:
         nonlocal state
@@ -204,8 +207,8 @@ def main(argv: list[str]) -> None:
     side = _MATRIX.value
     square = jnp.asarray(np.random.default_rng(0).normal(size=(side, side)).astype(np.float32))
     multiply = jax.jit(jnp.matmul)
-    params = nets.init(POLICY, jax.random.key(0), size)
-    hyper = learner.Hyper()
+    params = init_params(POLICY, jax.random.key(0), size)
+    hyper = Hyper()
     ours = jax_step(POLICY, hyper, params, batch)
     took = seconds(ours, lambda: multiply(square, square).block_until_ready(), repetitions=times)
     operations = needed(POLICY, hyper, params, batch)
@@ -221,7 +224,7 @@ def main(argv: list[str]) -> None:
         return
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     batch = make_batch(size, rows, _STEPS.value)
-    params = nets.init(PAPER, jax.random.key(0), size)
+    params = init_params(PAPER, jax.random.key(0), size)
     theirs = torch_step(params, PLAIN, batch, False)
     ours = jax_step(PAPER, PLAIN, params, batch)
     losses = np.array([(ours(), theirs()) for _ in range(4)])

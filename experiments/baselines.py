@@ -6,7 +6,7 @@ python -m experiments.baselines --config=experiments/configs/mili.py:compare --w
 from __future__ import annotations
 
 from experiments import command
-from mili_jax import stages
+from mili_jax.pipeline import train
 
 if __name__ == "__main__":
-    command.main(stages.train_baselines)
+    command.main(train.train_baselines)

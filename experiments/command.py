@@ -1,6 +1,6 @@
 """What the binaries share: their flags, a quiet console, and errors as one line.
 
-A binary names one function of `mili_jax.stages`:
+A binary names one function of `mili_jax.pipeline`:
 
     command.main(stages.pretrain)
     command.main(stages.retrain, first_round=1, several_hosts=True)
@@ -16,7 +16,8 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mili_jax import stages, training
+from mili_jax.pipeline.loop import Stopped
+from mili_jax.pipeline.run import join_hosts, open_run
 from mili_jax.types import ConfigError, MiliError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -47,8 +48,8 @@ def main(
     def run(config: ConfigDict, path: Path) -> None:
         if several_hosts and flags.FLAGS.hosts > 1:
             given = flags.FLAGS
-            stages.join_hosts(given.coordinator, given.hosts, given.host)
-        this = stages.open_run(config, path)
+            join_hosts(given.coordinator, given.hosts, given.host)
+        this = open_run(config, path)
         with this.workdir:
             numbers = () if first_round is None else (flags.FLAGS.round,)
             page = stage(this, *numbers)
@@ -68,7 +69,7 @@ def start(function: Callable[[ConfigDict, Path], None]) -> None:
             function(_CONFIG.value, Path(WORKDIR.value))
         except MiliError as error:
             sys.exit(f"{type(error).__name__}: {error}")
-        except training.Stopped as stopped:
+        except Stopped as stopped:
             print(stopped, file=sys.stderr)
             sys.exit(_STOPPED.value)
         except KeyboardInterrupt:

@@ -22,7 +22,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command
-from mili_jax import results, schema
+from mili_jax.pipeline import schema
+from mili_jax.report import results
 
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "training seeds")
 _JOBS = flags.DEFINE_integer("jobs", 0, "seeds at a time; 0: one per core", lower_bound=0)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from mili_jax import doctor
+from mili_jax.storage import doctor
 from mili_jax.types import MiliError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from mili_jax import results
+from mili_jax.report import results
 from mili_jax.types import ConfigError, MiliError
 
 _ROWS = flags.DEFINE_multi_string("rows", "experiments/results/quick/results.jsonl", "result rows")

@@ -6,7 +6,7 @@ python -m experiments.label --workdir=runs/quick --round=1
 from __future__ import annotations
 
 from experiments import command
-from mili_jax import stages
+from mili_jax.pipeline import collect
 
 if __name__ == "__main__":
-    command.main(stages.label, first_round=1)
+    command.main(collect.label, first_round=1)

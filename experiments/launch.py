@@ -30,7 +30,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command
-from mili_jax import schema, stages
+from mili_jax.pipeline import algorithm, rolling, schema
 from mili_jax.types import ConfigError, MiliError
 
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "seeds of training, one run each")
@@ -54,7 +54,7 @@ def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str,
     shared = command.shared_flags(given)
     listed = [[name] for name in _STAGES.value]
     if _STAGES.value == ["each"]:
-        plan = stages.plan(config.improve.rounds)
+        plan = algorithm.plan(config.improve.rounds)
         listed = [[name, *(f"--round={n}" for n in numbers)] for name, numbers in plan]
     for name, *_ in listed:
         if not (SOURCE / "experiments" / f"{name}.py").exists():
@@ -140,7 +140,7 @@ def on_submitit(planned: Chains, folder: Path, kind: str, options: Mapping[str, 
 def on_ray(planned: Chains, config: ConfigDict) -> None:
     """Runs the commands as Ray tasks; those of a seed one after the other."""
     machine = config.machine
-    ray: Any = stages.connect_ray(max(1, machine.processes))
+    ray: Any = rolling.connect_ray(max(1, machine.processes))
     address = ray.get_runtime_context().gcs_address
     # A run whose workers are Ray's own leaves them the room, and only waits for them or trains.
     room = max(1, machine.processes) if machine.backend == "local" else 0

@@ -21,7 +21,9 @@ from typing import Any
 
 from absl import app, flags
 
-from mili_jax.sim import objects
+from mili_jax.domains.kitchen import objects
+from mili_jax.domains.kitchen.kinds import KINDS
+from mili_jax.domains.kitchen.objects import CATALOGUE_PATH, SPLITS
 
 SEED = 20
 TABLE = (0.75, 0.75, 0.75)  # colours that objects keep away from
@@ -397,7 +399,7 @@ def _entry(rng: random.Random, kind: str, name: str, split: str) -> dict[str, An
         "kind": kind,
         "split": split,
         "dimensions": draw(rng),
-        "colours": dict(zip(objects.KINDS[kind].colours, colours, strict=True)),
+        "colours": dict(zip(KINDS[kind].colours, colours, strict=True)),
         "mass": round(rng.uniform(*mass), 3),
         "friction": round(rng.uniform(*friction), 2),
     }
@@ -409,7 +411,7 @@ def make_catalogue(seed: int = SEED) -> list[dict[str, Any]]:
     for kind, counts in COUNTS.items():
         rng = random.Random(f"{seed}:{kind}")
         number = 0
-        for split, count in zip(objects.SPLITS, counts, strict=True):
+        for split, count in zip(SPLITS, counts, strict=True):
             for _ in range(count):
                 number += 1
                 entry = _entry(rng, kind, f"{kind}_{number:02d}", split)
@@ -433,5 +435,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("out", str(objects.CATALOGUE_PATH), "where the catalogue is written")
+    flags.DEFINE_string("out", str(CATALOGUE_PATH), "where the catalogue is written")
     app.run(main)

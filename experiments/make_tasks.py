@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from absl import app
 
-from mili_jax.sim import objects
+from mili_jax.domains.kitchen import objects
 from mili_jax.types import FAMILIES, Task
 
 SIZES = {"train": 520, "validation": 40, "test": 40}

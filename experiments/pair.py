@@ -6,7 +6,7 @@ python -m experiments.pair --workdir=runs/quick --round=1
 from __future__ import annotations
 
 from experiments import command
-from mili_jax import stages
+from mili_jax.pipeline import pair
 
 if __name__ == "__main__":
-    command.main(stages.pair, first_round=1)
+    command.main(pair.pair, first_round=1)

@@ -6,7 +6,7 @@ python -m experiments.pretrain --workdir=runs/quick
 from __future__ import annotations
 
 from experiments import command
-from mili_jax import stages
+from mili_jax.pipeline import train
 
 if __name__ == "__main__":
-    command.main(stages.pretrain, several_hosts=True)
+    command.main(train.pretrain, several_hosts=True)

@@ -6,7 +6,7 @@ python -m experiments.report --workdir=runs/quick
 from __future__ import annotations
 
 from experiments import command
-from mili_jax import stages
+from mili_jax.pipeline.report import write_report
 
 if __name__ == "__main__":
-    command.main(stages.write_report)
+    command.main(write_report)

@@ -6,7 +6,7 @@ python -m experiments.retrain --workdir=runs/quick --round=1
 from __future__ import annotations
 
 from experiments import command
-from mili_jax import stages
+from mili_jax.pipeline import retrain
 
 if __name__ == "__main__":
-    command.main(stages.retrain, first_round=1, several_hosts=True)
+    command.main(retrain.retrain, first_round=1, several_hosts=True)

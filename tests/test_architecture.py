@@ -83,53 +83,75 @@ def modules(*names):
 def test_imports_are_found_wherever_and_however_they_are_written():
     source = """
 import os.path, jax.numpy as jnp
-from mili_jax import types, nets as n
-from mili_jax.sim.world import World, Scene
+from mili_jax import types, pipeline as p
+from mili_jax.domains.kitchen.world import World, Scene
 from . import losses
-from .sim import tasks
+from .kitchen import tasks
 def late():
     if True:
         import flax.linen
-    from mili_jax.sim import rollout
+    from mili_jax.domains.kitchen import rollout
 """
-    assert imports_of(source, "mili_jax.learner") == {
+    assert imports_of(source, "mili_jax.domains.base") == {
         "os.path",
         "jax.numpy",
         "mili_jax.types",
-        "mili_jax.nets",
-        "mili_jax.sim.world",
-        "mili_jax.losses",
-        "mili_jax.sim.tasks",
+        "mili_jax.pipeline",
+        "mili_jax.domains.kitchen.world",
+        "mili_jax.domains",
+        "mili_jax.domains.kitchen.tasks",
         "flax.linen",
-        "mili_jax.sim.rollout",
+        "mili_jax.domains.kitchen.rollout",
     }
-    assert imports_of("from .world import World", "mili_jax.sim", True) == {"mili_jax.sim.world"}
-    assert imports_of("from ..types import Task", "mili_jax.sim.env") == {"mili_jax.types"}
+    kitchen = "mili_jax.domains.kitchen"
+    assert imports_of("from .world import World", kitchen, True) == {f"{kitchen}.world"}
+    assert imports_of("from ...types import Task", f"{kitchen}.env") == {"mili_jax.types"}
 
 
-def test_the_modules_of_the_design_are_there():
-    assert {"mili_jax.types", "mili_jax.nets", "mili_jax.stages", "mili_jax.sim.world"} <= set(
-        FILES
-    )
-    assert "experiments.mili" in FILES and len(modules("sim")) >= 7
+# What each room may import of the others.
+ROOMS = {
+    "types": (),
+    "policy": ("types",),
+    "learning": ("policy", "types"),
+    "storage": ("types",),
+    "batches": ("storage", "types"),
+    "workers": ("types",),
+    "domains": ("workers", "types"),
+    "improve": ("storage", "types"),
+    "report": ("storage", "improve", "types"),
+    "pipeline": (
+        *("policy", "learning", "storage", "batches", "workers", "domains", "improve", "report"),
+        "types",
+    ),
+}
 
 
-def test_types_imports_nothing_of_the_project():
-    assert not project("mili_jax.types")
+def test_every_module_has_a_room():
+    rooms = {m.split(".")[1] for m in FILES if m.startswith("mili_jax.")}
+    assert rooms == set(ROOMS)
+    assert "mili_jax.pipeline.algorithm" in FILES and "experiments.mili" in FILES
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_are_imported_in_one_direction(room):
+    allowed = [f"mili_jax.{name}" for name in (room, *ROOMS[room])]
+    for module in modules(room):
+        assert all(inside(name, *allowed) for name in project(module)), (module, project(module))
+
+
+def test_types_need_no_package_that_takes_long_to_import():
     assert not outside("mili_jax.types") & (JAX | {"pybullet"})
 
 
-@pytest.mark.parametrize("module", modules("sim"))
-def test_the_simulator_knows_no_learner(module):
-    allowed = ("mili_jax.sim", "mili_jax.types")
-    assert all(inside(name, *allowed) for name in project(module))
-    assert all(inside(name, *allowed) for name in reached(module))
-    assert not outside(module) & JAX
+@pytest.mark.parametrize("module", modules("domains", "workers", "batches"))
+def test_simulators_workers_and_batches_need_no_jax(module):
+    for name in reached(module):
+        assert not outside(name) & JAX, name
 
 
 def test_the_simulator_runs_without_jax():
     """What the static rules promise, third-party packages included: workers start fast and lean."""
-    code = "import sys, mili_jax.sim.rollout; print(*sorted(sys.modules))"
+    code = "import sys, mili_jax.domains.kitchen.rollout; print(*sorted(sys.modules))"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
@@ -137,75 +159,38 @@ def test_the_simulator_runs_without_jax():
     assert "pybullet" in loaded and not loaded & (JAX | {"tensorflow", "tensorflow_datasets"})
 
 
-@pytest.mark.parametrize(
-    "module", modules("nets", "losses", "learner", "pairing", "maml", "acting")
-)
+@pytest.mark.parametrize("module", modules("policy", "learning"))
 def test_the_learner_knows_no_simulator_and_no_files(module):
-    forbidden = ("sim", "episodes", "workdir", "stages", "training", "report", "figures")
-    forbidden += ("filters", "results")
     for name in reached(module):
-        assert not inside(name, *(f"mili_jax.{f}" for f in forbidden)), name
-    assert not outside(module) & {"pybullet", "gymnasium", "orbax", "tensorflow_datasets", "os"}
+        assert not outside(name) & {
+            *("pybullet", "gymnasium", "orbax", "tensorflow_datasets", "os"),
+        }, name
 
 
 def test_what_workers_import_is_less_than_what_trains():
-    code = "import sys, mili_jax.acting, mili_jax.episodes, mili_jax.sim.rollout, experiments.mili"
-    code += "; print(*sys.modules)"
+    code = "import sys, mili_jax.learning.actors, mili_jax.storage.dataset, experiments.mili"
+    code += ", mili_jax.domains.kitchen.rollout; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     loaded = set(run.stdout.split())
-    assert "mili_jax.acting" in loaded
-    assert not loaded & {"mili_jax.stages", "grain", "orbax.checkpoint", "matplotlib"}
+    assert "mili_jax.learning.actors" in loaded
+    assert not loaded & {"mili_jax.pipeline.algorithm", "grain", "orbax.checkpoint", "matplotlib"}
 
 
-def test_losses_and_nets_stand_below_the_learner():
-    for module in modules("nets", "losses", "pairing"):
-        above = ("mili_jax.learner", "mili_jax.maml")
-        assert not any(inside(name, *above) for name in reached(module)), module
-
-
-@pytest.mark.parametrize("module", modules("episodes", "data"))
-def test_data_needs_no_jax(module):
-    for name in reached(module):
-        assert not outside(name) & JAX, name
-        assert not inside(name, "mili_jax.sim"), name
-
-
-def test_only_stages_sees_both_halves():
-    def sees_both(module):
-        halves = reached(module)
-        simulator = any(inside(name, "mili_jax.sim") for name in halves)
-        return simulator and bool(halves & {"mili_jax.learner", "mili_jax.maml"})
-
-    assert [m for m in modules("stages") if sees_both(m)] == ["mili_jax.stages"]
-    # Whoever else has both has them through stages alone.
-    for module in FILES:
-        if module != "mili_jax.stages" and sees_both(module):
-            assert "mili_jax.stages" in reached(module), module
-            direct = project(module)
-            assert not direct & {"mili_jax.learner", "mili_jax.maml"}, module
-            assert not any(inside(name, "mili_jax.sim") for name in direct), module
-
-
-@pytest.mark.parametrize("module", modules("training", "results"))
-def test_training_and_results_know_no_simulator(module):
-    assert not any(inside(name, "mili_jax.sim") for name in reached(module))
-
-
-def test_orbax_is_used_in_one_module():
-    assert [m for m in FILES if "orbax" in outside(m)] == ["mili_jax.workdir"]
+def test_orbax_is_used_in_one_room():
+    users = [m for m in FILES if "orbax" in outside(m)]
+    assert users == ["mili_jax.storage.checkpoints", "mili_jax.storage.workdir"]
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if inside(m, "experiments")])
 def test_experiments_are_thin(module):
-    allowed = ["experiments.command", "mili_jax.types"]
-    allowed += ["mili_jax.schema", "mili_jax.stages", "mili_jax.training", "mili_jax.results"]
-    allowed += ["mili_jax.workdir", "mili_jax.doctor"]
+    allowed = ["experiments.command", "mili_jax.types", "mili_jax.pipeline"]
+    allowed += ["mili_jax.report.results", "mili_jax.storage.doctor", "mili_jax.workers.ray"]
     if inside(module, "experiments.configs"):
         allowed = ["experiments.configs"]
     elif module.startswith("experiments.make_"):
-        allowed.append("mili_jax.sim")
+        allowed.append("mili_jax.domains.kitchen")
     assert all(inside(name, *allowed) for name in project(module)), project(module)
 
 

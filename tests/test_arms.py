@@ -5,7 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from mili_jax import arms, pairing
+from mili_jax.improve import arms
+from mili_jax.improve.arms import METHODS, Trials
+from mili_jax.improve.oracle import pair_quality
 from mili_jax.types import ConfigError
 
 OPTIONS = {"alpha": 0.6, "cap": 1000, "mutual": False, "seed": 3}
@@ -17,7 +19,7 @@ def trials():
     n, centres = 200, rng.normal(size=(8, 6))
     kind = rng.integers(0, 8, n)
     z = centres[kind] + 0.4 * rng.normal(size=(n, 6))
-    return arms.Trials(
+    return Trials(
         ids=[f"t{i}" for i in range(n)],
         z=(z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32),
         useful=rng.random(n) < 0.5,
@@ -96,7 +98,7 @@ def test_the_ends_of_the_scale(trials):
     assert (
         same
         < 0.3
-        < pairing.pair_quality(
+        < pair_quality(
             np.array([(int(a[1:]), int(b[1:])) for a, b in zip(*choose("mili", trials)[:2])]),  # noqa: B905
             trials.achieved,
         ).precision
@@ -117,7 +119,7 @@ def test_without_a_trial_paired_with_itself_the_pairs_are_the_same(trials):
 
 def test_only_the_oracle_sees_what_trials_achieved(trials):
     blind = trials._replace(achieved=[{"x"}] * len(trials.ids))
-    for name in (*arms.METHODS, "trials_50", "alpha_900", "noise_10"):
+    for name in (*METHODS, "trials_50", "alpha_900", "noise_10"):
         if not name.startswith("oracle") and not arms.parse(name).alone:
             assert choose(name, blind)[:2] == choose(name, trials)[:2], name
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from test_rollout import cursed, make_player, make_trials, touch
 
-from mili_jax.sim import cluster, rollout
 from mili_jax.types import SimulationError
+from mili_jax.workers import ray
+from mili_jax.workers.pool import run_jobs
 
 # Ray is optional for users, and so for those who test a plain installation; `make test` and CI have
 # it and run all of this.
@@ -65,7 +66,7 @@ def test_ray_gives_the_same_episodes_and_only_this_machine_sees_it(trials, tmp_p
     jobs = [(7, trials[4:6]), (2, trials[:1]), (9, trials[1:4])]
     folders = []
     facts = []
-    for backend in (rollout.run_jobs, cluster.run_jobs):
+    for backend in (run_jobs, ray.run_jobs):
         folders.append(tmp_path / str(len(folders)))
         folders[-1].mkdir()
         sink = functools.partial(write, folders[-1])
@@ -87,15 +88,15 @@ def test_deaths_of_workers_and_of_actors(trials, tmp_path):
     sink = functools.partial(touch, tmp_path)
     curses = {trials[0].seed: ("kill", 9), trials[4].seed: ("segfault", 1)}
     jobs = [(0, trials[:3]), (1, trials[3:])]
-    done = sorted(cluster.run_jobs(jobs, cursed(curses, tmp_path), sink, 2))
+    done = sorted(ray.run_jobs(jobs, cursed(curses, tmp_path), sink, 2))
     assert [job.set_aside for job in done] == [("trial-0",), ()]
     assert [i.item for i in done[1].incidents] == ["trial-4"]
     with pytest.raises(SimulationError, match="'trial-0' ended 2 workers"):
         for file in tmp_path.glob("5000-*"):
             file.unlink()
-        list(cluster.run_jobs(jobs[:1], cursed(curses, tmp_path), sink, 1, required=True))
+        list(ray.run_jobs(jobs[:1], cursed(curses, tmp_path), sink, 1, required=True))
     (tmp_path / "actor").mkdir()
-    runs = cluster.run_jobs([(3, trials[:1])], functools.partial(Patricide, tmp_path), sink, 1)
+    runs = ray.run_jobs([(3, trials[:1])], functools.partial(Patricide, tmp_path), sink, 1)
     assert [job.job for job in runs] == [3]
     assert len(list((tmp_path / "actor").iterdir())) == 2
     assert (tmp_path / "job-3").exists()

@@ -12,8 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mili_jax import data
-from mili_jax.episodes import Dataset, Frames
+from mili_jax.batches import hindsight, sampling
+from mili_jax.batches.hindsight import BEHIND, CANDIDATES, GOAL, PUSHED
+from mili_jax.batches.pool import Pool, build_pool, concatenate, hold, read_pool
+from mili_jax.batches.sampling import Batch, Groups, PairTable
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.frames import Frames
 from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta
 
 SIDE = 8
@@ -51,23 +55,23 @@ def trials(count=20) -> list[Episode]:
 
 
 @pytest.fixture(scope="module")
-def pool() -> data.Pool:
-    return data.concatenate(
-        [data.build_pool(demonstrations(), True), data.build_pool(trials(), False)]
+def pool() -> Pool:
+    return concatenate([build_pool(demonstrations(), True), build_pool(trials(), False)])
+
+
+@pytest.fixture(scope="module")
+def groups(pool) -> Groups:
+    return sampling.group_by_task(pool)
+
+
+@pytest.fixture(scope="module")
+def pairs(pool) -> PairTable:
+    return sampling.pair_table(
+        pool, ["t0", "t2", "t4"], ["t1", "t3", "t5"], np.array([1.0, 0.0, 3.0])
     )
 
 
-@pytest.fixture(scope="module")
-def groups(pool) -> data.Groups:
-    return data.group_by_task(pool)
-
-
-@pytest.fixture(scope="module")
-def pairs(pool) -> data.PairTable:
-    return data.pair_table(pool, ["t0", "t2", "t4"], ["t1", "t3", "t5"], np.array([1.0, 0.0, 3.0]))
-
-
-def sources(batch: data.Batch, pool: data.Pool) -> tuple[np.ndarray, np.ndarray]:
+def sources(batch: Batch, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
     """Pool indices [B] of m and n, told from the poses."""
     numbers = pool.pose[pool.start, 0].astype(int).tolist()
     index = {number: position for position, number in enumerate(numbers)}
@@ -92,13 +96,13 @@ def sources(batch: data.Batch, pool: data.Pool) -> tuple[np.ndarray, np.ndarray]
     ],
 )
 def test_spread_by_hand(length, count, expected):
-    assert data.spread(length, count).tolist() == expected
+    assert sampling.spread(length, count).tolist() == expected
 
 
 def test_spread_covers_the_whole_length_evenly():
     lengths = np.arange(1, 200)
     for count in (2, 3, 7, 40):
-        steps = data.spread(lengths, count)
+        steps = sampling.spread(lengths, count)
         assert steps.shape == (199, count)
         assert (steps[:, 0] == 0).all() and (steps[:, -1] == lengths - 1).all()
         ideal = np.linspace(0, lengths - 1, count, axis=1)
@@ -108,7 +112,7 @@ def test_spread_covers_the_whole_length_evenly():
         longer = steps[lengths >= count]
         assert (np.diff(longer, axis=1) > 0).all()
     with pytest.raises(ConfigError, match="take at least 1"):
-        data.spread(5, 0)
+        sampling.spread(5, 0)
 
 
 def test_the_pool_holds_every_frame_in_its_place(pool):
@@ -128,9 +132,9 @@ def test_the_pool_holds_every_frame_in_its_place(pool):
 
 
 def test_concatenate_gives_equal_tasks_one_number():
-    first = data.build_pool([episode("a", "press:x", 2, 0), episode("b", "grasp:y", 2, 1)], True)
-    second = data.build_pool([episode("c", "press:a", 2, 2), episode("d", "press:x", 2, 3)], True)
-    both = data.concatenate([first, second])
+    first = build_pool([episode("a", "press:x", 2, 0), episode("b", "grasp:y", 2, 1)], True)
+    second = build_pool([episode("c", "press:a", 2, 2), episode("d", "press:x", 2, 3)], True)
+    both = concatenate([first, second])
     names = [both.tasks[task] for task in both.task]
     assert names == ["press:x", "grasp:y", "press:a", "press:x"]
     assert both.family.tolist() == [0, 1, 0, 0]
@@ -138,19 +142,19 @@ def test_concatenate_gives_equal_tasks_one_number():
 
 
 def test_pools_that_do_not_fit_are_refused():
-    one = data.build_pool([episode("a", "press:x", 2, 0)], True)
+    one = build_pool([episode("a", "press:x", 2, 0)], True)
     with pytest.raises(DataError, match="no episodes"):
-        data.build_pool([], True)
+        build_pool([], True)
     with pytest.raises(DataError, match=r"'b' has images \(16, 16, 3\)"):
-        data.build_pool([episode("a", "press:x", 2, 0), episode("b", "press:x", 2, 0, 16)], True)
+        build_pool([episode("a", "press:x", 2, 0), episode("b", "press:x", 2, 0, 16)], True)
     with pytest.raises(DataError, match="unlike image sizes"):
-        data.concatenate([one, data.build_pool([episode("b", "press:x", 2, 0, 16)], True)])
+        concatenate([one, build_pool([episode("b", "press:x", 2, 0, 16)], True)])
     with pytest.raises(DataError, match="'a' comes twice"):
-        data.concatenate([one, one])
+        concatenate([one, one])
     with pytest.raises(DataError, match="no pools"):
-        data.concatenate([])
+        concatenate([])
     with pytest.raises(DataError, match="no task has two demonstrations"):
-        data.group_by_task(one)
+        sampling.group_by_task(one)
 
 
 def test_groups_hold_the_tasks_of_two_or_more(pool, groups):
@@ -160,13 +164,13 @@ def test_groups_hold_the_tasks_of_two_or_more(pool, groups):
             assert len(members) == 3 and len(set(pool.task[members])) == 1
             assert set(pool.family[members]) == {index}
     lonely = demonstrations(per_task=2)[:-1]
-    counts = [len(family) for family in data.group_by_task(data.build_pool(lonely, True)).families]
+    counts = [len(family) for family in sampling.group_by_task(build_pool(lonely, True)).families]
     assert counts == [3, 5, 8, 11]
 
 
 def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
     for step in range(40):
-        batch = data.sample_batch(
+        batch = sampling.sample_batch(
             pool, groups, pairs, 0, step, size=16, pair_fraction=0.25, truncated=True, **SIZES
         )
         assert batch.demo_image.shape == (16, 2, 2, SIDE, SIDE, 3)
@@ -176,7 +180,7 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
         types = [str(array.dtype) for array in batch]
         before, after = ["uint8", "float32"] * 2 + ["float32"], ["int32", "float32", "bool"]
         assert types == before + after + before[:2]
-        assert batch.focus.shape == (16, 6, 2, data.CANDIDATES, 2)
+        assert batch.focus.shape == (16, 6, 2, CANDIDATES, 2)
         assert batch.focus_seen.shape == (16, 6, 2)
         m, n = sources(batch, pool)
         assert (m != n).all()
@@ -210,8 +214,8 @@ def test_what_is_broken_off_is_the_beginning_of_the_same_episode(pool, groups, f
     sizes = {**SIZES, "frames": frames, "size": 12, "pair_fraction": 0.0}
     shares = []
     for step in range(20):
-        batch = data.sample_batch(pool, groups, None, 0, step, truncated=True, **sizes)
-        whole = data.sample_batch(pool, groups, None, 0, step, **sizes)
+        batch = sampling.sample_batch(pool, groups, None, 0, step, truncated=True, **sizes)
+        whole = sampling.sample_batch(pool, groups, None, 0, step, **sizes)
         assert whole.truncated_image is None and whole.truncated_pose is None
         for one, other in zip(batch, whole[:8], strict=False):
             np.testing.assert_array_equal(one, other)
@@ -223,9 +227,9 @@ def test_what_is_broken_off_is_the_beginning_of_the_same_episode(pool, groups, f
             shares.append(kept / length)
             # Nothing tells it from an episode that had so many steps.
             pose = pool.pose[start : start + kept]
-            steps = [*data.find_key(pose), *data.spread(kept, sizes["places"] - 2)]
+            steps = [*hindsight.find_key(pose), *sampling.spread(kept, sizes["places"] - 2)]
             np.testing.assert_array_equal(batch.truncated_pose[row], pose[steps])
-            pictures = pool.image[start + data.spread(kept, frames)]
+            pictures = pool.image[start + sampling.spread(kept, frames)]
             np.testing.assert_array_equal(batch.truncated_image[row], pictures[frames > 1 :])
     assert min(shares) < 0.4 and max(shares) > 0.7
 
@@ -233,7 +237,7 @@ def test_what_is_broken_off_is_the_beginning_of_the_same_episode(pool, groups, f
 def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
     sizes = {"size": 12, "pair_fraction": 0.0, "policy_steps": 3}
     for step in range(10):
-        batch = data.sample_tasks(pool, groups, None, 0, step, **sizes)
+        batch = sampling.sample_tasks(pool, groups, None, 0, step, **sizes)
         assert batch.image.shape[:2] == (24, 3)
         query, support = batch.pose[:12, :, 0], batch.pose[12:, :, 0]  # the number of the episode
         first = [pool.pose[s, 0] for s in pool.start].index
@@ -244,11 +248,11 @@ def test_a_meta_batch_holds_two_episodes_of_every_task(pool, groups):
             )
             assert len(set(query[row])) == len(set(support[row])) == 1
         np.testing.assert_array_equal(batch.action, -batch.pose)
-    again = data.sample_tasks(pool, groups, None, 0, 9, **sizes)
+    again = sampling.sample_tasks(pool, groups, None, 0, 9, **sizes)
     for a, b in zip(batch, again, strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ConfigError, match="size 0 and policy_steps 3"):
-        data.sample_tasks(pool, groups, None, 0, 0, **sizes | {"size": 0})
+        sampling.sample_tasks(pool, groups, None, 0, 0, **sizes | {"size": 0})
 
 
 def test_a_meta_batch_with_pairs_of_trials(pool, groups, pairs):
@@ -256,7 +260,7 @@ def test_a_meta_batch_with_pairs_of_trials(pool, groups, pairs):
     first = [pool.pose[s, 0] for s in pool.start].index
     wanted, seen = [{pool.ids.index(n) for n in pair} for pair in (("t0", "t1"), ("t4", "t5"))], []
     for step in range(10):
-        batch = data.sample_tasks(pool, groups, pairs, 0, step, **sizes)
+        batch = sampling.sample_tasks(pool, groups, pairs, 0, step, **sizes)
         both = [(first(q), first(s)) for q, s in batch.pose[:, 0, 0].reshape(2, 12).T]
         for row, (query, support) in enumerate(both):
             if row < 3:
@@ -267,26 +271,26 @@ def test_a_meta_batch_with_pairs_of_trials(pool, groups, pairs):
         np.testing.assert_array_equal(batch.task[:12], batch.task[12:])
         assert len(set(batch.task[3:12])) == 9, "each pair is a task of its own"
     assert set(seen) == set.union(*wanted), "either of two trials may be the query"
-    alone = data.pair_table(pool, ["t0"], ["t0"])
+    alone = sampling.pair_table(pool, ["t0"], ["t0"])
     with pytest.raises(DataError, match="support and query must be two episodes"):
-        data.sample_tasks(pool, groups, alone, 0, 0, **sizes)
+        sampling.sample_tasks(pool, groups, alone, 0, 0, **sizes)
     with pytest.raises(ConfigError, match="give a pair table"):
-        data.sample_tasks(pool, groups, None, 0, 0, **sizes)
+        sampling.sample_tasks(pool, groups, None, 0, 0, **sizes)
 
 
 def test_steps_along_an_episode_reach_from_end_to_end(pool):
-    image, pose, action, focus, seen = data.steps_along(pool, np.array([3, 60]), 4)
+    image, pose, action, focus, seen = sampling.steps_along(pool, np.array([3, 60]), 4)
     for row, index in enumerate((3, 60)):
         last = pool.length[index] - 1
         np.testing.assert_array_equal(pose[row, :, 1], np.floor(np.linspace(0, last, 4) + 0.5))
         np.testing.assert_array_equal(image[row, :, 0, 0, 2], pose[row, :, 1])
     np.testing.assert_array_equal(action, -pose)
-    assert focus.shape == (2, 4, 2, data.CANDIDATES, 2) and seen.shape == (2, 4, 2)
+    assert focus.shape == (2, 4, 2, CANDIDATES, 2) and seen.shape == (2, 4, 2)
 
 
 def test_demo_inputs_of_any_count_of_frames(pool):
     chosen = np.array([3, 0, 60])
-    images, poses = data.demo_inputs(pool, chosen, frames=3, places=6)
+    images, poses = sampling.demo_inputs(pool, chosen, frames=3, places=6)
     assert images.shape == (3, 3, SIDE, SIDE, 3) and poses.shape == (3, 6, 7)
     for row, index in enumerate(chosen):
         last = pool.length[index] - 1
@@ -302,7 +306,7 @@ def test_families_tasks_and_order_are_drawn_evenly(pool, groups):
     families, tasks, forward = collections.Counter(), collections.Counter(), 0
     steps, size = 400, 10
     for step in range(steps):
-        batch = data.sample_batch(
+        batch = sampling.sample_batch(
             pool, groups, None, 1, step, size=size, pair_fraction=0.0, **SIZES
         )
         m, n = sources(batch, pool)
@@ -325,7 +329,9 @@ def test_every_episode_of_a_task_serves_in_both_roles_evenly(pool, groups):
     imitated, shown = collections.Counter(), collections.Counter()
     task = groups.families[0][0]
     for step in range(600):
-        batch = data.sample_batch(pool, groups, None, 2, step, size=12, pair_fraction=0, **SIZES)
+        batch = sampling.sample_batch(
+            pool, groups, None, 2, step, size=12, pair_fraction=0, **SIZES
+        )
         m, n = sources(batch, pool)
         # 12 pairs over four families draw all three press tasks, each once.
         imitated.update(m[np.isin(m, task)].tolist())
@@ -336,11 +342,11 @@ def test_every_episode_of_a_task_serves_in_both_roles_evenly(pool, groups):
 
 
 def test_policy_steps_are_uniform_over_the_episode():
-    pool = data.build_pool([episode(f"e{i}", "press:x", 7, i) for i in range(2)], True)
-    groups = data.group_by_task(pool)
+    pool = build_pool([episode(f"e{i}", "press:x", 7, i) for i in range(2)], True)
+    groups = sampling.group_by_task(pool)
     counts = np.zeros(7)
     for step in range(500):
-        batch = data.sample_batch(
+        batch = sampling.sample_batch(
             pool, groups, None, 3, step, size=1, pair_fraction=0, policy_steps=5, frames=2, places=4
         )
         counts += np.bincount(batch.pose[0, :, 1].astype(int), minlength=7)
@@ -350,7 +356,9 @@ def test_policy_steps_are_uniform_over_the_episode():
 def test_pair_rows_are_drawn_by_weight(pool, pairs):
     counts, forward = collections.Counter(), 0
     for step in range(100):
-        batch = data.sample_batch(pool, None, pairs, 0, step, size=20, pair_fraction=1.0, **SIZES)
+        batch = sampling.sample_batch(
+            pool, None, pairs, 0, step, size=20, pair_fraction=1.0, **SIZES
+        )
         m, n = sources(batch, pool)
         forward += int((m < n).sum())
         counts.update(
@@ -362,9 +370,9 @@ def test_pair_rows_are_drawn_by_weight(pool, pairs):
 
 
 def test_a_batch_wider_than_its_tasks_repeats_them_as_one_task():
-    pool = data.build_pool([episode(f"e{i}", "press:x", 7, i) for i in range(2)], True)
-    batch = data.sample_batch(
-        pool, data.group_by_task(pool), None, 0, 0, size=5, pair_fraction=0, **SIZES
+    pool = build_pool([episode(f"e{i}", "press:x", 7, i) for i in range(2)], True)
+    batch = sampling.sample_batch(
+        pool, sampling.group_by_task(pool), None, 0, 0, size=5, pair_fraction=0, **SIZES
     )
     assert batch.task.tolist() == [0] * 5
     m, n = sources(batch, pool)
@@ -380,7 +388,7 @@ print(*(digest(everything(), seed, step) for seed, step in ((0, 0), (0, 1), (1, 
 """
 
 
-def everything(oracle: bool = True) -> tuple[data.Pool, data.Groups, data.PairTable]:
+def everything(oracle: bool = True) -> tuple[Pool, Groups, PairTable]:
     episodes = [demonstrations(), trials()]
     if not oracle:
         episodes = [
@@ -392,14 +400,14 @@ def everything(oracle: bool = True) -> tuple[data.Pool, data.Groups, data.PairTa
             ]
             for some in episodes
         ]
-    pool = data.concatenate([data.build_pool(some, i == 0) for i, some in enumerate(episodes)])
+    pool = concatenate([build_pool(some, i == 0) for i, some in enumerate(episodes)])
     ids = [f"t{i}" for i in range(20)]
-    return pool, data.group_by_task(pool), data.pair_table(pool, ids[:-1], ids[1:])
+    return pool, sampling.group_by_task(pool), sampling.pair_table(pool, ids[:-1], ids[1:])
 
 
 def digest(parts: tuple, seed: int, step: int) -> str:
     sizes = {"size": 12, "pair_fraction": 0.5, "truncated": True, **SIZES}
-    batch = data.sample_batch(*parts, seed, step, **sizes)
+    batch = sampling.sample_batch(*parts, seed, step, **sizes)
     return hashlib.sha256(b"".join(array.tobytes() for array in batch)).hexdigest()
 
 
@@ -426,8 +434,8 @@ def test_batches_from_a_stored_dataset_equal_those_from_memory(tmp_path):
     dataset = Dataset(tmp_path, SIDE)
     dataset.write_shard("demos_train", 0, demonstrations())
     dataset.commit("demos_train", 1)
-    stored = data.build_pool(dataset.read("demos_train"), True)
-    memory = data.build_pool(demonstrations(), True)
+    stored = build_pool(dataset.read("demos_train"), True)
+    memory = build_pool(demonstrations(), True)
     for pool in (stored, memory):
         assert pool.image.flags.writeable
     for name in ("image", "pose", "action", "start", "length", "task", "family"):
@@ -449,40 +457,40 @@ def stored(tmp_path) -> Dataset:
 
 def test_batches_that_stream_from_the_shards_equal_those_from_memory(stored):
     held, groups, pairs = everything()
-    pool = data.concatenate(
-        [data.read_pool(stored, "demos_train", True), data.read_pool(stored, "round_1", False)]
+    pool = concatenate(
+        [read_pool(stored, "demos_train", True), read_pool(stored, "round_1", False)]
     )
     assert isinstance(pool.image, Frames) and pool.image.shape == held.image.shape
-    assert data.hold(pool, held.image.nbytes - 1) is pool
-    np.testing.assert_array_equal(data.hold(pool, held.image.nbytes).image, held.image)
+    assert hold(pool, held.image.nbytes - 1) is pool
+    np.testing.assert_array_equal(hold(pool, held.image.nbytes).image, held.image)
     sizes = {"size": 12, "pair_fraction": 0.5, "truncated": True, **SIZES}
 
-    def stream(step: int) -> data.Batch:
-        return data.sample_batch(pool, groups, pairs, 3, step, **sizes)
+    def stream(step: int) -> Batch:
+        return sampling.sample_batch(pool, groups, pairs, 3, step, **sizes)
 
     # In several threads, and going on in the middle.
     for first in (0, 4):
-        for step, batch in data.prefetch(stream, first, 8, threads=3, ahead=4):
-            wanted = data.sample_batch(held, groups, pairs, 3, step, **sizes)
+        for step, batch in sampling.prefetch(stream, first, 8, threads=3, ahead=4):
+            wanted = sampling.sample_batch(held, groups, pairs, 3, step, **sizes)
             for one, other in zip(batch, wanted, strict=True):
                 np.testing.assert_array_equal(one, other)
 
 
 def test_only_wanted_episodes_are_in_a_stored_pool(stored):
-    few = data.read_pool(stored, "round_1", False, wanted={"t3", "t9", "t19"}.__contains__)
+    few = read_pool(stored, "round_1", False, wanted={"t3", "t9", "t19"}.__contains__)
     assert few.ids == ("t3", "t9", "t19")
-    expected = data.build_pool([e for e in trials() if e.meta.episode_id in few.ids], False)
-    np.testing.assert_array_equal(data.hold(few, 10**9).image, expected.image)
-    images, _ = data.demo_inputs(few, np.array([[2, 0], [1, 1]]), frames=3, places=5)
+    expected = build_pool([e for e in trials() if e.meta.episode_id in few.ids], False)
+    np.testing.assert_array_equal(hold(few, 10**9).image, expected.image)
+    images, _ = sampling.demo_inputs(few, np.array([[2, 0], [1, 1]]), frames=3, places=5)
     np.testing.assert_array_equal(
-        images, data.demo_inputs(expected, np.array([[2, 0], [1, 1]]), 3, 5)[0]
+        images, sampling.demo_inputs(expected, np.array([[2, 0], [1, 1]]), 3, 5)[0]
     )
     with pytest.raises(DataError, match="hold all of them or none"):
-        data.concatenate([few, data.build_pool(demonstrations(), True)])
+        concatenate([few, build_pool(demonstrations(), True)])
 
 
 def test_a_shard_that_changes_during_training_is_named(stored):
-    pool = data.read_pool(stored, "round_1", False)
+    pool = read_pool(stored, "round_1", False)
     shard = stored.path / "mili-round_1.array_record-00001"
     content = bytearray(shard.read_bytes())
     within = int(np.median(np.flatnonzero(content)))  # the file is padded with zeros
@@ -500,9 +508,9 @@ def test_a_shard_that_changes_during_training_is_named(stored):
 
 def test_hosts_that_share_a_batch_make_its_parts(pool, groups, pairs):
     sizes = {"size": 12, "pair_fraction": 0.5, "truncated": True, **SIZES}
-    whole = data.sample_batch(pool, groups, pairs, 0, 5, **sizes)
+    whole = sampling.sample_batch(pool, groups, pairs, 0, 5, **sizes)
     parts = [
-        data.sample_batch(pool, groups, pairs, 0, 5, part=slice(at, at + 4), **sizes)
+        sampling.sample_batch(pool, groups, pairs, 0, 5, part=slice(at, at + 4), **sizes)
         for at in (0, 4, 8)
     ]
     for one, others in zip(whole, zip(*parts, strict=True), strict=True):
@@ -512,7 +520,7 @@ def test_hosts_that_share_a_batch_make_its_parts(pool, groups, pairs):
 def test_sizes_and_sources_are_checked(pool, groups, pairs):
     def sample(groups, pairs, **changes):
         sizes = {"size": 4, "pair_fraction": 0.5, **SIZES} | changes
-        return data.sample_batch(pool, groups, pairs, 0, 0, **sizes)
+        return sampling.sample_batch(pool, groups, pairs, 0, 0, **sizes)
 
     for changes in ({"size": 0}, {"pair_fraction": 1.5}, {"policy_steps": 0}):
         with pytest.raises(ConfigError, match="must be at least 1"):
@@ -530,35 +538,35 @@ def test_sizes_and_sources_are_checked(pool, groups, pairs):
 
 def test_pair_tables_that_do_not_fit_the_pool(pool):
     with pytest.raises(DataError, match="'nobody', which is not in the pool"):
-        data.pair_table(pool, ["t0"], ["nobody"])
+        sampling.pair_table(pool, ["t0"], ["nobody"])
     with pytest.raises(DataError, match="rows of two"):
-        data.pair_table(pool, [], [])
+        sampling.pair_table(pool, [], [])
     for weights in ([0.0], [-1.0], [1.0, 1.0], [np.nan]):
         with pytest.raises(DataError, match="pair weights"):
-            data.pair_table(pool, ["t0"], ["t1"], np.array(weights))
+            sampling.pair_table(pool, ["t0"], ["t1"], np.array(weights))
 
 
 def test_prefetch_keeps_the_order_raises_in_place_and_ends_its_thread(pool, groups):
     def make(step):
         if step == 8:
             raise DataError("the eighth")
-        return data.sample_batch(pool, groups, None, 0, step, size=4, pair_fraction=0, **SIZES)
+        return sampling.sample_batch(pool, groups, None, 0, step, size=4, pair_fraction=0, **SIZES)
 
     alive = threading.active_count()
     seen = []
     with pytest.raises(DataError, match="the eighth"):
-        for step, batch in data.prefetch(make, 3, 10):
+        for step, batch in sampling.prefetch(make, 3, 10):
             np.testing.assert_array_equal(batch.image, make(step).image)
             seen.append(step)
     assert seen == [3, 4, 5, 6, 7]
-    early = data.prefetch(make, 0, 8)
+    early = sampling.prefetch(make, 0, 8)
     next(early)
     early.close()
     deadline = time.monotonic() + 20
     while threading.active_count() > alive and time.monotonic() < deadline:
         time.sleep(0.01)
     assert threading.active_count() == alive
-    assert list(data.prefetch(make, 5, 5)) == []
+    assert list(sampling.prefetch(make, 5, 5)) == []
 
 
 def path(*points: tuple[float, float, float]) -> np.ndarray:
@@ -574,60 +582,60 @@ DOWN, UP = (0.1, 0.05, 0.03), (0.1, 0.05, 0.17)
 def test_focus_of_a_carried_object_is_where_the_tool_went_down_and_where_it_ended():
     pose = path((0, 0, 0.2), (0.1, 0.05, 0.13), DOWN, DOWN, UP, (-0.1, 0.0, 0.17))
     pose[:, 6] = [1, 1, 1, 0.4, 0.4, 0.4]
-    focus, seen = data.find_focus(pose)
-    assert focus.shape == (6, 2, data.CANDIDATES, 2)
+    focus, seen = hindsight.find_focus(pose)
+    assert focus.shape == (6, 2, CANDIDATES, 2)
     np.testing.assert_allclose(focus[:, 0] - [0.1, 0.05], 0, atol=1e-6)
     np.testing.assert_allclose(focus[:, 1] - [-0.1, 0.0], 0, atol=1e-6)
     # Once touched the first place is empty: the object is with the tool.
     assert seen.tolist() == [[True, True]] * 3 + [[False, True]] * 3
-    assert data.find_key(pose) == (2, 5)
+    assert hindsight.find_key(pose) == (2, 5)
 
 
 def test_focus_of_what_is_only_lifted_is_one_place():
     pose = path((0, 0, 0.2), (0.1, 0.05, 0.13), DOWN, UP, UP)
     pose[:, 6] = [1, 1, 1, 0.4, 0.4]
-    focus, seen = data.find_focus(pose)
-    assert data.find_key(pose) == (2, 4)
+    focus, seen = hindsight.find_focus(pose)
+    assert hindsight.find_key(pose) == (2, 4)
     np.testing.assert_allclose(focus, np.broadcast_to([0.1, 0.05], focus.shape), atol=1e-6)
     assert seen.tolist() == [[True, True]] * 3 + [[False, False]] * 2
 
 
 def test_what_is_only_touched_ends_before_the_tool_goes_up():
     pose = path((0, 0, 0.2), (0.1, 0.05, 0.13), DOWN, DOWN, UP, (-0.2, 0.0, 0.17))
-    focus, _ = data.find_focus(pose)
+    focus, _ = hindsight.find_focus(pose)
     np.testing.assert_allclose(focus, np.broadcast_to([0.1, 0.05], focus.shape), atol=1e-6)
-    assert data.find_key(pose) == data.find_key(pose[:4]) == (2, 3)
+    assert hindsight.find_key(pose) == hindsight.find_key(pose[:4]) == (2, 3)
     again = np.concatenate([pose, path((0.1, 0, 0.13), (0.1, 0.0, 0.03), (0.1, 0.0, 0.03))])
-    assert data.find_key(again) == (7, 8)  # of several touches the last
+    assert hindsight.find_key(again) == (7, 8)  # of several touches the last
 
 
 def test_focus_of_a_push_is_a_fan_of_candidates_ahead_of_the_tool():
     low = [(0.0, y, 0.018) for y in (-0.1, -0.1, -0.05, 0.02, 0.1)]
     pose = path((0, -0.1, 0.13), *low)
-    focus, seen = data.find_focus(pose)
-    assert seen.all() and data.find_key(pose) == (1, 5)
+    focus, seen = hindsight.find_focus(pose)
+    assert seen.all() and hindsight.find_key(pose) == (1, 5)
     for place, start, near, far, angle in ((0, -0.1, 0.05, 0.12, 0.15), (1, 0.1, 0.08, 0.2, 0.3)):
         ahead = focus[0, place] - [0, start]
         distance, turn = np.hypot(*ahead.T), np.arctan2(ahead[:, 0], ahead[:, 1])
         assert distance.min() == pytest.approx(near) and distance.max() == pytest.approx(far)
         assert sorted(set(turn.round(5))) == pytest.approx([-angle, 0, angle], abs=1e-5)
     # What is pushed moves with the tool once the gap to it is closed.
-    np.testing.assert_allclose(focus[5, 0], focus[0, 0] + [0, 0.2 - data.BEHIND], atol=1e-6)
+    np.testing.assert_allclose(focus[5, 0], focus[0, 0] + [0, 0.2 - BEHIND], atol=1e-6)
 
 
 def test_focus_of_a_second_push_does_not_explain_the_first():
     across = [(x, -0.1, 0.018) for x in (-0.1, -0.1, 0.0)]
     on = [(0.1, y, 0.018) for y in (-0.1, -0.1, 0.1)]
     pose = path((-0.1, -0.1, 0.13), *across, (0.05, -0.1, 0.13), *on)
-    focus, _ = data.find_focus(pose)
+    focus, _ = hindsight.find_focus(pose)
     # Straight along the first way, straight along the second, and the goal ahead of the second.
-    middle = data.PUSHED[:, 1] == 0
-    np.testing.assert_allclose(focus[0, 0, :, 0], -0.1 + data.PUSHED[:, 0], atol=1e-6)
+    middle = PUSHED[:, 1] == 0
+    np.testing.assert_allclose(focus[0, 0, :, 0], -0.1 + PUSHED[:, 0], atol=1e-6)
     np.testing.assert_allclose(focus[0, 0, middle, 1], -0.1, atol=1e-6)
-    np.testing.assert_allclose(focus[5, 0, :, 1], -0.1 + data.PUSHED[:, 0], atol=1e-6)
-    np.testing.assert_allclose(focus[:, 1, :, 1], np.tile(0.1 + data.GOAL[:, 0], (8, 1)), atol=1e-6)
+    np.testing.assert_allclose(focus[5, 0, :, 1], -0.1 + PUSHED[:, 0], atol=1e-6)
+    np.testing.assert_allclose(focus[:, 1, :, 1], np.tile(0.1 + GOAL[:, 0], (8, 1)), atol=1e-6)
     np.testing.assert_allclose(focus[:, 1, middle, 0], 0.1, atol=1e-6)
-    assert data.find_key(pose) == (5, 7)
+    assert hindsight.find_key(pose) == (5, 7)
 
 
 def test_a_push_ends_before_the_tool_goes_back_behind_what_it_has_pushed():
@@ -635,12 +643,12 @@ def test_a_push_ends_before_the_tool_goes_back_behind_what_it_has_pushed():
     again = [(0.0, 0.06, 0.018)] * 3
     pose = path((0, -0.1, 0.13), *low, (0, 0.08, 0.1), (0, 0.06, 0.13), *again)
     pose[:, 6] = 0.5
-    assert data.find_key(pose) == data.find_key(pose[:5]) == (1, 4)
-    focus, seen = data.find_focus(pose)
-    np.testing.assert_array_equal(focus[:5], data.find_focus(pose[:5])[0])
+    assert hindsight.find_key(pose) == hindsight.find_key(pose[:5]) == (1, 4)
+    focus, seen = hindsight.find_focus(pose)
+    np.testing.assert_array_equal(focus[:5], hindsight.find_focus(pose[:5])[0])
     assert seen.all()
     pose[8:, 6] = 0.0  # fingers that close are about something else
-    assert data.find_key(pose) == (7, 9)
+    assert hindsight.find_key(pose) == (7, 9)
 
 
 def test_what_comes_after_the_end_of_a_push_is_neither_shown_nor_imitated():
@@ -650,15 +658,15 @@ def test_what_comes_after_the_end_of_a_push_is_neither_shown_nor_imitated():
     image = np.arange(len(pose), dtype=np.uint8)[:, None, None, None] * np.ones(
         (1, 16, 16, 3), np.uint8
     )
-    pool = data.build_pool([Episode(image, pose, pose, episode("a", "press:x", 2, 0).meta)], False)
+    pool = build_pool([Episode(image, pose, pose, episode("a", "press:x", 2, 0).meta)], False)
     assert pool.counted.tolist() == [5] and pool.length.tolist() == [10]
-    images, poses = data.demo_inputs(pool, np.arange(1), 3, 5)
+    images, poses = sampling.demo_inputs(pool, np.arange(1), 3, 5)
     assert images[0, :, 0, 0, 0].tolist() == [0, 2, 4]
     np.testing.assert_array_equal(poses[0], pose[[1, 4, 0, 2, 4]])
-    assert data.steps_along(pool, np.arange(1), 5)[0][0, :, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
-    table, imitated = data.pair_table(pool, ["a"], ["a"]), set()
+    assert sampling.steps_along(pool, np.arange(1), 5)[0][0, :, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    table, imitated = sampling.pair_table(pool, ["a"], ["a"]), set()
     for step in range(20):
-        batch = data.sample_batch(
+        batch = sampling.sample_batch(
             pool, None, table, 0, step, size=4, **{**SIZES, "pair_fraction": 1.0}
         )
         imitated |= set(batch.image[..., 0, 0, 0].ravel().tolist())
@@ -669,20 +677,22 @@ def test_focus_after_a_failed_grasp_is_where_it_was_taken_in_the_end():
     miss, over = (-0.1, 0.1, 0.03), (0.0, 0.0, 0.06)
     pose = path((0, 0, 0.2), miss, miss, (0, 0, 0.2), DOWN, DOWN, UP, over, over, over)
     pose[:, 6] = [1, 1, 0, 1, 1, 0.6, 0.6, 0.6, 0.9, 0.9]  # closes on nothing, then on something
-    focus, seen = data.find_focus(pose)
+    focus, seen = hindsight.find_focus(pose)
     np.testing.assert_allclose(focus[:, 0] - [0.1, 0.05], 0, atol=1e-6)
     np.testing.assert_allclose(focus[:, 1], 0, atol=1e-6)
     assert seen[:, 0].tolist() == [True] * 5 + [False] * 5 and seen[:, 1].all()
-    assert data.find_key(pose) == (4, 9)
+    assert hindsight.find_key(pose) == (4, 9)
 
 
 def test_a_path_that_begins_low_has_not_touched_there():
-    focus, _ = data.find_focus(path((0, 0, 0.03), (0, 0, 0.12), (0.1, 0.05, 0.13), DOWN, DOWN, UP))
+    focus, _ = hindsight.find_focus(
+        path((0, 0, 0.03), (0, 0, 0.12), (0.1, 0.05, 0.13), DOWN, DOWN, UP)
+    )
     np.testing.assert_allclose(focus, np.broadcast_to([0.1, 0.05], focus.shape), atol=1e-6)
 
 
 def test_focus_of_a_path_that_never_touches_is_its_end():
     pose = path((0, 0, 0.2), (0.1, 0, 0.2), (0.2, 0.1, 0.2))
-    focus, seen = data.find_focus(pose)
+    focus, seen = hindsight.find_focus(pose)
     np.testing.assert_allclose(focus, np.broadcast_to([0.2, 0.1], focus.shape), atol=1e-6)
-    assert seen.all() and data.find_key(pose) == (2, 2)
+    assert seen.all() and hindsight.find_key(pose) == (2, 2)

@@ -12,10 +12,10 @@ import pytest
 from runs import ROOT, data_of
 from test_stages import assert_same_checkpoints, assert_same_episodes, rows_of
 
-from mili_jax import doctor
-from mili_jax.episodes import Dataset
+from mili_jax.storage import doctor
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.workdir import Workdir, lock
 from mili_jax.types import ConfigError, DataError
-from mili_jax.workdir import Workdir, lock
 
 DATA = "dataset/mili/1.0.0"
 # A file of every kind, and what has to go with it.

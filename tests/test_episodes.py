@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mili_jax.episodes import Dataset, Label, append_lines, atomic_write, read_lines
+from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.files import append_lines, atomic_write, read_lines
 from mili_jax.types import DataError, Episode, EpisodeMeta
 
 SIDE = 16

@@ -25,13 +25,18 @@ from test_rollout import CursedPlayer, children, descriptors, ignore, make_trial
 from test_stages import assert_same_checkpoints, assert_same_episodes, rows_of
 from workers import SHARD, SHARDS, SIZE, SPLITS, Wild, make_player, write_each, write_wild
 
-from mili_jax import doctor, stages
-from mili_jax.episodes import Dataset, Label
-from mili_jax.sim import cluster, rollout, scenes, tasks
-from mili_jax.sim.env import KitchenEnv, object_pool
-from mili_jax.sim.rollout import Trial
+from mili_jax.domains.kitchen import scenes, tasks
+from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
+from mili_jax.domains.kitchen.rollout import Trial
+from mili_jax.learning.step import init_state
+from mili_jax.pipeline import train
+from mili_jax.pipeline.run import Run
+from mili_jax.storage import doctor
+from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.workdir import Workdir
 from mili_jax.types import DataError, MiliError
-from mili_jax.workdir import Workdir
+from mili_jax.workers import pool as worker_pool
+from mili_jax.workers import ray
 
 
 def lengths(short, full):
@@ -102,29 +107,30 @@ def test_the_collector_killed_at_random_instants(kills, tmp_path):
 # Each stage, killed
 
 
-STEPS = (  # binary, function, flags, the stages it makes
-    ("demos", "demonstrate", (), [f"demos_{split}" for split in tasks.SPLITS]),
-    ("pretrain", "pretrain", (), ["pretrain"]),
-    ("evaluate", "evaluate", ("--round=0",), ["evaluate_pretrain"]),
-    ("collect", "collect", ("--round=1",), ["round_1"]),
-    ("label", "label", ("--round=1",), ["filter_1"]),
-    ("pair", "pair", ("--round=1",), ["pair_1"]),
-    ("retrain", "retrain", ("--round=1",), ["mili_1", "control_1"]),
-    ("evaluate", "evaluate", ("--round=1",), ["evaluate_mili_1", "evaluate_control_1"]),
+STEPS = (  # binary, module and function, flags, the stages it makes
+    ("demos", "demonstrate.demonstrate", (), [f"demos_{split}" for split in tasks.SPLITS]),
+    ("pretrain", "train.pretrain", (), ["pretrain"]),
+    ("evaluate", "evaluate.evaluate", ("--round=0",), ["evaluate_pretrain"]),
+    ("collect", "collect.collect", ("--round=1",), ["round_1"]),
+    ("label", "collect.label", ("--round=1",), ["filter_1"]),
+    ("pair", "pair.pair", ("--round=1",), ["pair_1"]),
+    ("retrain", "retrain.retrain", ("--round=1",), ["mili_1", "control_1"]),
+    ("evaluate", "evaluate.evaluate", ("--round=1",), ["evaluate_mili_1", "evaluate_control_1"]),
 )
 # A binary whose process is killed so many seconds after its stage has begun.
 KILLED = """
-import os, runpy, signal, sys, threading, time
-from mili_jax import stages
+import importlib, os, runpy, signal, sys, threading, time
 delay, module, name = float(sys.argv[1]), sys.argv[2], sys.argv[3]
-real = getattr(stages, name)
+home, name = name.split(".")
+home = importlib.import_module("mili_jax.pipeline." + home)
+real = getattr(home, name)
 def die():
     time.sleep(delay)
     os.kill(os.getpid(), signal.SIGKILL)
 def stage(*arguments):
     threading.Thread(target=die, daemon=True).start()
     return real(*arguments)
-setattr(stages, name, stage)
+setattr(home, name, stage)
 sys.argv[1:4] = []
 runpy.run_module("experiments." + module, run_name="__main__")
 """
@@ -270,9 +276,9 @@ def readers(workdir):
     dataset = Dataset(workdir / "dataset", 32)
     reader = Workdir(workdir)
 
-    this = stages.Run(run, reader, dataset)
-    hyper = stages._hyper(run, 1, 1.0)
-    state = stages.learner.init_state(this.policy, hyper, 0, run.policy.frames)
+    this = Run(run, reader, dataset)
+    hyper = train.hyper_of(run, 1, 1.0)
+    state = init_state(this.policy, hyper, 0, run.policy.frames)
 
     def checkpoint(name, step):
         return lambda: reader.load_checkpoint(name, state, step)
@@ -336,10 +342,13 @@ def test_workers_order_and_backend_change_no_bit(count, tmp_path, monkeypatch):
     trials = make_trials(count)
     rng = random.Random(3)
     shuffled = rng.sample(range(count), count)
-    cases = [("one", rollout.run_jobs, 1, range(count)), ("two", rollout.run_jobs, 2, range(count))]
-    cases.append(("shuffled", rollout.run_jobs, 2, shuffled))
+    cases = [
+        ("one", worker_pool.run_jobs, 1, range(count)),
+        ("two", worker_pool.run_jobs, 2, range(count)),
+    ]
+    cases.append(("shuffled", worker_pool.run_jobs, 2, shuffled))
     if importlib.util.find_spec("ray"):
-        cases.append(("ray", cluster.run_jobs, 2, shuffled))
+        cases.append(("ray", ray.run_jobs, 2, shuffled))
     found = {}
     # Where Ray's workers find this folder.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(ROOT)]))
@@ -386,7 +395,7 @@ def test_memory_over_many_resets(count, warm):
     pytest.param(50, 50, 20, marks=pytest.mark.fault, id="full"),
 ])  # fmt: skip
 def test_workers_killed_hung_and_segfaulted(kills, hangs, segfaults, tmp_path):
-    list(rollout.run_jobs([(0, make_trials(1))], make_player, ignore, 1))
+    list(worker_pool.run_jobs([(0, make_trials(1))], make_player, ignore, 1))
     before = children(), descriptors()  # with what Python starts once and for good
     ways = ["kill"] * kills + ["hang", "stop"] * (hangs // 2) + ["segfault"] * segfaults
     random.Random(4).shuffle(ways)
@@ -394,7 +403,7 @@ def test_workers_killed_hung_and_segfaulted(kills, hangs, segfaults, tmp_path):
     curses = {t.seed: (way, 1) for t, way in zip(trials, ways, strict=True)}
     make = functools.partial(CursedPlayer, curses, tmp_path)
     jobs = [(i, trials[i : i + 2]) for i in range(0, len(trials), 2)]
-    done = sorted(rollout.run_jobs(jobs, make, ignore, 2))
+    done = sorted(worker_pool.run_jobs(jobs, make, ignore, 2))
     incidents = [incident for job in done for incident in job.incidents]
     assert {i.item for i in incidents} == {t.episode_id for t in trials}
     assert len(incidents) == len(ways)
@@ -418,7 +427,7 @@ def test_random_actions_with_extremes(count, tmp_path):
         scene = scenes.sample([task], pool, np.random.default_rng((7, i))).to_json()
         trials.append(Trial(f"wild-{i}", task.id, scene, i, 1, "wild"))
     jobs = [(i, trials[at : at + 20]) for i, at in enumerate(range(0, count, 20))]
-    for job in rollout.run_jobs(jobs, Wild, functools.partial(write_wild, tmp_path), 2):
+    for job in worker_pool.run_jobs(jobs, Wild, functools.partial(write_wild, tmp_path), 2):
         assert not job.set_aside
     dataset = Dataset(tmp_path, 16)
     dataset.commit("round_1", len(jobs))

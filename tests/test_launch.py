@@ -15,7 +15,7 @@ import pytest
 from runs import ROOT, SMALL, command
 
 from experiments import launch
-from mili_jax import stages
+from mili_jax.pipeline import algorithm
 
 # Both are optional for users, and so for those who test a plain installation; `make test` and CI
 # have them and run all of this.
@@ -121,7 +121,7 @@ def test_slurm_is_asked_for_one_job_after_the_other(tmp_path, monkeypatch):
         "--options=slurm_partition=cpu",
     )
     assert done.returncode == 0, done.stderr
-    listed = len(list(stages.plan(1)))
+    listed = len(list(algorithm.plan(1)))
     jobs = [(tmp_path / f"job_{i + 1}").read_text() for i in range(2 * listed)]
     for i, job in enumerate(jobs):
         after = f"#SBATCH --dependency=afterok:{i}\n" in job
@@ -131,7 +131,7 @@ def test_slurm_is_asked_for_one_job_after_the_other(tmp_path, monkeypatch):
 
 
 def test_each_stage_in_its_order():
-    plan = list(stages.plan(2))
+    plan = list(algorithm.plan(2))
     assert plan[:4] == [("demos", ()), ("pretrain", ()), ("baselines", ()), ("evaluate", (0,))]
     steps = ("collect", "label", "pair", "retrain", "evaluate")
     assert plan[4:14] == [(name, (number,)) for number in (1, 2) for name in steps]

@@ -15,17 +15,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mili_jax import learner, nets
-from mili_jax.data import Batch
+from mili_jax.batches.sampling import Batch
+from mili_jax.learning import acting, augment, objective
+from mili_jax.learning.acting import DOWN_Z
+from mili_jax.learning.augment import DIHEDRAL
+from mili_jax.learning.hyper import CONTRASTIVE, Hyper
+from mili_jax.learning.step import TrainState, init_state, make_train_step
+from mili_jax.policy.camera import Camera
+from mili_jax.policy.encoder import STRIDE
+from mili_jax.policy.policy import Policy, init_params
 from mili_jax.types import ConfigError
 
-CAMERA = nets.Camera(view=0.25, height=1.0)
+CAMERA = Camera(view=0.25, height=1.0)
 SIZE = 32
 COLOURS = np.array([[230, 30, 30], [30, 230, 30], [30, 30, 230], [230, 230, 30], [230, 30, 230]])
-POLICY = nets.Policy(camera=CAMERA, embedding_size=24, channels=16, blocks=1)
-HYPER = learner.Hyper(
-    steps=140, learning_rate=2e-3, warmup=10, shift=1, demo_dropout=0.0, colours=2
-)
+POLICY = Policy(camera=CAMERA, embedding_size=24, channels=16, blocks=1)
+HYPER = Hyper(steps=140, learning_rate=2e-3, warmup=10, shift=1, demo_dropout=0.0, colours=2)
 
 
 def scene(rng: np.random.Generator, target: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,8 +89,8 @@ def test_pixels_and_poses_move_together(element: int) -> None:
         pose[e, f, :2] = bright_place(image[e, f]) * CAMERA.view
     elements = jnp.full(4, element)
     metres = shift * (2 * CAMERA.view / SIZE)
-    moved = np.asarray(learner.transform_image(jnp.asarray(image), elements, jnp.asarray(shift)))
-    there = learner.transform_pose(jnp.asarray(pose), elements[:, None], metres[:, None])
+    moved = np.asarray(augment.transform_image(jnp.asarray(image), elements, jnp.asarray(shift)))
+    there = augment.transform_pose(jnp.asarray(pose), elements[:, None], metres[:, None])
     for e, f in itertools.product(range(4), range(2)):
         assert np.count_nonzero(moved[e, f].max(-1)) == 1
         expected = CAMERA.project(np.asarray(there))[e, f]
@@ -95,10 +100,10 @@ def test_pixels_and_poses_move_together(element: int) -> None:
 @pytest.mark.parametrize("element", range(8))
 def test_symmetries_commute_with_the_camera_at_any_height(element: int) -> None:
     pose = np.random.default_rng(0).uniform(-0.2, 0.2, (5, 7)).astype(np.float32)
-    moved = learner.transform_pose(pose, jnp.array(element), jnp.zeros(2))
+    moved = augment.transform_pose(pose, jnp.array(element), jnp.zeros(2))
     flat = np.zeros((5, 7), np.float32)
     flat[:, :2] = CAMERA.project(pose)
-    expected = learner.transform_pose(flat, jnp.array(element), jnp.zeros(2))[:, :2]
+    expected = augment.transform_pose(flat, jnp.array(element), jnp.zeros(2))[:, :2]
     np.testing.assert_allclose(CAMERA.project(moved), expected, atol=1e-6)
 
 
@@ -116,17 +121,17 @@ def test_orientation_turns_with_the_table(element: int) -> None:
         return z @ y @ x
 
     symmetry = np.eye(3)
-    symmetry[:2, :2] = learner.DIHEDRAL[element]
+    symmetry[:2, :2] = DIHEDRAL[element]
     mirror = np.diag([1.0, np.linalg.det(symmetry), 1.0])
     pose = jnp.array([0.0, 0.0, 0.0, roll, pitch, yaw, 0.5])
-    moved = learner.transform_pose(pose, jnp.array(element), jnp.zeros(2))
+    moved = augment.transform_pose(pose, jnp.array(element), jnp.zeros(2))
     expected = symmetry @ matrix(roll, pitch, yaw) @ mirror
     np.testing.assert_allclose(matrix(*map(float, moved[3:6])), expected, atol=1e-6)
 
 
 def test_the_symmetries_are_eight() -> None:
-    assert len({tuple(m.ravel()) for m in learner.DIHEDRAL}) == 8
-    for matrix in learner.DIHEDRAL:
+    assert len({tuple(m.ravel()) for m in DIHEDRAL}) == 8
+    for matrix in DIHEDRAL:
         assert (matrix @ matrix.T == np.eye(2)).all()
 
 
@@ -134,13 +139,13 @@ def test_the_symmetries_are_eight() -> None:
 def test_in_every_colour_group_tasks_of_one_family_are_compared(rows) -> None:
     """Demonstrations are drawn family by family; from as many rows as `compare` has on no group is
     left without two of each."""
-    colours = learner.most_colours(rows)
-    group = learner.colour_groups(rows, dataclasses.replace(HYPER, colours=colours))
+    colours = augment.most_colours(rows)
+    group = augment.colour_groups(rows, dataclasses.replace(HYPER, colours=colours))
     family = np.arange(rows) * 4 // rows
     for n in range(colours):
         assert np.bincount(family[group == n], minlength=4).min() >= 2
     assert colours == {12: 1, 24: 2, 48: 4, 64: 4}.get(rows, colours) and rows % colours == 0
-    assert learner.most_colours(4) == learner.most_colours(8) == 1
+    assert augment.most_colours(4) == augment.most_colours(8) == 1
 
 
 def test_augmented_batch_stays_true_and_colours_turn_by_group() -> None:
@@ -149,12 +154,12 @@ def test_augmented_batch_stays_true_and_colours_turn_by_group() -> None:
     batch = batch._replace(
         truncated_image=batch.demo_image[:, 0, 1:], truncated_pose=batch.demo_pose[:, 0]
     )
-    step = jax.jit(learner.augment, static_argnums=(2, 3))
+    step = jax.jit(augment.augment, static_argnums=(2, 3))
     hyper = dataclasses.replace(HYPER, brightness=0.0, contrast=0.0)
     new, _ = step(batch, jax.random.key(3), CAMERA.view, hyper)
     np.testing.assert_array_equal(new.truncated_image, new.demo_image[:, 0, 1:])
     np.testing.assert_array_equal(new.truncated_pose, new.demo_pose[:, 0])
-    groups = learner.colour_groups(16, hyper)
+    groups = augment.colour_groups(16, hyper)
     elements, turned = set(), {}
     for row in range(16):
         for image, place in (
@@ -173,7 +178,7 @@ def test_augmented_batch_stays_true_and_colours_turn_by_group() -> None:
             now = np.asarray(new.demo_pose[row, member])
             motion = old[-1, :2] - old[2, :2]
             fits = [np.allclose(m @ motion, now[-1, :2] - now[2, :2], atol=1e-6)
-                    for m in learner.DIHEDRAL]  # fmt: skip
+                    for m in DIHEDRAL]  # fmt: skip
             elements.add((member, fits.index(True)))
     both = [t for t in range(5) if (0, t) in turned and (1, t) in turned]
     assert any(turned[0, t] != turned[1, t] for t in both)  # groups have turns of their own
@@ -204,7 +209,7 @@ def test_spots_are_the_same_things_in_two_views() -> None:
         demo_image=np.broadcast_to(noisy[:, None], batch.demo_image.shape),
     )
     dark = dataclasses.replace(HYPER, colours=0, brightness=0.0, contrast=0.0)
-    new, spots = learner.augment(batch, jax.random.key(1), CAMERA.view, dark)
+    new, spots = augment.augment(batch, jax.random.key(1), CAMERA.view, dark)
     assert spots.shape == (16, 2, 2, 2)
     seen, moved = 0, 0
     for row, k in itertools.product(range(16), range(2)):
@@ -221,17 +226,17 @@ def test_what_stands_out_is_asked_for() -> None:
     image = np.full((200, SIZE, SIZE, 3), 128, np.uint8)
     image[:, 6:12, 18:24] = 0
     centre = np.array([(21 / SIZE * 2 - 1), 1 - 9 / SIZE * 2]) * CAMERA.view
-    spots = np.asarray(learner.salient(image, jax.random.key(0), CAMERA.view))
+    spots = np.asarray(augment.salient(image, jax.random.key(0), CAMERA.view))
     assert (np.linalg.norm(spots[:, 0] - spots[:, 1], axis=1) > 0).all()
     distance = np.abs(spots - centre).max(-1) / CAMERA.view * SIZE / 2  # pixels
     # A quarter of the picture lies that near to the square.
     assert (distance <= 8).mean() > 0.8
-    flat = np.asarray(learner.salient(0 * image, jax.random.key(0), CAMERA.view))
-    assert len(np.unique(flat.reshape(-1, 2), axis=0)) == (SIZE // nets.STRIDE) ** 2
+    flat = np.asarray(augment.salient(0 * image, jax.random.key(0), CAMERA.view))
+    assert len(np.unique(flat.reshape(-1, 2), axis=0)) == (SIZE // STRIDE) ** 2
 
 
 def test_turns_of_the_colour_circle_are_isometries_that_keep_greys() -> None:
-    turns = np.asarray(learner.turn_colours(jax.random.key(0), 40))
+    turns = np.asarray(augment.turn_colours(jax.random.key(0), 40))
     np.testing.assert_allclose(
         turns @ turns.swapaxes(1, 2), np.tile(np.eye(3), (40, 1, 1)), atol=1e-5
     )
@@ -244,20 +249,20 @@ def test_turns_of_the_colour_circle_are_isometries_that_keep_greys() -> None:
 def test_shift_repeats_the_border() -> None:
     image = np.zeros((1, 1, 4, 4, 3), np.uint8)
     image[..., :, 0, :] = 7
-    moved = learner.transform_image(jnp.asarray(image), jnp.array([0]), jnp.array([[2, -1]]))
+    moved = augment.transform_image(jnp.asarray(image), jnp.array([0]), jnp.array([[2, -1]]))
     assert np.asarray(moved)[0, 0, :, :, 0].tolist() == [[7, 7, 7, 0]] * 4
     with pytest.raises(ConfigError, match="square"):
-        learner.transform_image(jnp.zeros((1, 1, 4, 8, 3)), jnp.array([0]), jnp.zeros((1, 2)))
+        augment.transform_image(jnp.zeros((1, 1, 4, 8, 3)), jnp.array([0]), jnp.zeros((1, 2)))
 
 
 @pytest.fixture(scope="module")
 def step():
-    return learner.make_train_step(POLICY, HYPER)
+    return make_train_step(POLICY, HYPER)
 
 
 @pytest.fixture(scope="module")
 def learned(step):
-    state = learner.init_state(POLICY, HYPER, seed=0)
+    state = init_state(POLICY, HYPER, seed=0)
     history = []
     for k in range(HYPER.steps):
         state, metrics = step(state, squares(k), 1)
@@ -274,10 +279,10 @@ def test_learns_to_go_to_the_demonstrated_colour(learned) -> None:
     assert np.mean([m["same_cosine"] - m["other_cosine"] for m in history[-10:]]) > 0.5
     # Held-out pictures, the averaged parameters, the functions that act: a square is 9 cm wide.
     batch = squares(10_000, b=64, p=1)
-    z = learner.embed_all(
-        learner.make_embed(POLICY), state.average, batch.demo_image[:, 1], batch.demo_pose[:, 1], 24
+    z = acting.embed_all(
+        acting.make_embed(POLICY), state.average, batch.demo_image[:, 1], batch.demo_pose[:, 1], 24
     )
-    start = learner.make_act(POLICY)
+    start = acting.make_act(POLICY)
     wanted = batch.action[:, 0, :2]
 
     def error(z: np.ndarray) -> float:
@@ -290,8 +295,8 @@ def test_learns_to_go_to_the_demonstrated_colour(learned) -> None:
 
 
 def test_same_seed_same_bits(step) -> None:
-    def run(seed: int) -> learner.TrainState:
-        state = learner.init_state(POLICY, HYPER, seed=0)
+    def run(seed: int) -> TrainState:
+        state = init_state(POLICY, HYPER, seed=0)
         for k in range(3):
             state, _ = step(state, squares(k), seed)
         return state
@@ -306,7 +311,7 @@ def test_same_seed_same_bits(step) -> None:
 def test_warm_start_copies_the_parameters(step, learned) -> None:
     params = learned[0].average
     before = jax.tree.map(np.array, params)
-    state = learner.init_state(POLICY, HYPER, seed=5, params=params)
+    state = init_state(POLICY, HYPER, seed=5, params=params)
     state, _ = step(state, squares(0), 0)
     jax.tree.map(np.testing.assert_array_equal, params, before)
     assert int(state.step) == 1
@@ -318,12 +323,12 @@ def size(tree: dict) -> float:
 
 @pytest.mark.slow
 def test_gradient_reaches_the_shared_encoder_from_both_losses_and_stops_where_told() -> None:
-    params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
+    params = init_params(POLICY, jax.random.key(0), image_size=SIZE)
     batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
 
     def gradients(**options: float) -> dict:
         hyper = dataclasses.replace(HYPER, **options)
-        loss = lambda p: learner.loss_fn(POLICY, hyper, p, batch, jax.random.key(0))[0]  # noqa: E731
+        loss = lambda p: objective.loss_fn(POLICY, hyper, p, batch, jax.random.key(0))[0]  # noqa: E731
         return jax.jit(jax.grad(loss))(params)
 
     policy_only = gradients(contrastive_weight=0.0)
@@ -343,23 +348,23 @@ def test_gradient_reaches_the_shared_encoder_from_both_losses_and_stops_where_to
 
 
 def test_without_condition_the_demonstration_has_no_part() -> None:
-    params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
+    params = init_params(POLICY, jax.random.key(0), image_size=SIZE)
     hyper = dataclasses.replace(HYPER, condition=False)
-    loss = jax.jit(lambda b: learner.loss_fn(POLICY, hyper, params, b, jax.random.key(0))[0])
+    loss = jax.jit(lambda b: objective.loss_fn(POLICY, hyper, params, b, jax.random.key(0))[0])
     batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
     changed = batch._replace(demo_image=255 - batch.demo_image, demo_pose=batch.demo_pose + 0.1)
     assert float(loss(batch)) == float(loss(changed))
     # Every demonstration dropped is the same policy, and the same first term of the loss.
     alone = {"contrastive_weight": 0.0}
     dropped = dataclasses.replace(HYPER, demo_dropout=1.0, **alone)
-    total = jax.jit(lambda b: learner.loss_fn(POLICY, dropped, params, b, jax.random.key(0))[0])
+    total = jax.jit(lambda b: objective.loss_fn(POLICY, dropped, params, b, jax.random.key(0))[0])
     assert float(total(batch)) == pytest.approx(float(loss(batch)), rel=1e-4)
 
 
 def test_trial_pairs_stay_out_of_the_contrastive_loss() -> None:
-    params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
+    params = init_params(POLICY, jax.random.key(0), image_size=SIZE)
     hyper = dataclasses.replace(HYPER, compared=4)
-    metrics = jax.jit(lambda b: learner.loss_fn(POLICY, hyper, params, b, jax.random.key(0))[1])
+    metrics = jax.jit(lambda b: objective.loss_fn(POLICY, hyper, params, b, jax.random.key(0))[1])
     batch = jax.tree.map(jnp.asarray, squares(0, b=8, p=2))
     first = jax.tree.map(lambda x: x[:4], batch)
     assert float(metrics(batch)["contrastive"]) == pytest.approx(
@@ -382,13 +387,13 @@ def broken_off(batch: Batch, seed: int = 9) -> Batch:
     )
 
 
-@pytest.mark.parametrize("contrastive", learner.CONTRASTIVE)
+@pytest.mark.parametrize("contrastive", CONTRASTIVE)
 def test_what_is_broken_off_is_pushed_away_from_every_task(contrastive: str) -> None:
     batch = broken_off(squares(0, b=8, p=2, task=np.arange(8) % 4))
-    params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
+    params = init_params(POLICY, jax.random.key(0), image_size=SIZE)
     hyper = dataclasses.replace(HYPER, contrastive=contrastive)
-    loss = jax.jit(lambda b: learner.loss_fn(POLICY, hyper, params, b, jax.random.key(0))[1])
-    embed = learner.make_embed(POLICY)
+    loss = jax.jit(lambda b: objective.loss_fn(POLICY, hyper, params, b, jax.random.key(0))[1])
+    embed = acting.make_embed(POLICY)
     # It begins with the first picture of the whole.
     image = np.concatenate([batch.demo_image[:, 0, :1], batch.truncated_image], 1)
     z = np.stack(
@@ -437,13 +442,13 @@ def test_finding_again_is_learned_and_needs_no_task(learned) -> None:
 
 @pytest.mark.slow
 def test_finding_again_trains_encoder_portraits_and_finder_on_every_row() -> None:
-    params = nets.init(POLICY, jax.random.key(0), image_size=SIZE)
+    params = init_params(POLICY, jax.random.key(0), image_size=SIZE)
     batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
-    batch, spots = learner.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
+    batch, spots = augment.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
 
     def gradient(**options: float) -> Callable[[dict, Batch], dict]:
         hyper, key = dataclasses.replace(HYPER, compared=2, **options), jax.random.key(0)
-        return jax.jit(jax.grad(lambda p, b: learner.loss_fn(POLICY, hyper, p, b, key, spots)[0]))
+        return jax.jit(jax.grad(lambda p, b: objective.loss_fn(POLICY, hyper, p, b, key, spots)[0]))
 
     recalling = gradient()
     on, off = recalling(params, batch), gradient(recall_weight=0.0)(params, batch)
@@ -462,19 +467,19 @@ def test_finding_again_trains_encoder_portraits_and_finder_on_every_row() -> Non
 def test_an_embedding_without_portraits_is_not_asked_to_find_again() -> None:
     policy = dataclasses.replace(POLICY, embedding="images_only")
     assert POLICY.recalls and not policy.recalls
-    params = nets.init(policy, jax.random.key(0), image_size=SIZE)
+    params = init_params(policy, jax.random.key(0), image_size=SIZE)
     batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
-    batch, spots = learner.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
+    batch, spots = augment.augment(batch, jax.random.key(0), CAMERA.view, HYPER)
     metrics = jax.eval_shape(
-        lambda p: learner.loss_fn(policy, HYPER, p, batch, jax.random.key(0), spots)[1], params
+        lambda p: objective.loss_fn(policy, HYPER, p, batch, jax.random.key(0), spots)[1], params
     )
     assert "nll" in metrics and "recall" not in metrics
 
 
 def test_the_average_follows_the_parameters() -> None:
     hyper = dataclasses.replace(HYPER, ema=0.5)
-    step = learner.make_train_step(POLICY, dataclasses.replace(hyper, condition=False))
-    state = learner.init_state(POLICY, hyper, seed=0)
+    step = make_train_step(POLICY, dataclasses.replace(hyper, condition=False))
+    state = init_state(POLICY, hyper, seed=0)
     average = jax.tree.map(np.array, state.average)
     for k in range(2):
         state, _ = step(state, squares(k, b=4), 0)
@@ -489,22 +494,22 @@ def test_the_average_follows_the_parameters() -> None:
 
 def test_embed_all_does_not_depend_on_the_chunk(learned) -> None:
     params, batch = learned[0].average, squares(3, b=7)
-    embed = learner.make_embed(POLICY)
+    embed = acting.make_embed(POLICY)
     images, pose = batch.demo_image[:, 0], batch.demo_pose[:, 0]
-    whole = learner.embed_all(embed, params, images, pose, chunk=7)
+    whole = acting.embed_all(embed, params, images, pose, chunk=7)
     assert whole.shape == (7, POLICY.embedding_size)
-    parts = learner.embed_all(embed, params, images, pose, chunk=3)
+    parts = acting.embed_all(embed, params, images, pose, chunk=3)
     np.testing.assert_allclose(whole, parts, atol=1e-5)
     with pytest.raises(ConfigError, match="no episode"):
-        learner.embed_all(embed, params, images[:0], pose[:0])
+        acting.embed_all(embed, params, images[:0], pose[:0])
 
 
 def test_sampled_actions_spread_about_the_mode(learned) -> None:
     params, batch = learned[0].average, squares(4, b=8)
-    z = learner.make_embed(POLICY)(params, batch.demo_image[:, 1], batch.demo_pose[:, 1])
+    z = acting.make_embed(POLICY)(params, batch.demo_image[:, 1], batch.demo_pose[:, 1])
     seen = batch.image[:, 0], batch.pose[:, 0]
-    mode = np.asarray(learner.make_act(POLICY)(params, z)(*seen))
-    sample = learner.make_act(POLICY, temperature=0.1)
+    mode = np.asarray(acting.make_act(POLICY)(params, z)(*seen))
+    sample = acting.make_act(POLICY, temperature=0.1)
     a, again, b = (np.asarray(sample(params, z, seed)(*seen)) for seed in (0, 0, 1))
     assert (a == again).all() and (a != b).any()
     assert np.median(np.linalg.norm(a[:, :2] - mode[:, :2], axis=1)) < 0.03
@@ -512,13 +517,13 @@ def test_sampled_actions_spread_about_the_mode(learned) -> None:
 
 def test_acting_remembers_where_the_places_lie(learned) -> None:
     params, batch = learned[0].average, squares(5, b=8, p=1)
-    z = learner.make_embed(POLICY)(params, batch.demo_image[:, 1], batch.demo_pose[:, 1])
+    z = acting.make_embed(POLICY)(params, batch.demo_image[:, 1], batch.demo_pose[:, 1])
     empty, wanted = np.full_like(batch.image[:, 0], 128), batch.action[:, 0, :2]
     above = np.where(np.arange(7) == 2, 0.15, batch.pose[:, 0])
 
     def error(*memory: float) -> float:
         """After five pictures of the scene, of one in which all squares are hidden."""
-        act = learner.make_act(POLICY, memory=memory)(params, z)
+        act = acting.make_act(POLICY, memory=memory)(params, z)
         for _ in range(5):
             act(batch.image[:, 0], above)
         return float(np.median(np.linalg.norm(act(empty, above)[:, :2] - wanted, axis=1)))
@@ -540,8 +545,8 @@ def test_the_first_place_is_remembered_until_the_tool_was_down() -> None:
     def respond(context: None, image: jax.Array, pose: jax.Array, memory: tuple) -> Shares:
         return Shares(jnp.zeros((2, 2, 1)) if memory is None else memory[1])
 
-    act = learner.make_player(respond, 0.0, (0.8, 0.5))(None, 0)
-    heights = [(0.15, 0.15), (0.15, 0.15), (learner.DOWN_Z - 0.01, 0.15), (0.15, 0.15)]
+    act = acting.make_player(respond, 0.0, (0.8, 0.5))(None, 0)
+    heights = [(0.15, 0.15), (0.15, 0.15), (DOWN_Z - 0.01, 0.15), (0.15, 0.15)]
     told = [act(np.zeros(2), np.outer(h, np.arange(7) == 2))[:, :, 0] for h in heights]
     remembers = [[[0, 0]] * 2, [[0.8, 0.5]] * 2, [[0, 0.5], [0.8, 0.5]], [[0, 0.5], [0.8, 0.5]]]
     np.testing.assert_allclose(told, remembers, atol=1e-6)
@@ -561,4 +566,4 @@ def test_the_first_place_is_remembered_until_the_tool_was_down() -> None:
 )
 def test_hyper_refuses(field: str, value: float | str) -> None:
     with pytest.raises(ConfigError, match=f"Hyper.{field}"):
-        learner.Hyper(**{field: value})
+        Hyper(**{field: value})

@@ -10,10 +10,23 @@ import optax
 import pytest
 from test_learner import CAMERA, squares
 
-from mili_jax import learner, maml, nets
+from mili_jax.learning import maml
+from mili_jax.learning.hyper import Hyper
+from mili_jax.learning.mil import (
+    SUPPORTS,
+    MilHyper,
+    Shown,
+    improvement,
+    init,
+    init_state,
+    loss_fn,
+    make_act,
+    make_train_step,
+)
+from mili_jax.policy.policy import Policy
 from mili_jax.types import ConfigError, DataError
 
-POLICY = nets.Policy(camera=CAMERA, embedding_size=8, channels=16, blocks=1)
+POLICY = Policy(camera=CAMERA, embedding_size=8, channels=16, blocks=1)
 
 
 def quadratic(theta, data):
@@ -185,12 +198,12 @@ def meta_batch(seed, tasks=8, p=4):
 
 
 def train(mil, policy=POLICY, steps=150, tasks=12, **hyper):
-    hyper = learner.Hyper(
+    hyper = Hyper(
         **{"steps": steps, "learning_rate": 3e-3, "warmup": 10, "shift": 1, "colours": 2, **hyper}
     )
-    state = maml.init_state(policy, hyper, mil, 0)
+    state = init_state(policy, hyper, mil, 0)
     state = jax.device_put(state, jax.devices()[0])
-    step = maml.make_train_step(policy, hyper, mil)
+    step = make_train_step(policy, hyper, mil)
     for i in range(steps):
         state, metrics = step(state, meta_batch(i, tasks), 0)
     assert step._cache_size() == 1
@@ -199,12 +212,12 @@ def train(mil, policy=POLICY, steps=150, tasks=12, **hyper):
 
 def shown(batch, rows):
     fields = (batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
-    return maml.Shown(*(a[rows] for a in fields))
+    return Shown(*(a[rows] for a in fields))
 
 
 @pytest.fixture(scope="module")
 def learned():
-    mil = maml.MilHyper()
+    mil = MilHyper()
     return mil, *train(mil)
 
 
@@ -214,12 +227,12 @@ def test_it_learns_to_learn_from_one_demonstration(learned):
     batch = meta_batch(1000, 40)
     support, query = shown(batch, slice(40, None)), shown(batch, slice(40))
     everything, rows = shown(batch, slice(None)), np.arange(40)
-    measure = functools.partial(maml.improvement, POLICY, hyper, mil, state.average, everything)
+    measure = functools.partial(improvement, POLICY, hyper, mil, state.average, everything)
     before, after = measure(rows + 40, rows)
     with pytest.raises(DataError, match="task 0: episode 0 is support and query"):
         measure(rows, rows)
     assert np.mean(after < before) > 0.9
-    act = maml.make_act(POLICY, hyper, mil)
+    act = make_act(POLICY, hyper, mil)
     errors = {}
     for name, seen in (("right", np.ones(40, bool)), ("none", np.zeros(40, bool))):
         action = act(state.average, support, seen)(query.image[:, 0], query.pose[:, 0])
@@ -229,16 +242,16 @@ def test_it_learns_to_learn_from_one_demonstration(learned):
 
 
 def small(mil, policy=POLICY):
-    hyper = learner.Hyper(steps=3, colours=2, warmup=1)
-    params = maml.init(policy, mil, jax.random.key(0))
+    hyper = Hyper(steps=3, colours=2, warmup=1)
+    params = init(policy, mil, jax.random.key(0))
     return hyper, params, meta_batch(0, 4, 2)
 
 
-@pytest.mark.parametrize("support", maml.SUPPORTS)
+@pytest.mark.parametrize("support", SUPPORTS)
 def test_what_is_not_shown_does_not_matter(support):
-    mil = maml.MilHyper(support=support)
+    mil = MilHyper(support=support)
     hyper, params, batch = small(mil)
-    act = maml.make_act(POLICY, hyper, mil, temperature=1.0)  # a mode may stay as it is
+    act = make_act(POLICY, hyper, mil, temperature=1.0)  # a mode may stay as it is
     rows = slice(4, None)
 
     def action(changed):
@@ -258,9 +271,9 @@ def test_what_is_not_shown_does_not_matter(support):
 @pytest.mark.slow
 @pytest.mark.parametrize(("support", "adapted"), [("video_pose", "actor"), ("video", "all")])
 def test_the_meta_gradient_reaches_everything(support, adapted):
-    mil = maml.MilHyper(support=support, adapted=adapted)
+    mil = MilHyper(support=support, adapted=adapted)
     hyper, params, batch = small(mil)
-    gradient = jax.jit(jax.grad(lambda p: maml.loss_fn(POLICY, hyper, mil, p, batch)[0]))(params)
+    gradient = jax.jit(jax.grad(lambda p: loss_fn(POLICY, hyper, mil, p, batch)[0]))(params)
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradient))
     names = {"bias", "rates", "policy", "loss"}
     assert set(params) == names
@@ -274,9 +287,9 @@ def test_the_meta_gradient_reaches_everything(support, adapted):
 @pytest.mark.parametrize("head", ["mse", "discretised"])
 def test_squared_errors_and_cross_entropy_as_inner_losses(head):
     policy = dataclasses.replace(POLICY, head=head)
-    mil = maml.MilHyper(inner_rate=1e-3)
+    mil = MilHyper(inner_rate=1e-3)
     hyper, params, batch = small(mil, policy)
-    loss, metrics = maml.loss_fn(policy, hyper, mil, params, batch)
+    loss, metrics = loss_fn(policy, hyper, mil, params, batch)
     # Before adapting the outer loss is the policy's own negative log-likelihood (of a Gaussian of
     # fixed width: a squared error; of bins: a cross-entropy).
     steps = shown(batch, slice(4))
@@ -288,7 +301,7 @@ def test_squared_errors_and_cross_entropy_as_inner_losses(head):
     assert metrics["before"] == pytest.approx(float(nll), rel=1e-5)
     assert float(loss) == metrics["after"] != metrics["before"]
     with pytest.raises(ConfigError, match="cannot adapt to 'video'"):
-        maml.init(policy, maml.MilHyper(support="video"), jax.random.key(0))
+        init(policy, MilHyper(support="video"), jax.random.key(0))
 
 
 @pytest.mark.parametrize(
@@ -303,4 +316,4 @@ def test_squared_errors_and_cross_entropy_as_inner_losses(head):
 )
 def test_bad_hyper_parameters_are_named(field, value):
     with pytest.raises(ConfigError, match=rf"MilHyper\.{field}"):
-        maml.MilHyper(**{field: value})
+        MilHyper(**{field: value})

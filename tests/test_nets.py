@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
-from mili_jax import nets
+from mili_jax.policy import encoder, kernels
+from mili_jax.policy.camera import Camera
+from mili_jax.policy.densities import RAW, TILT_SIGMA, Binned, Density, Mixture, mixture_of
+from mili_jax.policy.embeddings.images_only_predicted import ImagesOnlyPredicted
+from mili_jax.policy.embeddings.pose_anchored import SIZE_SCALE, SIZES
+from mili_jax.policy.encoder import Encoder
+from mili_jax.policy.features import UNIT
+from mili_jax.policy.focus import CLOSE
+from mili_jax.policy.heads.anchored_mixture import BESIDE, LIFTED_Z, REACH, AnchoredMixture
+from mili_jax.policy.kernels import bilinear_weights, conv3x3, spatial_softmax
+from mili_jax.policy.policy import EMBEDDINGS, HEADS, Policy, init_params
 from mili_jax.types import ConfigError
 
-CAMERA = nets.Camera(view=0.25, height=1.0)
+CAMERA = Camera(view=0.25, height=1.0)
 
 
 def poses(seed: int, *shape: int) -> np.ndarray:
@@ -25,13 +35,13 @@ def pictures(seed: int, *shape: int, size: int = 32) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*shape, size, size, 3)).astype(np.uint8)
 
 
-def density_of(head: str, seed: int = 0, n: int = 3) -> nets.Density:
+def density_of(head: str, seed: int = 0, n: int = 3) -> Density:
     """A head's density with noise on all parameters, so that nothing is at its start."""
     rng = np.random.default_rng(seed)
-    module = nets.HEADS[head](CAMERA)
+    module = HEADS[head](CAMERA)
     maps = jnp.asarray(rng.normal(size=(n, 5, 5, 8)), jnp.float32)
     z = rng.normal(size=(n, 6))
-    z[:, -nets.SIZES :] *= nets.SIZE_SCALE
+    z[:, -SIZES:] *= SIZE_SCALE
     z = jnp.asarray(z, jnp.float32)
     pose = jnp.asarray(poses(seed, n))
     params = jax.jit(module.init)(jax.random.key(seed), maps, pose, z)
@@ -41,7 +51,7 @@ def density_of(head: str, seed: int = 0, n: int = 3) -> nets.Density:
     return jax.jit(module.apply)(params, maps, pose, z)
 
 
-def one(density: nets.Density, row: int, count: int) -> nets.Density:
+def one(density: Density, row: int, count: int) -> Density:
     return jax.tree.map(lambda a: jnp.repeat(a[row : row + 1], count, 0), density)
 
 
@@ -54,21 +64,21 @@ def test_projection_hand_worked() -> None:
     np.testing.assert_allclose(cells[-1], [0.1875, -0.125], atol=1e-7)
     for bad in ({"view": 0.0}, {"height": -1.0}, {"view": math.nan}):
         with pytest.raises(ConfigError):
-            nets.Camera(**bad)
+            Camera(**bad)
 
 
 def test_sampling_at_a_cell_is_the_cell_and_is_linear_between() -> None:
     h, w = 4, 6
     places = CAMERA.cells(h, w) / CAMERA.view
-    weights = np.asarray(nets.bilinear_weights(jnp.asarray(places), h, w, offsets=False))[:, 0]
+    weights = np.asarray(bilinear_weights(jnp.asarray(places), h, w, offsets=False))[:, 0]
     np.testing.assert_allclose(weights, np.eye(h * w), atol=1e-5)
     between = 0.75 * places[8] + 0.25 * places[9]
-    weights = np.asarray(nets.bilinear_weights(jnp.asarray(between), h, w, offsets=False))[0]
+    weights = np.asarray(bilinear_weights(jnp.asarray(between), h, w, offsets=False))[0]
     np.testing.assert_allclose(weights[[8, 9]], [0.75, 0.25], atol=1e-5)
     # The neighbourhood runs row by row around cell 8 = (1, 2).
-    weights = nets.bilinear_weights(jnp.asarray(places[8]), h, w, offsets=True)
+    weights = bilinear_weights(jnp.asarray(places[8]), h, w, offsets=True)
     assert weights.argmax(-1).tolist() == [1, 2, 3, 7, 8, 9, 13, 14, 15]
-    outside = nets.bilinear_weights(jnp.array([5.0, 5.0]), h, w, offsets=True)
+    outside = bilinear_weights(jnp.array([5.0, 5.0]), h, w, offsets=True)
     np.testing.assert_allclose(outside.sum(-1), np.ones(9), atol=1e-5)
     assert int(outside[4].argmax()) == w - 1  # the upper right cell
 
@@ -77,7 +87,7 @@ def test_spatial_softmax_finds_the_bright_cell() -> None:
     logits = np.zeros((1, 4, 4, 2), np.float32)
     logits[0, 0, 3, 0] = 50.0
     logits[0, 2, 1, 1] = 50.0
-    found = nets.spatial_softmax(jnp.asarray(logits))[0]
+    found = spatial_softmax(jnp.asarray(logits))[0]
     np.testing.assert_allclose(found, [[0.75, 0.75], [-0.25, -0.25]], atol=1e-5)
 
 
@@ -92,7 +102,7 @@ def test_conv_gradients_are_the_compilers() -> None:
             x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
-    ours, expected = jax.vjp(nets.conv3x3, x, kernel), jax.vjp(plain, x, kernel)
+    ours, expected = jax.vjp(conv3x3, x, kernel), jax.vjp(plain, x, kernel)
     np.testing.assert_allclose(ours[0], expected[0], atol=1e-5)
     for a, b in zip(ours[1](g), expected[1](g), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
@@ -101,7 +111,7 @@ def test_conv_gradients_are_the_compilers() -> None:
 @pytest.mark.parametrize("size", [32, 100])
 def test_stem_is_an_8x8_convolution_of_stride_4(size: int) -> None:
     image = pictures(0, 2, size=size)
-    encoder = nets.Encoder(channels=6, blocks=0)
+    encoder = Encoder(channels=6, blocks=0)
     params = encoder.init(jax.random.key(0), image)
     kernel = params["params"]["stem"].reshape(2, 2, 4, 4, 3, 6).swapaxes(1, 2)
     scaled = np.pad(image, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge") * (4 / 255) - 2
@@ -119,24 +129,24 @@ def test_stem_is_an_8x8_convolution_of_stride_4(size: int) -> None:
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     image = pictures(1, 7)
-    encoder = nets.Encoder(channels=8)
+    encoder = Encoder(channels=8)
     params = encoder.init(jax.random.key(0), image)
 
     def loss(params: dict) -> jax.Array:
         return jnp.mean(jnp.square(encoder.apply(params, image)[..., :3]))
 
     whole = jax.value_and_grad(loss)(params)
-    monkeypatch.setattr(nets, "CHUNK", 3 * 64)  # 3 + 3 + 1 images
+    monkeypatch.setattr(kernels, "CHUNK", 3 * 64)  # 3 + 3 + 1 images
     parts = jax.value_and_grad(loss)(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), whole, parts)
 
 
 def test_encoder_refuses_a_size_that_is_no_multiple_of_its_cells() -> None:
     with pytest.raises(ConfigError, match="multiple of 4"):
-        nets.Encoder().init(jax.random.key(0), pictures(0, 1, size=30))
+        Encoder().init(jax.random.key(0), pictures(0, 1, size=30))
 
 
-@pytest.mark.parametrize("head", sorted(nets.HEADS))
+@pytest.mark.parametrize("head", sorted(HEADS))
 def test_density_integrates_to_one(head: str) -> None:
     density = density_of(head)
     if head == "discretised":
@@ -163,12 +173,12 @@ def test_density_integrates_to_one(head: str) -> None:
 def test_sharp_mixture_integrates_to_one_over_place_and_yaw() -> None:
     # Two narrow components of equal height and finger: what remains at their height and finger is
     # the product of the other normal densities at their means.
-    raw = np.zeros((1, 2, nets.RAW), np.float32)
+    raw = np.zeros((1, 2, RAW), np.float32)
     raw[0, :, 0] = [0.0, 1.0]
     raw[0, 0, 4:6] = [6.0, -3.0]
     raw[0, 1, 4:6] = [0.0, 0.4]
     raw[0, :, 7] = [-30.0, -1.0]
-    density = nets._mixture(
+    density = mixture_of(
         jnp.asarray(raw), jnp.array([[[0.05, 0.0], [0.0, 0.02]]]), jnp.zeros((1, 2))
     )
     grid = np.linspace(-0.12, 0.12, 61)
@@ -180,11 +190,11 @@ def test_sharp_mixture_integrates_to_one_over_place_and_yaw() -> None:
     log_prob = one(density, 0, x.size).log_prob(jnp.asarray(action))
     total = np.exp(np.asarray(log_prob, np.float64)).sum() * 0.004**2 * math.pi / 64
     z_sigma, finger_sigma = float(density.z_sigma[0, 0]), float(density.finger_sigma[0, 0])
-    rest = 1 / (math.sqrt(2 * math.pi) ** 4 * z_sigma * finger_sigma * nets.TILT_SIGMA**2)
+    rest = 1 / (math.sqrt(2 * math.pi) ** 4 * z_sigma * finger_sigma * TILT_SIGMA**2)
     assert total == pytest.approx(rest, rel=1e-3)
 
 
-@pytest.mark.parametrize("head", sorted(nets.HEADS))
+@pytest.mark.parametrize("head", sorted(HEADS))
 def test_yaw_has_period_pi(head: str) -> None:
     density, action = density_of(head), poses(4, 3)
     turned = action.copy()
@@ -194,7 +204,7 @@ def test_yaw_has_period_pi(head: str) -> None:
     assert (np.abs(density.log_prob(action) - density.log_prob(turned)) > 1e-4).any()
 
 
-@pytest.mark.parametrize("head", sorted(nets.HEADS))
+@pytest.mark.parametrize("head", sorted(HEADS))
 def test_mode_is_valid_and_likelier_than_samples(head: str) -> None:
     density = density_of(head)
     mode = jax.jit(lambda d: d.mode())(density)
@@ -213,20 +223,20 @@ def test_mode_is_valid_and_likelier_than_samples(head: str) -> None:
 
 def test_mode_prefers_agreement_to_one_heavy_component() -> None:
     # Five components agree on x = 0.1; one slightly heavier stands alone at x = -0.1.
-    raw = np.zeros((1, 6, nets.RAW), np.float32)
+    raw = np.zeros((1, 6, RAW), np.float32)
     raw[0, 0, 0] = 0.3
     raw[0, 1:, 4:6] = [0.0, -1.0]  # twice the yaw is pi
     xy = np.array([[[-0.1, 0.0]] + [[0.1, 0.05]] * 5], np.float32)
-    density = nets._mixture(jnp.asarray(raw), jnp.asarray(xy), jnp.array([[0.01, 0.02]]))
+    density = mixture_of(jnp.asarray(raw), jnp.asarray(xy), jnp.array([[0.01, 0.02]]))
     expected = [0.1, 0.05, 0.1, 0.01, 0.02, -math.pi / 2, 0.5]
     np.testing.assert_allclose(density.mode()[0], expected, atol=1e-4)
 
 
 def test_samples_follow_the_density() -> None:
-    raw = np.zeros((1, 2, nets.RAW), np.float32)
+    raw = np.zeros((1, 2, RAW), np.float32)
     raw[0, :, 0] = [math.log(3), 0.0]
     raw[0, 0, 4:6] = [2.0, 0.0]  # concentration 10 about yaw pi/4
-    density = nets._mixture(
+    density = mixture_of(
         jnp.asarray(raw), jnp.array([[[0.2, 0.0], [-0.2, 0.0]]]), jnp.array([[0.1, -0.1]])
     )
     many = one(density, 0, 20_000)
@@ -235,7 +245,7 @@ def test_samples_follow_the_density() -> None:
     assert left.mean() == pytest.approx(0.25, abs=0.015)
     assert drawn[~left, 1].std() == pytest.approx(0.03, rel=0.05)
     assert drawn[:, 3].mean() == pytest.approx(0.1, abs=0.003)
-    assert drawn[:, 3].std() == pytest.approx(nets.TILT_SIGMA, rel=0.05)
+    assert drawn[:, 3].std() == pytest.approx(TILT_SIGMA, rel=0.05)
     # Mean resultant length of a von Mises distribution: I1(k) / I0(k).
     length = np.mean(np.exp(2j * drawn[~left, 5]))
     assert abs(length) == pytest.approx(0.9486, abs=0.01)
@@ -257,7 +267,7 @@ def test_squared_error_head_is_a_squared_error() -> None:
 def test_bins_hand_worked() -> None:
     logit = jnp.zeros((1, 7, 4)).at[0, 0, 3].set(math.log(3))  # x: 1/6, 1/6, 1/6, 1/2
     low, high = (0.0,) * 5 + (-math.pi / 2, 0.0), (4.0, 4.0, 4.0, 4.0, 4.0, math.pi / 2, 1.0)
-    density = nets.Binned(logit, low, high)
+    density = Binned(logit, low, high)
     action = jnp.array([[3.5, 0, 0, 0, 0, 0, 0]])
     expected = math.log(1 / 2) + 4 * math.log(1 / 4) + math.log(1 / math.pi) + math.log(1)
     assert float(density.log_prob(action)[0]) == pytest.approx(expected, abs=1e-5)
@@ -266,19 +276,19 @@ def test_bins_hand_worked() -> None:
 
 def test_gradients_are_finite_at_extremes() -> None:
     def nll(raw: jax.Array, action: jax.Array) -> jax.Array:
-        density = nets._mixture(raw, nets.REACH * jnp.tanh(raw[..., 1:3]), jnp.zeros((1, 2)))
+        density = mixture_of(raw, REACH * jnp.tanh(raw[..., 1:3]), jnp.zeros((1, 2)))
         return -density.log_prob(action).sum()
 
     for value in (0.0, 30.0, -30.0):
-        raw, action = jnp.full((1, 3, nets.RAW), value), jnp.array([[0.3, -0.3, 0.4, 1, 1, 1, 1.0]])
+        raw, action = jnp.full((1, 3, RAW), value), jnp.array([[0.3, -0.3, 0.4, 1, 1, 1, 1.0]])
         assert np.isfinite(jax.grad(nll)(raw, action)).all()
 
 
-@pytest.mark.parametrize("embedding", sorted(nets.EMBEDDINGS))
+@pytest.mark.parametrize("embedding", sorted(EMBEDDINGS))
 @pytest.mark.parametrize("m", [2, 5])
 def test_embeddings_are_unit_vectors_of_their_own_demonstration(embedding: str, m: int) -> None:
-    policy = nets.Policy(camera=CAMERA, embedding=embedding, embedding_size=12, channels=8)
-    params = nets.init(policy, jax.random.key(0), image_size=32, frames=m)
+    policy = Policy(camera=CAMERA, embedding=embedding, embedding_size=12, channels=8)
+    params = init_params(policy, jax.random.key(0), image_size=32, frames=m)
     demo_image, demo_pose = pictures(0, 4, m), poses(0, 4, 7)
     embed = jax.jit(lambda i, p: policy.apply({"params": params}, i, p, method="embed"))
     z = np.asarray(embed(demo_image, demo_pose))
@@ -295,7 +305,7 @@ def test_embeddings_are_unit_vectors_of_their_own_demonstration(embedding: str, 
 
 
 def test_auxiliary_loss_is_the_error_of_the_read_pose() -> None:
-    module = nets.ImagesOnlyPredicted(CAMERA, 8)
+    module = ImagesOnlyPredicted(CAMERA, 8)
     maps = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 4, 4, 8)), jnp.float32)
     pose = poses(0, 2, 7)  # two key poses, five along the demonstration
     params = jax.jit(module.init)(jax.random.key(0), maps, pose)
@@ -312,10 +322,10 @@ def test_auxiliary_loss_is_the_error_of_the_read_pose() -> None:
         assert float(auxiliary[row]) == pytest.approx(np.mean(errors), rel=1e-4)
 
 
-@pytest.mark.parametrize("head", sorted(nets.HEADS))
+@pytest.mark.parametrize("head", sorted(HEADS))
 def test_every_head_acts_on_picture_pose_and_demonstration(head: str) -> None:
-    policy = nets.Policy(camera=CAMERA, head=head, embedding_size=6, channels=8)
-    params = nets.init(policy, jax.random.key(0), image_size=32)
+    policy = Policy(camera=CAMERA, head=head, embedding_size=6, channels=8)
+    params = init_params(policy, jax.random.key(0), image_size=32)
     args = [pictures(0, 2), poses(0, 2), jnp.eye(2, 6)]
     log_prob = jax.jit(
         lambda *a: policy.apply({"params": params}, *a, method="act").log_prob(poses(1, 2))
@@ -328,16 +338,14 @@ def test_every_head_acts_on_picture_pose_and_demonstration(head: str) -> None:
     assert np.isfinite(log_prob(pictures(0, 2, size=40), *args[1:])).all()
 
 
-def anchored(
-    place: np.ndarray | None = None, sizes: tuple[float, ...] = (0.0,) * nets.SIZES
-) -> nets.Mixture:
+def anchored(place: np.ndarray | None = None, sizes: tuple[float, ...] = (0.0,) * SIZES) -> Mixture:
     """The default head's density for 3 observations, told the places [3,2,2] m or not, and what the
     demonstration says of heights and openings."""
     rng = np.random.default_rng(0)
-    module = nets.AnchoredMixture(CAMERA)
+    module = AnchoredMixture(CAMERA)
     args = [jnp.asarray(rng.normal(size=(3, 5, 5, 8)), jnp.float32), poses(0, 3)]
-    z = rng.normal(size=(3, 6 + nets.SIZES))
-    z[:, 6:] = nets.SIZE_SCALE * np.array(sizes)
+    z = rng.normal(size=(3, 6 + SIZES))
+    z[:, 6:] = SIZE_SCALE * np.array(sizes)
     args.append(jnp.asarray(z, jnp.float32))
     params = jax.jit(module.init)(jax.random.key(0), *args)
     if place is not None:
@@ -351,20 +359,20 @@ def test_components_are_anchored_at_the_places_beside_them_and_at_the_gripper() 
     density = anchored(place)
     assert density.xy.shape == (3, 17, 2)
     way = np.array([0.0, -1.0])
-    anchors = np.repeat(np.concatenate([place[0], place[0] - nets.BESIDE * way]), 4, 0)
-    assert (np.abs(density.xy[:, :16] - anchors) <= nets.REACH + 1e-6).all()
+    anchors = np.repeat(np.concatenate([place[0], place[0] - BESIDE * way]), 4, 0)
+    assert (np.abs(density.xy[:, :16] - anchors) <= REACH + 1e-6).all()
     # What is lifted goes straight up: exactly there, and at the carrying height alone.
     np.testing.assert_allclose(density.xy[:, -1], poses(0, 3)[:, :2], atol=1e-6)
-    np.testing.assert_allclose(density.z[:, -1], nets.LIFTED_Z, atol=1e-6)
+    np.testing.assert_allclose(density.z[:, -1], LIFTED_Z, atol=1e-6)
 
 
 def test_without_hindsight_it_acts_on_what_it_finds() -> None:
     density = anchored()
     found = np.asarray(density.focus.mode())
-    told = anchored(found + 0.5 * nets.CLOSE / math.sqrt(2))  # near enough not to be corrected
+    told = anchored(found + 0.5 * CLOSE / math.sqrt(2))  # near enough not to be corrected
     np.testing.assert_allclose(density.xy, told.xy, atol=1e-5)
-    far = anchored(found + 2 * nets.CLOSE)
-    assert np.abs(density.xy - far.xy)[:, :16].max() > nets.CLOSE
+    far = anchored(found + 2 * CLOSE)
+    assert np.abs(density.xy - far.xy)[:, :16].max() > CLOSE
 
 
 def test_the_density_of_the_places_integrates_to_one_and_its_mode_is_likely() -> None:
@@ -379,8 +387,8 @@ def test_the_density_of_the_places_integrates_to_one_and_its_mode_is_likely() ->
 
 
 def test_portraits_ask_for_what_lies_at_two_spots() -> None:
-    policy = nets.Policy(camera=CAMERA, channels=8, blocks=1, embedding_size=16)
-    params = nets.init(policy, jax.random.key(0), image_size=32)
+    policy = Policy(camera=CAMERA, channels=8, blocks=1, embedding_size=16)
+    params = init_params(policy, jax.random.key(0), image_size=32)
     maps = jax.random.normal(jax.random.key(1), (3, 8, 8, 8))
     cells = np.asarray(CAMERA.cells(8, 8))
     spots = np.stack([cells[[9, 30]], cells[[63, 0]], cells[[20, 20]]])
@@ -390,28 +398,28 @@ def test_portraits_ask_for_what_lies_at_two_spots() -> None:
     seen = np.stack([plain[0, [9, 30]], plain[1, [63, 0]], plain[2, [20, 20]]]).reshape(3, 16)
     wanted = seen @ np.asarray(params["embedder"]["anchored"]["portraits"]["kernel"])
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    np.testing.assert_allclose(z, np.pad(wanted, ((0, 0), (0, nets.SIZES))), atol=1e-4)
+    np.testing.assert_allclose(z, np.pad(wanted, ((0, 0), (0, SIZES))), atol=1e-4)
     found = policy.apply({"params": params}, maps, z, method="find")
     density = policy.apply({"params": params}, maps, jnp.zeros((3, 7)), z, method="act_maps")
     jax.tree.map(np.testing.assert_array_equal, found, density.focus)
 
 
 def test_an_embedding_says_how_high_and_how_far_open() -> None:
-    policy = nets.Policy(camera=CAMERA, channels=8, blocks=1, embedding_size=12)
-    params = nets.init(policy, jax.random.key(0), image_size=32)
+    policy = Policy(camera=CAMERA, channels=8, blocks=1, embedding_size=12)
+    params = init_params(policy, jax.random.key(0), image_size=32)
     pose = np.array(poses(0, 1, 7))
     pose[0, :2, 2], pose[0, :2, 6] = (0.02, 0.17), (1.0, 0.3)  # at the touch and at the end
     pose[0, 2:, 6] = (0.9, 0.8, 0.25, 0.4, 0.3)
     z = policy.apply({"params": params}, pictures(0, 1, 2), pose, method="embed")[0]
     # In units of 5 cm from 10 cm, and from closed to open as -1 to 1; beside the rest a tenth.
     sizes = np.array([-1.6, 1.4, -0.5, -0.4])
-    rest = np.linalg.norm(z[: -nets.SIZES])
-    np.testing.assert_allclose(z[-nets.SIZES :] / rest, 0.1 * sizes, atol=1e-3)
+    rest = np.linalg.norm(z[:-SIZES])
+    np.testing.assert_allclose(z[-SIZES:] / rest, 0.1 * sizes, atol=1e-3)
     # So high some of the components begin, at the place that is touched and beside it, and where
     # it ends; raised by a demonstration, they rise with it.
     low, high = (anchored(sizes=(height, 0.0, 0.0, 0.0)) for height in (-1.6, 0.0))
     rise = np.asarray(high.z - low.z)[:, :16].reshape(3, 4, 2, 2)
-    np.testing.assert_allclose(rise[:, ::2, 1], 1.6 * nets.UNIT, atol=0.02)
+    np.testing.assert_allclose(rise[:, ::2, 1], 1.6 * UNIT, atol=0.02)
     assert (np.abs(rise[:, 1::2]) < 0.02).all() and (np.abs(rise[:, :, 0]) < 0.02).all()
     # On the way up its fingers are as they are when the demonstration ends.
     ends = [anchored(sizes=(0.0, 0.0, 0.0, finger)) for finger in (-1.0, 1.0)]
@@ -433,15 +441,15 @@ def test_memory_is_a_running_mean() -> None:
 def test_unknown_names_are_refused() -> None:
     for field in ("embedding", "head"):
         with pytest.raises(ConfigError, match=f"Policy.{field}"):
-            nets.init(nets.Policy(**{field: "nonsense"}), jax.random.key(0), image_size=32)
+            init_params(Policy(**{field: "nonsense"}), jax.random.key(0), image_size=32)
 
 
 def test_bfloat16_is_for_accelerators_and_stays_near(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
-    exact, short = nets.Encoder(8, 2), nets.Encoder(8, 2, bfloat16=True)
+    exact, short = Encoder(8, 2), Encoder(8, 2, bfloat16=True)
     params = exact.init(jax.random.key(0), image)
 
-    def value_and_gradient(encoder: nets.Encoder) -> tuple[jax.Array, dict]:
+    def value_and_gradient(encoder: Encoder) -> tuple[jax.Array, dict]:
         def loss(params: dict) -> tuple[jax.Array, jax.Array]:
             maps = encoder.apply(params, image)
             return jnp.mean(jnp.square(maps)), maps
@@ -451,7 +459,8 @@ def test_bfloat16_is_for_accelerators_and_stays_near(monkeypatch: pytest.MonkeyP
 
     wanted, slope = value_and_gradient(exact)
     np.testing.assert_array_equal(value_and_gradient(short)[0], wanted)  # a CPU takes no part
-    monkeypatch.setattr(nets, "_on_cpu", lambda: False)
+    for module in (kernels, encoder):
+        monkeypatch.setattr(module, "on_cpu", lambda: False)
     maps, gradient = value_and_gradient(short)
     assert maps.dtype == jnp.float32 and (maps != wanted).any()
     np.testing.assert_allclose(maps, wanted, rtol=0.02, atol=0.02 * float(jnp.abs(wanted).max()))

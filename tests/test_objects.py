@@ -12,7 +12,9 @@ import pybullet
 import pytest
 
 from experiments import make_objects
-from mili_jax.sim import objects
+from mili_jax.domains.kitchen import bodies, objects
+from mili_jax.domains.kitchen.kinds import BUTTON_TRAVEL
+from mili_jax.domains.kitchen.objects import CATALOGUE_PATH, SPLITS
 from mili_jax.types import DataError, SimulationError
 
 CATALOGUE = objects.load_catalogue()
@@ -72,13 +74,11 @@ def test_counts_and_splits():
     assert abs(movable["validation"] - 14) <= 2
     assert movable["test"] >= 18
     assert buttons["train"] >= 60 and buttons["validation"] >= 10 and buttons["test"] >= 10
-    kinds = {
-        split: {s.kind for s in CATALOGUE.values() if s.split == split} for split in objects.SPLITS
-    }
+    kinds = {split: {s.kind for s in CATALOGUE.values() if s.split == split} for split in SPLITS}
     assert len(kinds["test"] - kinds["train"] - kinds["validation"]) >= 2
     assert len(kinds["validation"] - kinds["train"]) >= 1
     assert len(kinds["test"] & kinds["train"]) >= 10
-    for split in objects.SPLITS:
+    for split in SPLITS:
         there = [s for s in MOVABLE if s.split == split]
         assert 0.5 <= np.mean([s.graspable for s in there]) <= 0.7
         assert 0.3 <= np.mean([s.container for s in there]) <= 0.45
@@ -103,7 +103,7 @@ def test_roles_keep_their_constraints(spec):
         assert 0.035 <= spec.radius <= 0.05 and 0.03 <= spec.height <= 0.05
         assert 0.018 <= size["cap_radius"] <= 0.032
         # The cap at the end of its travel is still above the base, and never wider than it.
-        assert spec.height - objects.BUTTON_TRAVEL > size["base_height"] + 0.002
+        assert spec.height - BUTTON_TRAVEL > size["base_height"] + 0.002
         corner = math.cos(math.pi / size["base_sides"]) if size["base_sides"] else 1.0
         assert size["cap_radius"] < size["radius"] * corner
         return
@@ -122,7 +122,7 @@ def test_roles_keep_their_constraints(spec):
 @pytest.mark.parametrize("spec", CATALOGUE.values(), ids=CATALOGUE.keys())
 def test_surface_agrees_with_the_numbers(spec):
     """The drawn solid is closed, stands on z = 0 and has the promised height and radius."""
-    mesh = objects.solid_mesh(spec)
+    mesh = bodies.solid_mesh(spec)
     assert mesh.volume > 0
     closed = mesh.copy()
     closed.merge_vertices(merge_norm=True, merge_tex=True)
@@ -162,7 +162,7 @@ def test_objects_can_be_told_apart():
 
 def test_the_generator_writes_the_committed_file():
     text = make_objects.to_text(make_objects.make_catalogue())
-    assert text == objects.CATALOGUE_PATH.read_text(encoding="utf-8"), (
+    assert text == CATALOGUE_PATH.read_text(encoding="utf-8"), (
         "run python -m experiments.make_objects and look at the difference"
     )
     assert make_objects.to_text(make_objects.make_catalogue(seed=1)) != text
@@ -170,7 +170,7 @@ def test_the_generator_writes_the_committed_file():
 
 @pytest.mark.parametrize("spec", CATALOGUE.values(), ids=CATALOGUE.keys())
 def test_stands_still_upright(table, spec):
-    body = objects.spawn(table, spec, (0.03, -0.02), 0.7)
+    body = bodies.spawn(table, spec, (0.03, -0.02), 0.7)
     assert np.allclose(object_pose(table, body)[0], [0.03, -0.02, 0], atol=1e-6)
     simulate(table, 1)
     first, _ = object_pose(table, body)
@@ -181,13 +181,13 @@ def test_stands_still_upright(table, spec):
     assert up(table, body) > math.cos(math.radians(0.5))
     assert abs(2 * math.atan2(turn[2], turn[3]) - 0.7) < math.radians(1)
     if spec.button:
-        assert objects.button_depth(table, body) < 1e-4
+        assert bodies.button_depth(table, body) < 1e-4
 
 
 @pytest.mark.parametrize("spec", MOVABLE, ids=[s.id for s in MOVABLE])
 def test_slides_before_it_tips(table, spec):
     """On a table tilted by 15 degrees an object slides, or stands, but does not topple."""
-    body = objects.spawn(table, spec, (0, 0), 0.3)
+    body = bodies.spawn(table, spec, (0, 0), 0.3)
     tilt = math.radians(15)
     down = [9.81 * math.sin(tilt), 0, -9.81 * math.cos(tilt)]
     pybullet.changeDynamics(body, -1, lateralFriction=0.9, physicsClientId=table)
@@ -198,7 +198,7 @@ def test_slides_before_it_tips(table, spec):
 
 def axis_floor(spec):
     """Height of what a thing dropped along the axis lands on: the highest triangle there."""
-    x, y, z = np.moveaxis(objects.solid_mesh(spec).triangles, 2, 0)
+    x, y, z = np.moveaxis(bodies.solid_mesh(spec).triangles, 2, 0)
     place = np.array([1.1e-4, 0.7e-4])
     ab = np.stack([x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]], axis=1)
     ac = np.stack([x[:, 2] - x[:, 0], y[:, 2] - y[:, 0]], axis=1)
@@ -221,7 +221,7 @@ WALLED = [s for s in HOLLOW if s.kind != "cutting_board"]
 
 @pytest.mark.parametrize("spec", WALLED, ids=[s.id for s in WALLED])
 def test_keeps_a_ball_that_is_shoved(table, spec):
-    body = objects.spawn(table, spec, (0, 0), 0.5)
+    body = bodies.spawn(table, spec, (0, 0), 0.5)
     radius, floor = 0.006, axis_floor(spec)
     shape = pybullet.createCollisionShape(
         pybullet.GEOM_SPHERE, radius=radius, physicsClientId=table
@@ -247,7 +247,7 @@ CONTAINERS = [s for s in MOVABLE if s.container]
 @pytest.mark.parametrize("spec", CONTAINERS, ids=[s.id for s in CONTAINERS])
 def test_what_is_put_inside_rests_on_the_floor(table, spec):
     """A cube put down off the middle by half the inner radius."""
-    body = objects.spawn(table, spec, (0, 0), 0.5)
+    body = bodies.spawn(table, spec, (0, 0), 0.5)
     half = 0.01
     shape = pybullet.createCollisionShape(
         pybullet.GEOM_BOX, halfExtents=[half] * 3, physicsClientId=table
@@ -270,7 +270,7 @@ def dynamics(client, body):
 
 def test_inertia_of_a_solid_cylinder_and_a_box(table):
     can = next(s for s in MOVABLE if s.kind == "can")
-    mass, inertia, centre = dynamics(table, objects.spawn(table, can, (0, 0), 0.4))
+    mass, inertia, centre = dynamics(table, bodies.spawn(table, can, (0, 0), 0.4))
     r, h = can.grasp_width / 2, can.height
     across = mass * (3 * r**2 + h**2) / 12
     assert mass == pytest.approx(can.mass)
@@ -278,7 +278,7 @@ def test_inertia_of_a_solid_cylinder_and_a_box(table):
     assert centre == pytest.approx([0, 0, h / 2], abs=1e-6)
 
     packet = next(s for s in MOVABLE if s.kind == "tea_box")
-    mass, inertia, centre = dynamics(table, objects.spawn(table, packet, (0.1, 0), 0.4))
+    mass, inertia, centre = dynamics(table, bodies.spawn(table, packet, (0.1, 0), 0.4))
     x, y, z = (dict(packet.dimensions)[k] for k in ("length", "width", "height"))
     expected = mass / 12 * np.array([y**2 + z**2, x**2 + z**2, x**2 + y**2])
     assert mass == pytest.approx(packet.mass)
@@ -301,7 +301,7 @@ def test_inertia_of_a_hollow_bowl(table):
     height = (mass * z).sum() / bowl.mass
     around = (mass * (outer**2 + inner**2)).sum() / 2
     across = around / 2 + (mass * (z - height) ** 2).sum()
-    got_mass, inertia, centre = dynamics(table, objects.spawn(table, bowl, (0, 0), 0))
+    got_mass, inertia, centre = dynamics(table, bodies.spawn(table, bowl, (0, 0), 0))
     assert got_mass == pytest.approx(bowl.mass)
     assert centre == pytest.approx([0, 0, height], abs=2e-4)
     assert inertia == pytest.approx([across, across, around], rel=0.015)
@@ -309,7 +309,7 @@ def test_inertia_of_a_hollow_bowl(table):
 
 def test_a_handle_moves_the_centre_of_mass_and_not_the_frame(table):
     pan = next(s for s in MOVABLE if s.kind == "pan")
-    body = objects.spawn(table, pan, (0.05, -0.1), math.pi / 2)
+    body = bodies.spawn(table, pan, (0.05, -0.1), math.pi / 2)
     _, _, local = dynamics(table, body)
     assert 0.001 < local[0] < 0.02 and abs(local[1]) < 1e-9
     centre, _ = pybullet.getBasePositionAndOrientation(body, physicsClientId=table)
@@ -326,7 +326,7 @@ def test_a_handle_moves_the_centre_of_mass_and_not_the_frame(table):
 
 @pytest.mark.parametrize("spec", BUTTONS[::6], ids=[s.id for s in BUTTONS[::6]])
 def test_button_needs_a_force_and_comes_back(table, spec):
-    body = objects.spawn(table, spec, (0.02, 0.03), 0.4)
+    body = bodies.spawn(table, spec, (0.02, 0.03), 0.4)
 
     def press(newtons, seconds):
         for _ in range(round(120 * seconds)):
@@ -336,11 +336,11 @@ def test_button_needs_a_force_and_comes_back(table, spec):
             pybullet.stepSimulation(physicsClientId=table)
 
     press(2.0, 0.5)
-    assert objects.button_depth(table, body) < 0.001
+    assert bodies.button_depth(table, body) < 0.001
     press(8.0, 0.5)
-    assert 0.008 <= objects.button_depth(table, body) <= objects.BUTTON_TRAVEL
+    assert 0.008 <= bodies.button_depth(table, body) <= BUTTON_TRAVEL
     simulate(table, 0.5)
-    assert objects.button_depth(table, body) < 5e-4
+    assert bodies.button_depth(table, body) < 5e-4
     position, _ = object_pose(table, body)
     assert np.allclose(position, [0.02, 0.03, 0], atol=1e-9)
 
@@ -362,7 +362,7 @@ def test_parts_are_drawn_in_their_colours(table):
     )
     for kind, parts in probes.items():
         for spec in [s for s in CATALOGUE.values() if s.kind == kind][:3]:
-            body = objects.spawn(table, spec, (0.0, 0.0), yaw)
+            body = bodies.spawn(table, spec, (0.0, 0.0), yaw)
             image = pybullet.getCameraImage(
                 pixels, pixels, view, projection, lightDirection=[0, 0, 1], shadow=0,
                 renderer=pybullet.ER_TINY_RENDERER, physicsClientId=table,
@@ -386,7 +386,7 @@ def test_parts_are_drawn_in_their_colours(table):
 
 def broken(tmp_path, change):
     """Load a catalogue of one mug after `change` was done to its entry."""
-    document = json.loads(objects.CATALOGUE_PATH.read_text(encoding="utf-8"))
+    document = json.loads(CATALOGUE_PATH.read_text(encoding="utf-8"))
     entry = next(e for e in document["objects"] if e["id"] == "mug_03")
     entries = change(entry) or [entry]
     path = tmp_path / "objects.json"
@@ -445,6 +445,6 @@ def test_a_changed_file_is_read_again(tmp_path):
 
 def test_spawn_errors_name_the_object(client):
     with pytest.raises(SimulationError, match="mug_03"):
-        objects.spawn(client, CATALOGUE["mug_03"], (float("nan"), 0.0), 0.0)
+        bodies.spawn(client, CATALOGUE["mug_03"], (float("nan"), 0.0), 0.0)
     with pytest.raises(SimulationError, match="mug_03"):
-        objects.spawn(99, CATALOGUE["mug_03"], (0.0, 0.0), 0.0)  # no such client
+        bodies.spawn(99, CATALOGUE["mug_03"], (0.0, 0.0), 0.0)  # no such client

@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from mili_jax import pairing
+from mili_jax.improve import oracle, pairing, screening
+from mili_jax.improve.oracle import PairQuality
+from mili_jax.improve.screening import BACKENDS
 from mili_jax.types import ConfigError, DataError
 
 
@@ -75,7 +77,7 @@ def test_cap_against_a_loop(cap: int, mutual: bool) -> None:
         assert np.bincount(pairs.ravel(), minlength=1).max() <= cap
 
 
-@pytest.mark.parametrize("backend", pairing.BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("options", [{}, {"cap": 4}, {"cap": 4, "mutual": True}])
 def test_backends_blocks_and_temporary_arrays_change_nothing(
     backend: str, options: dict, monkeypatch: pytest.MonkeyPatch
@@ -92,9 +94,14 @@ def test_backends_blocks_and_temporary_arrays_change_nothing(
     first = pairing.cosine_pairs(embedding, alpha, **options)
     assert as_set(first[0]) == expected and len(first[0]) == len(expected)
     for small in (50, 2000):
-        for limit in ("WORK", "NEAR", "BAND"):
-            monkeypatch.setattr(pairing, limit, small)
-        monkeypatch.setattr(pairing, "MANY", 100 * small)
+        for module, limit in (
+            (screening, "WORK"),
+            (pairing, "WORK"),
+            (screening, "NEAR"),
+            (pairing, "BAND"),
+        ):
+            monkeypatch.setattr(module, limit, small)
+        monkeypatch.setattr(screening, "MANY", 100 * small)
         for block in (1, 33, 150, 4096):
             again = pairing.cosine_pairs(embedding, alpha, block=block, backend=backend, **options)
             for one, other in zip(first, again, strict=True):
@@ -113,13 +120,13 @@ def test_taking_in_turn_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         for chunk in (1, 7, 1000):
             mine = room.copy()
             monkeypatch.setattr(pairing, "TURN", chunk)
-            taken = pairing._take_in_turn(*ends.T, mine)
+            taken = pairing.take_in_turn(*ends.T, mine)
             assert taken.tolist() == expected and (mine == left).all()
 
 
 def test_a_collapsed_latent_space_is_paired_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     # All alike, so every group of every trial holds something near; of equals the first count.
-    monkeypatch.setattr(pairing, "NEAR", 1000)
+    monkeypatch.setattr(screening, "NEAR", 1000)
     embedding = np.ones((300, 4)) + 1e-15 * np.random.default_rng(0).normal(size=(300, 4))
     pairs, similarity = pairing.cosine_pairs(embedding, 0.9, block=64, cap=2)
     assert pairs.tolist() == [[0, 1], [0, 2], [1, 2]] and (similarity == 1).all()
@@ -164,9 +171,9 @@ def test_few_or_no_trials() -> None:
     for n, cap in itertools.product((0, 1), (None, 3)):
         pairs, similarity = pairing.cosine_pairs(np.ones((n, 4)), 0.0, cap=cap)
         assert pairs.shape == (0, 2) and similarity.shape == (0,)
-    assert pairing.oracle_pairs([], None, 0).shape == (0, 2)
-    assert pairing.random_pairs(0, 0, 0).shape == (0, 2)
-    assert math.isnan(pairing.pair_quality(np.zeros((0, 2)), []).precision)
+    assert oracle.oracle_pairs([], None, 0).shape == (0, 2)
+    assert oracle.random_pairs(0, 0, 0).shape == (0, 2)
+    assert math.isnan(oracle.pair_quality(np.zeros((0, 2)), []).precision)
 
 
 def test_refuses() -> None:
@@ -184,7 +191,7 @@ def test_refuses() -> None:
     with pytest.raises(ConfigError, match=r"'annoy' is unknown; use one of \['blocks', 'faiss'\]"):
         pairing.cosine_pairs(good, 0.5, backend="annoy")
     with pytest.raises(ConfigError, match="there are 3"):
-        pairing.random_pairs(3, 4, 0)
+        oracle.random_pairs(3, 4, 0)
 
 
 ACHIEVED = [
@@ -199,9 +206,9 @@ ACHIEVED = [
 
 def test_quality_hand_worked() -> None:
     # Oracle pairs: (0,1) by the grasp, (1,3) by the push. Same family besides: (0,2), (1,2).
-    assert pairing.oracle_pairs(ACHIEVED, None, 0).tolist() == [[0, 1], [1, 3]]
-    quality = pairing.pair_quality(np.array([[0, 1], [0, 2], [0, 4], [4, 5]]), ACHIEVED)
-    assert quality == pairing.PairQuality(4, 0.25, 0.5, 0.5)
+    assert oracle.oracle_pairs(ACHIEVED, None, 0).tolist() == [[0, 1], [1, 3]]
+    quality = oracle.pair_quality(np.array([[0, 1], [0, 2], [0, 4], [4, 5]]), ACHIEVED)
+    assert quality == PairQuality(4, 0.25, 0.5, 0.5)
 
 
 def some_achievements(n: int, seed: int) -> list[set[str]]:
@@ -215,17 +222,17 @@ def test_quality_and_oracle_against_loops() -> None:
     every = list(itertools.combinations(range(50), 2))
     right = {(i, j) for i, j in every if achieved[i] & achieved[j]}
     families = [{t.split(":")[0] for t in a} for a in achieved]
-    assert as_set(pairing.oracle_pairs(achieved, None, 0)) == right
-    pairs = pairing.random_pairs(50, 200, 5)
-    quality = pairing.pair_quality(pairs, achieved)
+    assert as_set(oracle.oracle_pairs(achieved, None, 0)) == right
+    pairs = oracle.random_pairs(50, 200, 5)
+    quality = oracle.pair_quality(pairs, achieved)
     hits = len(as_set(pairs) & right)
     kin = sum(bool(families[i] & families[j]) for i, j in as_set(pairs))
-    assert quality == pairing.PairQuality(200, hits / 200, hits / len(right), kin / 200)
+    assert quality == PairQuality(200, hits / 200, hits / len(right), kin / 200)
 
-    capped = pairing.oracle_pairs(achieved, 2, 7)
+    capped = oracle.oracle_pairs(achieved, 2, 7)
     assert as_set(capped) <= right and np.bincount(capped.ravel()).max() <= 2
-    assert capped.tolist() == pairing.oracle_pairs(achieved, 2, 7).tolist()
-    assert capped.tolist() != pairing.oracle_pairs(achieved, 2, 8).tolist()
+    assert capped.tolist() == oracle.oracle_pairs(achieved, 2, 7).tolist()
+    assert capped.tolist() != oracle.oracle_pairs(achieved, 2, 8).tolist()
     # Every trial that has partners is used unless all its partners are full.
     used = np.bincount(capped.ravel(), minlength=50)
     for i, j in right:
@@ -233,16 +240,16 @@ def test_quality_and_oracle_against_loops() -> None:
 
 
 def test_random_pairs_are_distinct_and_uniform() -> None:
-    assert as_set(pairing.random_pairs(9, 36, 0)) == set(itertools.combinations(range(9), 2))
+    assert as_set(oracle.random_pairs(9, 36, 0)) == set(itertools.combinations(range(9), 2))
     hits = np.zeros((7, 7))
     for seed in range(600):
-        pairs = pairing.random_pairs(7, 5, seed)
+        pairs = oracle.random_pairs(7, 5, seed)
         assert len(as_set(pairs)) == 5 and (pairs[:, 0] < pairs[:, 1]).all()
         np.add.at(hits, (pairs[:, 0], pairs[:, 1]), 1)
     counts = hits[np.triu_indices(7, 1)]
     # 600 * 5 / 21 = 143 expected, standard deviation about 10.4.
     assert counts.min() > 100 and counts.max() < 190
-    large = pairing.random_pairs(60_000, 1000, 0)
+    large = oracle.random_pairs(60_000, 1000, 0)
     assert (large[:, 0] < large[:, 1]).all() and large.max() > 50_000
 
 
@@ -252,7 +259,7 @@ def test_alpha_curve_is_the_quality_at_each_alpha(options: dict) -> None:
     exact = pairing.cosine_pairs(embedding, 0.5)[1]
     # One threshold out of order, one doubled, and one on top of a similarity.
     alphas = [0.95, 0.2, 0.9, -1.0, 0.9, float(exact[3]), 1.0]
-    curve = pairing.alpha_curve(embedding, achieved, alphas, block=17, **options)
+    curve = oracle.alpha_curve(embedding, achieved, alphas, block=17, **options)
     for alpha, point in zip(alphas, curve, strict=True):
         pairs, _ = pairing.cosine_pairs(embedding, alpha, **options)
-        np.testing.assert_equal(point, pairing.pair_quality(pairs, achieved))
+        np.testing.assert_equal(point, oracle.pair_quality(pairs, achieved))

@@ -8,17 +8,18 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from mili_jax.comparisons import summary, sweeps
-from mili_jax.figures import (
+from mili_jax.report.comparisons import sweeps
+from mili_jax.report.figures import (
     alpha_figure,
     bars_figure,
     curves_figure,
     latent_figure,
-    save_figure,
     sweeps_figure,
 )
-from mili_jax.films import write_video
-from mili_jax.report import write_report
+from mili_jax.report.films import write_video
+from mili_jax.report.page import write_report
+from mili_jax.report.style import save_figure
+from mili_jax.report.summary import summary
 from mili_jax.types import FAMILIES, ConfigError, DataError
 
 # Chance of success by family, in the order of FAMILIES, per (method, round, demo).

@@ -15,10 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mili_jax.sim import rollout, scenes, tasks
-from mili_jax.sim.env import HORIZON, RENDERER, KitchenEnv, object_pool
-from mili_jax.sim.rollout import Player, Request, Teacher, Trial, beat, run_job, run_jobs
+from mili_jax.domains.kitchen import rollout, scenes, tasks
+from mili_jax.domains.kitchen.env import HORIZON, KitchenEnv, object_pool
+from mili_jax.domains.kitchen.rollout import Player, Request, Teacher, Trial, run_job
+from mili_jax.domains.kitchen.world import RENDERER
 from mili_jax.types import SimulationError
+from mili_jax.workers import pool as worker_pool
+from mili_jax.workers.pool import LOOK, Pool, run_jobs
+from mili_jax.workers.worker import STEP_LIMIT, beat
 
 SIZE = 32
 LISTED = tasks.load_tasks()
@@ -420,14 +424,14 @@ class Heavy:
 
 
 def test_a_worker_that_is_stopped_before_it_reads_is_noticed_as_well(monkeypatch):
-    started, stopped = rollout._Worker.__init__, []
+    started, stopped = worker_pool._Worker.__init__, []
 
     def start(worker, *arguments):
         started(worker, *arguments)
         if not stopped:
             stopped.append(os.kill(worker.process.pid, signal.SIGSTOP))
 
-    monkeypatch.setattr(rollout._Worker, "__init__", start)
+    monkeypatch.setattr(worker_pool._Worker, "__init__", start)
     done = sorted(run_jobs([(0, ["x"]), (1, ["x"])], Heavy(), ignore, 1))
     assert [job.job for job in done] == [0, 1]
     (incident,) = done[0].incidents
@@ -479,7 +483,7 @@ def test_a_worker_that_gets_no_cpu_has_not_hung():
     os.sched_setaffinity(0, {min(cpus)})
     greedy = []
     try:
-        with rollout.Pool(Work, ignore, 1) as pool:
+        with Pool(Work, ignore, 1) as pool:
             (first,) = pool.run([(0, ["x"])])  # it has started, and knows its priority
             command = ["timeout", "8", "sh", "-c", "while :; do :; done"]
             greedy += [subprocess.Popen(command) for _ in range(4)]
@@ -492,7 +496,7 @@ def test_a_worker_that_gets_no_cpu_has_not_hung():
             process.terminate()
             process.wait()
     assert not first.incidents and not done.incidents
-    assert took > rollout.STEP_LIMIT + rollout.LOOK
+    assert took > STEP_LIMIT + LOOK
 
 
 def test_a_trial_that_is_skipped_keeps_its_row(trials, alone):
@@ -526,7 +530,7 @@ def test_errors_in_a_factory_arrive_as_they_are(processes):
 
 
 def test_workers_are_replaced_and_all_jobs_done(tmp_path, monkeypatch):
-    monkeypatch.setattr(rollout, "PROCESS_RECYCLE", 2)
+    monkeypatch.setattr(worker_pool, "PROCESS_RECYCLE", 2)
     jobs = [(i, [""]) for i in range(9)]
     done = run_jobs(jobs, Nothing, functools.partial(touch, tmp_path), 2)
     assert sorted(job.job for job in done) == list(range(9))
@@ -537,7 +541,7 @@ def test_workers_are_replaced_and_all_jobs_done(tmp_path, monkeypatch):
 ORPHAN = """
 import sys
 import test_rollout
-from mili_jax.sim.rollout import run_jobs
+from mili_jax.workers.pool import run_jobs
 if __name__ == "__main__":
     jobs = [(i, [sys.argv[1], 60]) for i in range(2)]
     list(run_jobs(jobs, test_rollout.Busy, test_rollout.ignore, 2))

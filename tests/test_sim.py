@@ -17,10 +17,22 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from experiments import make_tasks
-from mili_jax.sim import objects, rollout, scenes, tasks
-from mili_jax.sim.env import HORIZON, REST_STEPS, KitchenEnv, object_pool
-from mili_jax.sim.experts import Expert
-from mili_jax.sim.world import (
+from mili_jax.domains.kitchen import bodies, objects, rollout, scenes, tasks
+from mili_jax.domains.kitchen.env import HORIZON, REST_STEPS, KitchenEnv, object_pool
+from mili_jax.domains.kitchen.experts import Expert
+from mili_jax.domains.kitchen.objects import CATALOGUE_PATH
+from mili_jax.domains.kitchen.rollout import Trial
+from mili_jax.domains.kitchen.scenes import EDGE, GAP, OBJECTS, PUSH_ROOM
+from mili_jax.domains.kitchen.tasks import (
+    LIFT_HEIGHT,
+    PUSH_DISTANCE,
+    PUSH_GAP,
+    PUSH_LIFT,
+    SPLITS,
+    STEADY,
+    History,
+)
+from mili_jax.domains.kitchen.world import (
     CAMERA_HEIGHT,
     FINGER_PLAY,
     MAX_STEP,
@@ -114,7 +126,7 @@ def wait(world, history, steps=8):
 
 def start(world, *placements):
     world.reset(Scene(tuple(Placement(*q) for q in placements), ASIDE))
-    return tasks.History(world)
+    return History(world)
 
 
 def expert_holds(world, history, name, steps=60):
@@ -123,7 +135,7 @@ def expert_holds(world, history, name, steps=60):
     for _ in range(steps):
         world.step(expert.act())
         history.update()
-        if history.last(name)[2] > tasks.LIFT_HEIGHT + 0.02:
+        if history.last(name)[2] > LIFT_HEIGHT + 0.02:
             return
     raise AssertionError(f"the expert did not lift {name}")
 
@@ -182,7 +194,7 @@ def test_scenes_that_cannot_be_built_are_refused(world):
 
 
 def test_a_catalogue_entry_that_makes_no_body_is_named(tmp_path):
-    entries = json.loads(objects.CATALOGUE_PATH.read_text())["objects"]
+    entries = json.loads(CATALOGUE_PATH.read_text())["objects"]
     broken = next(e for e in entries if e["kind"] == "tray")
     broken["dimensions"]["wall"] = 0.5  # thicker than the tray is long
     path = tmp_path / "objects.json"
@@ -314,7 +326,7 @@ def test_fingers_stop_at_the_ends_of_their_travel(world):
 # Scenes.
 
 
-@pytest.mark.parametrize("split", tasks.SPLITS)
+@pytest.mark.parametrize("split", SPLITS)
 def test_sampled_scenes_afford_every_family_and_do_not_overlap(split):
     pool, listed = set(object_pool(split)), LISTED[split]
     for seed in range(50):
@@ -323,22 +335,22 @@ def test_sampled_scenes_afford_every_family_and_do_not_overlap(split):
         foil = listed[(7 * seed + 1) % len(listed)] if seed % 5 == 0 else None
         scene = scenes.sample(wanted, sorted(pool), rng, foil)
         names = [q.object for q in scene.placements]
-        assert len(set(names)) == len(names) <= scenes.OBJECTS[1]
+        assert len(set(names)) == len(names) <= OBJECTS[1]
         assert set(names) <= pool
         there = tasks.afforded(tuple(names))
         assert {t.family for t in there} == set(FAMILIES)
         assert set(wanted) <= set(there) and (foil is None or foil in there)
         for a, b in itertools.combinations(scene.placements, 2):
             room = CATALOGUE[a.object].radius + CATALOGUE[b.object].radius
-            assert math.dist((a.x, a.y), (b.x, b.y)) > room + scenes.GAP - 2e-4
+            assert math.dist((a.x, a.y), (b.x, b.y)) > room + GAP - 2e-4
         for q in scene.placements:
             reach = max(abs(q.x), abs(q.y)) + CATALOGUE[q.object].radius
-            assert reach <= scenes.EDGE + 1e-4 < VIEW_HALF
+            assert reach <= EDGE + 1e-4 < VIEW_HALF
         for task in wanted:
             if task.family == "push":
                 a, b = (next(q for q in scene.placements if q.object == n) for n in task.objects)
                 room = CATALOGUE[a.object].radius + CATALOGUE[b.object].radius
-                assert math.dist((a.x, a.y), (b.x, b.y)) - room > scenes.PUSH_ROOM - 2e-4
+                assert math.dist((a.x, a.y), (b.x, b.y)) - room > PUSH_ROOM - 2e-4
         assert Scene.from_json(scene.to_json()) == scene
         again = scenes.sample(wanted, sorted(pool), np.random.default_rng(seed), foil)
         assert again == scene
@@ -347,7 +359,7 @@ def test_sampled_scenes_afford_every_family_and_do_not_overlap(split):
 def test_nothing_moves_in_a_scene_that_nobody_touches(world):
     for seed in range(5):
         world.reset(a_scene("test", seed))
-        history = tasks.History(world)
+        history = History(world)
         tool = np.asarray([*world.pose()[:2], 0.2, 0, 0, world.pose()[5], 1.0])
         for _ in range(20):
             world.step(tool)
@@ -375,13 +387,13 @@ def test_the_list_of_tasks():
     every = [t.id for listed in LISTED.values() for t in listed]
     assert len(set(every)) == len(every) == 600
     used = {split: {n for t in listed for n in t.objects} for split, listed in LISTED.items()}
-    pools = {split: set(object_pool(split)) for split in tasks.SPLITS}
-    for split in tasks.SPLITS:
+    pools = {split: set(object_pool(split)) for split in SPLITS}
+    for split in SPLITS:
         assert used[split] <= pools[split]
         assert {t.family for t in LISTED[split]} == set(FAMILIES)
         for task in LISTED[split]:
             tasks.check(task)
-    for a, b in itertools.combinations(tasks.SPLITS, 2):
+    for a, b in itertools.combinations(SPLITS, 2):
         assert not pools[a] & pools[b] and not used[a] & used[b]
     kinds = {split: {CATALOGUE[n].kind for n in names} for split, names in used.items()}
     seen = {CATALOGUE[n].kind for n in pools["train"]}
@@ -490,7 +502,7 @@ def test_the_cap_springs_back_and_the_predicate_remembers(world):
         if holds(world, history, "press:button_01"):
             break
     wait(world, history, 12)
-    assert objects.button_depth(world.client, world.bodies["button_01"]) < 0.002
+    assert bodies.button_depth(world.client, world.bodies["button_01"]) < 0.002
     assert holds(world, history, "press:button_01")
 
 
@@ -500,7 +512,7 @@ def test_grasped(world):
     assert not holds(world, history, "grasp:can_04")
     teleport(world, "can_04", 0.1, 0.1, 0.1)
     history.update()
-    assert history.last("can_04")[2] > tasks.LIFT_HEIGHT
+    assert history.last("can_04")[2] > LIFT_HEIGHT
     assert not holds(world, history, "grasp:can_04"), "in the air, but not held"
     teleport(world, "can_04", 0.1, 0.1)
     expert_holds(world, history, "can_04")
@@ -548,16 +560,16 @@ def test_pushed(world, apart):
 
 
 def test_pushed_needs_a_way(world):
-    gone = tasks.PUSH_DISTANCE - 0.01
+    gone = PUSH_DISTANCE - 0.01
     history = start(world, ("can_04", beside(0.005) - gone, 0, 0), ("mug_01", 0.1, 0, 0))
     teleport(world, "can_04", beside(0.005), 0.0)
     wait(world, history, 2)
-    assert 0 < history.moved("can_04") < tasks.PUSH_DISTANCE
+    assert 0 < history.moved("can_04") < PUSH_DISTANCE
     assert not holds(world, history, "push:can_04:mug_01")
 
 
 def test_carrying_is_not_pushing(world, apart):
-    teleport(world, "can_04", 0.0, 0.0, tasks.PUSH_LIFT + 0.01)
+    teleport(world, "can_04", 0.0, 0.0, PUSH_LIFT + 0.01)
     apart.update()
     teleport(world, "can_04", beside(0.005), 0.0)
     wait(world, apart, 2)
@@ -584,7 +596,7 @@ def test_toppled_objects_are_not_pushed(world, apart):
         apart.update()
     apart.highest["can_04"] = 0.0  # the height is another condition
     pybullet.performCollisionDetection(physicsClientId=world.client)
-    assert world.gap("can_04", "mug_01", 0.1) < tasks.PUSH_GAP
+    assert world.gap("can_04", "mug_01", 0.1) < PUSH_GAP
     assert world.placement("can_04")[1][2, 2] < 0.1
     assert not holds(world, apart, "push:can_04:mug_01")
 
@@ -627,7 +639,7 @@ def test_what_moves_is_not_placed(world):
     teleport(world, "spice_shaker_01", 0.1, 0.05, board.floor_height)
     wait(world, history)
     assert holds(world, history, "place:spice_shaker_01:cutting_board_01")
-    teleport(world, "spice_shaker_01", 0.1 + tasks.STEADY + 0.002, 0.05, board.floor_height)
+    teleport(world, "spice_shaker_01", 0.1 + STEADY + 0.002, 0.05, board.floor_height)
     history.update()
     assert not holds(world, history, "place:spice_shaker_01:cutting_board_01")
     history.update()
@@ -699,7 +711,7 @@ def attempts(env, family, split, count, noise=1.0):
     for k in range(count):
         task = listed[k % len(listed)]
         scene = a_scene(split, (77, k), task).to_json()
-        trial = rollout.Trial(f"{k}", task.id, scene, 77_000 + k)
+        trial = Trial(f"{k}", task.id, scene, 77_000 + k)
         done.append(rollout.demonstrate(env, trial, noise).meta.success)
     return done
 
@@ -713,7 +725,7 @@ def test_experts_succeed_on_unseen_objects_despite_disturbances(env, family):
 def run_expert(world, task, scene, disturb, steps=80):
     """Whether the expert succeeds when `disturb(k, world, expert)` meddles after step k."""
     world.reset(scene)
-    history, expert = tasks.History(world), Expert(task, world)
+    history, expert = History(world), Expert(task, world)
     for k in range(steps):
         world.step(expert.act())
         disturb(k, world, expert)

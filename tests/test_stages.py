@@ -26,16 +26,26 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 from runs import ROOT, SMALL, command, config, data_of, shards_of
 
-from mili_jax import arms, episodes, results, schema, stages, workdir
-from mili_jax.episodes import Dataset, Label
-from mili_jax.sim import rollout, scenes, tasks
-from mili_jax.sim.env import KitchenEnv, object_pool
-from mili_jax.sim.world import Scene
+from mili_jax.domains.kitchen import rollout, tasks
+from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
+from mili_jax.domains.kitchen.rollout import LOW_SHARE, LOW_Z
+from mili_jax.domains.kitchen.scenes import sample
+from mili_jax.domains.kitchen.tasks import SPLITS
+from mili_jax.domains.kitchen.world import Scene
+from mili_jax.improve.arms import METHODS, adapts, lineage, policies, start_of
+from mili_jax.pipeline import collect, demonstrate, pair, retrain, rolling, schema, train
+from mili_jax.pipeline.evaluate import evaluate
+from mili_jax.pipeline.run import open_run
+from mili_jax.pipeline.schema import SEED_STRIDE
+from mili_jax.report.results import write_comparison, write_figures
+from mili_jax.storage import verify
+from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.workdir import lock
 from mili_jax.types import FAMILIES, ConfigError, DataError, EpisodeMeta, SimulationError
 
 TRAINED = ("pretrain", "mili_1", "control_1")
 STAGES = {
-    *(f"demos_{split}" for split in tasks.SPLITS),
+    *(f"demos_{split}" for split in SPLITS),
     *("round_1", "filter_1", "pair_1"),
     *TRAINED,
     *(f"evaluate_{name}" for name in TRAINED),
@@ -295,24 +305,24 @@ def test_the_filter_answers_only_what_nobody_has_answered(copy):
     dataset = Dataset(copy / "dataset", 32)
     path = data_of(copy) / "labels_round_1.jsonl"
     path.unlink()
-    episodes.forget(path.parent, [path.name])
-    run = stages.open_run(config(), copy)
+    verify.forget(path.parent, [path.name])
+    run = open_run(config(), copy)
     with run.workdir:
         run_again(copy, "pair_1")
         with pytest.raises(DataError, match="20 of the 20 trials of 'round_1' have no label"):
-            stages.pair(run, 1)
+            pair.pair(run, 1)
         mine = [Label(f"round1-{i:06d}", i % 2 == 0, "people") for i in (3, 8)]
         dataset.write_labels("round_1", mine)
         with pytest.raises(DataError, match=r"18 of the 20 .*'round1-000000' is the first"):
-            stages.pair(run, 1)
+            pair.pair(run, 1)
         run_again(copy, "filter_1")
-        stages.label(run, 1)
+        collect.label(run, 1)
         labels = dataset.read_labels("round_1")
         assert [labels[label.episode_id] for label in mine] == mine
         assert Counter(label.by for label in labels.values()) == {"simulator": 18, "people": 2}
         assert len(path.read_text().splitlines()) == 20
         assert run.workdir.read_manifest("filter_1")["answered_before"] == 2
-        stages.pair(run, 1)
+        pair.pair(run, 1)
 
 
 @pytest.mark.slow
@@ -322,10 +332,10 @@ def test_one_run_is_evaluated_on_validation_and_then_on_test(copy):
     made = [path.read_bytes() for path in checkpoints]
     for split in ("validation", "test"):
         changes = {"evaluate.split": split, "machine.processes": 0}
-        run = stages.open_run(config(**changes), copy)
+        run = open_run(config(**changes), copy)
         with run.workdir:
-            stages.evaluate(run, 0)
-            stages.evaluate(run, 1)
+            evaluate(run, 0)
+            evaluate(run, 1)
         rows = [row for row in rows_of(copy) if "task" in row]
         assert {row["split"] for row in rows} == {split}
         listed = {task.id for task in tasks.load_tasks()[split][:4]}
@@ -333,12 +343,12 @@ def test_one_run_is_evaluated_on_validation_and_then_on_test(copy):
     assert rows_of(copy) == tested
     assert [path.read_bytes() for path in checkpoints] == made
     with pytest.raises(ConfigError, match=r"config\.train\.steps = 40, now it is 41"):
-        stages.open_run(config(**{"train.steps": 41}), copy)
+        open_run(config(**{"train.steps": 41}), copy)
 
 
 @pytest.mark.slow
 def test_trials_that_the_run_did_not_make_are_left_alone(copy):
-    run = stages.open_run(config(), copy)
+    run = open_run(config(), copy)
     with run.workdir:
         own = [
             dataclasses.replace(e, meta=dataclasses.replace(e.meta, policy="my-robot"))
@@ -350,12 +360,12 @@ def test_trials_that_the_run_did_not_make_are_left_alone(copy):
         run.dataset.commit("round_1", 1)
         run_again(copy, "round_1")
         with pytest.raises(DataError, match="of the policy 'my-robot', which this stage does not"):
-            stages.collect(run, 1)
+            collect.collect(run, 1)
         assert [m.policy for m in run.dataset.read_metadata("round_1")] == ["my-robot"] * 4
         # It answers for them, pairs them and learns from them all the same.
         run_again(copy, "filter_1", "pair_1")
-        stages.label(run, 1)
-        stages.pair(run, 1)
+        collect.label(run, 1)
+        pair.pair(run, 1)
 
 
 @pytest.mark.slow
@@ -384,7 +394,7 @@ def test_episodes_of_ones_own_robot_are_learned_from(call, finished, tmp_path):
 
 def test_no_round_draws_what_another_drew():
     seeds = [config(**{"seed": seed}) for seed in range(20)]
-    streams = [stages._stream(c, number) for c in seeds for number in range(1, 5)]
+    streams = [retrain._stream(c, number) for c in seeds for number in range(1, 5)]
     assert len({*streams, *(c.seed for c in seeds)}) == len(streams) + len(seeds)
     assert all(0 <= stream < 2**31 for stream in streams)
 
@@ -429,11 +439,11 @@ def test_nothing_that_trains_or_pairs_reads_the_oracle(finished, tmp_path):
         workdir = shutil.copytree(finished, tmp_path / change.__name__)
         retell(workdir, change)
         run_again(workdir, "filter_1", "pair_1", "mili_1", "control_1")
-        run = stages.open_run(config(), workdir)
+        run = open_run(config(), workdir)
         with run.workdir:
-            stages.label(run, 1)
-            stages.pair(run, 1)
-            stages.retrain(run, 1)
+            collect.label(run, 1)
+            pair.pair(run, 1)
+            retrain.retrain(run, 1)
             facts = {name: run.workdir.read_manifest(name) for name in ("pair_1", "mili_1")}
         results.append((workdir, run, facts))
     (one, run, facts), (other, run_too, facts_too) = results
@@ -462,17 +472,17 @@ def test_mil_learns_from_the_same_pairs(finished, tmp_path):
     chosen = ("mili", "mil_pairs", "mil_more")
     sizes = {"mil_steps": 3, "mil_tasks": 4, "mil_policy_steps": 2, "methods": ("mil",)}
     fields = {f"baselines.{name}": value for name, value in sizes.items()}
-    run = stages.open_run(config(**fields, **{"improve.arms": chosen}), tmp_path / "run")
+    run = open_run(config(**fields, **{"improve.arms": chosen}), tmp_path / "run")
     metas = list(run.dataset.read_metadata("round_1"))
     with run.workdir:
         answers = [Label(m.episode_id, m.useful, by="people") for m in metas]
         run.dataset.write_labels("round_1", answers)
-        stages.pretrain(run)
-        stages.train_baselines(run)
-        stages.pair(run, 1)
-        stages.retrain(run, 1)
+        train.pretrain(run)
+        train.train_baselines(run)
+        pair.pair(run, 1)
+        retrain.retrain(run, 1)
         facts = {arm: run.workdir.read_manifest(f"{arm}_1") for arm in chosen}
-        params = {name: stages.load_params(run, name) for name in ("mil_pairs_1", "mil_more_1")}
+        params = {name: train.load_params(run, name) for name in ("mil_pairs_1", "mil_more_1")}
     assert facts["mil_pairs"]["pairs"] == facts["mili"]["pairs"] >= 40
     assert [facts[arm]["trials"] for arm in chosen] == [10, 10, 0]
     starts = [
@@ -545,7 +555,7 @@ def test_a_full_disk_names_the_shard_and_leaves_nothing_half_written(call, tmp_p
 )
 def test_a_configuration_is_checked_before_anything_is_written(field, value, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
-        stages.open_run(config(**{field: value}), tmp_path / "run")
+        open_run(config(**{field: value}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -553,18 +563,18 @@ def test_a_head_that_cannot_adapt_is_refused_before_anything_runs(tmp_path):
     changes = {"policy.head": "mse", "baselines.methods": ("bc", "mil")}
     schema.check(config(**changes))
     with pytest.raises(ConfigError, match="'mse' cannot adapt to 'video'"):
-        stages.open_run(config(**changes | {"baselines.methods": ("mil_video",)}), tmp_path / "run")
+        open_run(config(**changes | {"baselines.methods": ("mil_video",)}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_no_two_splits_rounds_or_evaluations_share_a_seed():
     most = config(**{"data.tasks": 520, "data.demonstrations": 20, "evaluate.tasks": 40})
     attempts = []
-    for split in tasks.SPLITS:
-        for request in stages.demonstration_requests(most, split):
+    for split in SPLITS:
+        for request in demonstrate.demonstration_requests(most, split):
             attempts += range(request.seed, request.seed + request.attempts)
     assert len(set(attempts)) == len(attempts) == 10 * 20 * (520 + 40 + 40)
-    assert max(attempts) < 10 * schema.SEED_STRIDE, "where those of trials begin"
+    assert max(attempts) < 10 * SEED_STRIDE, "where those of trials begin"
 
 
 def test_unknown_missing_and_mistyped_fields_are_named(tmp_path):
@@ -577,32 +587,32 @@ def test_unknown_missing_and_mistyped_fields_are_named(tmp_path):
         given = config().to_dict()
         change(given)
         with pytest.raises(ConfigError, match=message):
-            stages.open_run(ConfigDict(given), tmp_path / "run")
+            open_run(ConfigDict(given), tmp_path / "run")
 
 
 def test_rounds_that_the_configuration_has_not(tmp_path):
-    run = stages.open_run(config(), tmp_path / "run")
+    run = open_run(config(), tmp_path / "run")
     with run.workdir:
-        for stage in (stages.collect, stages.label, stages.pair, stages.retrain):
+        for stage in (collect.collect, collect.label, pair.pair, retrain.retrain):
             for number in (0, 2):
                 with pytest.raises(ConfigError, match=f"no round {number}.*rounds = 1"):
                     stage(run, number)
         with pytest.raises(ConfigError, match="no round 2"):
-            stages.evaluate(run, 2)
-    all_arms = config(**{"improve.rounds": 3, "improve.arms": tuple(arms.METHODS)})
-    assert arms.start_of(all_arms, 3) == "mili_2"
-    assert arms.start_of(all_arms, 3, "control") == "control_2"
-    starts = {arm: arms.start_of(all_arms, 1, arm) for arm in arms.METHODS}
+            evaluate(run, 2)
+    all_arms = config(**{"improve.rounds": 3, "improve.arms": tuple(METHODS)})
+    assert start_of(all_arms, 3) == "mili_2"
+    assert start_of(all_arms, 3, "control") == "control_2"
+    starts = {arm: start_of(all_arms, 1, arm) for arm in METHODS}
     mil = {arm for arm, start in starts.items() if start == "mil"}
     assert mil == {"mil_pairs", "mil_more"} and {*starts.values()} == {"mil", "pretrain"}
     names = ("mil", "mil_pose", "mil_pairs_1", "mil_more_1", "mili_1", "bc", "pretrain")
-    assert [arms.adapts(name) for name in names] == [True] * 4 + [False] * 3
-    assert arms.lineage(all_arms, "mil_pairs_1", 1) == ["mil_pairs_1", "mil"]
-    assert list(arms.policies(all_arms, 1)) == [f"{arm}_1" for arm in arms.METHODS]
-    assert list(arms.policies(all_arms, 3)) == ["mili_3", "control_3"]
+    assert [adapts(name) for name in names] == [True] * 4 + [False] * 3
+    assert lineage(all_arms, "mil_pairs_1", 1) == ["mil_pairs_1", "mil"]
+    assert list(policies(all_arms, 1)) == [f"{arm}_1" for arm in METHODS]
+    assert list(policies(all_arms, 3)) == ["mili_3", "control_3"]
     one, without = config(), config(**{"improve.arms": ("mili",)})
-    assert arms.policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
-    assert arms.policies(without, 1) == {"mili_1": "mili"}
+    assert policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
+    assert policies(without, 1) == {"mili_1": "mili"}
 
 
 def test_folders_that_are_no_workdir(tmp_path):
@@ -610,9 +620,9 @@ def test_folders_that_are_no_workdir(tmp_path):
     foreign.mkdir()
     (foreign / "chapter.tex").write_text("x")
     with pytest.raises(ConfigError, match=r"thesis is not empty and has no manifest\.json"):
-        stages.open_run(config(), foreign)
+        open_run(config(), foreign)
     with pytest.raises(DataError, match=r"chapter\.tex could not be opened"):
-        stages.open_run(config(), foreign / "chapter.tex")
+        open_run(config(), foreign / "chapter.tex")
     assert (foreign / "chapter.tex").read_text() == "x"
 
 
@@ -677,7 +687,7 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     assert drawn[1]["trials"] >= drawn[0]["trials"] and drawn[1]["pairs"] >= drawn[0]["pairs"]
     page = (tmp_path / "report/index.html").read_text()
     assert 'id="costs"' in page and "Behaviour cloning" in page and 'id="sweeps"' in page
-    figures = results.write_figures([tmp_path / "results.jsonl"], tmp_path / "figures")
+    figures = write_figures([tmp_path / "results.jsonl"], tmp_path / "figures")
     assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png", "summary.md"]
     summary = figures[-1].read_text()
     assert "MILI, round 2, against MILI, round 1: " in summary
@@ -688,11 +698,11 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     for seed, path in enumerate(halves):
         lacking = [row for row in rows if seed == 0 or "bc" not in row.values()]
         path.write_text("".join(json.dumps(r) + "\n" for r in lacking if r["seed"] == seed))
-    partial = results.write_figures(halves, tmp_path / "halves")[-1].read_text().splitlines()
+    partial = write_figures(halves, tmp_path / "halves")[-1].read_text().splitlines()
     whole = summary.splitlines()
     assert [line for line in whole if "ehaviour cloning" not in line] == partial != whole
     with pytest.raises(DataError, match=r"seed_1\.jsonl and .*seed_1\.jsonl both hold seed 1"):
-        results.write_figures([*halves, halves[1]], tmp_path / "halves")
+        write_figures([*halves, halves[1]], tmp_path / "halves")
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed_*/stages/*")}
     assert compare().returncode == 0  # which trains nothing again
@@ -701,13 +711,13 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     # Seeds that cannot be compared are refused, and the old page stays.
     one, two = tmp_path / "seed_0", tmp_path / "seed_1"
     with pytest.raises(ConfigError, match="both of seed 0"):
-        results.write_comparison([one, one], tmp_path / "report")
+        write_comparison([one, one], tmp_path / "report")
     (two / "rows" / "evaluate_bc.jsonl").unlink()
     with pytest.raises(DataError, match=r"seed_1/rows/evaluate_bc\.jsonl is missing"):
-        results.write_comparison([one, two], tmp_path / "report")
+        write_comparison([one, two], tmp_path / "report")
     (two / "stages" / "evaluate_bc.json").unlink()
     with pytest.raises(DataError, match="seed_1 has no rows of 'bc' after round 0"):
-        results.write_comparison([one, two], tmp_path / "report")
+        write_comparison([one, two], tmp_path / "report")
     assert (tmp_path / "report/index.html").read_text() == page
 
 
@@ -723,13 +733,13 @@ def test_a_comparison_that_is_killed_takes_its_runs_along(tmp_path):
             assert comparison.poll() is None and time.monotonic() < limit
             time.sleep(0.01)
         with pytest.raises(ConfigError, match="in use by process"):
-            workdir.lock(tmp_path / "seed_0")
+            lock(tmp_path / "seed_0")
     finally:
         comparison.kill()
         comparison.wait()
     while True:  # the run's end is the kernel's to make
         try:
-            workdir.lock(tmp_path / "seed_0").close()
+            lock(tmp_path / "seed_0").close()
             break
         except ConfigError:
             assert time.monotonic() < limit, "its run outlived it"
@@ -743,33 +753,33 @@ def test_a_truncated_manifest_is_named(copy):
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(DataError, match=f"{name} is damaged"):
-            run = stages.open_run(config(), copy)
+            run = open_run(config(), copy)
             with run.workdir:
-                stages.pretrain(run)
+                train.pretrain(run)
         path.write_bytes(whole)
 
 
 @pytest.mark.slow
 def test_a_dataset_of_another_image_size_is_refused(finished, tmp_path):
-    stages.open_run(config(**{"data.image_size": 64}), tmp_path / "run").workdir.close()
+    open_run(config(**{"data.image_size": 64}), tmp_path / "run").workdir.close()
     shutil.copytree(finished / "dataset", tmp_path / "run" / "dataset")
     for _ in range(2):  # a refusal does not keep the folder locked
         with pytest.raises(DataError, match=r"dataset.* holds images 32x32, but image_size 64"):
-            stages.open_run(config(**{"data.image_size": 64}), tmp_path / "run")
+            open_run(config(**{"data.image_size": 64}), tmp_path / "run")
 
 
 @pytest.mark.slow
 def test_a_checkpoint_that_is_gone_is_missed(copy):
     shutil.rmtree(copy / "checkpoints" / "pretrain" / "40")
-    run = stages.open_run(config(), copy)
+    run = open_run(config(), copy)
     with run.workdir:
         run_again(copy, "pair_1")
         # The one before it is not what the stage ended with.
         with pytest.raises(DataError, match="pretrain"):
-            stages.pair(run, 1)
+            pair.pair(run, 1)
         (copy / "checkpoints" / "pretrain" / "40.json").unlink()
         with pytest.raises(DataError, match=r"pretrain/40\.json.*'pretrain', is missing"):
-            stages.pretrain(run)
+            train.pretrain(run)
 
 
 @pytest.mark.slow
@@ -779,9 +789,9 @@ def test_a_flipped_bit_in_a_shard_is_found_before_training(copy):
     content[len(content) // 3] ^= 4
     shard.write_bytes(content)
     run_again(copy, "pretrain")
-    run = stages.open_run(config(), copy)
+    run = open_run(config(), copy)
     with run.workdir, pytest.raises(DataError, match=f"{shard.name} is damaged: its SHA-256"):
-        stages.pretrain(run)
+        train.pretrain(run)
 
 
 def test_tasks_that_the_benchmark_has_not():
@@ -812,14 +822,14 @@ def test_later_rounds_follow_earlier_trials_too():
     listed, pool = tasks.load_tasks()["train"][:4], object_pool("train")
 
     def meta(name, task, number):
-        scene = scenes.sample([task], pool, rng).to_json()
+        scene = sample([task], pool, rng).to_json()
         return EpisodeMeta(name, task.id, scene, 0, number, "p", "", "tiny", True, False, ())
 
     demos = [meta(f"demo-{i}", task, 0) for i, task in enumerate(listed)]
     shown = [meta(f"round1-{i}", task, 1) for i, task in enumerate(listed)]
     changes = {"improve.trials": 300, "improve.trial_share": 0.6, "improve.commanded_share": 0.5}
-    plan = list(stages.trial_plan(config(**changes), 2, "mili_1", demos, shown))
-    assert plan == list(stages.trial_plan(config(**changes), 2, "mili_1", demos, shown))
+    plan = list(collect.trial_plan(config(**changes), 2, "mili_1", demos, shown))
+    assert plan == list(collect.trial_plan(config(**changes), 2, "mili_1", demos, shown))
     source = {m.episode_id: m for m in (*demos, *shown)}
 
     def objects(scene):
@@ -832,9 +842,9 @@ def test_later_rounds_follow_earlier_trials_too():
     assert all(t.scene != source[t.demonstration].scene for t in again)  # arranged anew
     for trial in plan:
         assert trial.task == source[trial.demonstration].task and trial.policy == "mili_1"
-    first = list(stages.trial_plan(config(**changes), 1, "pretrain", demos))
+    first = list(collect.trial_plan(config(**changes), 1, "pretrain", demos))
     assert {t.demonstration for t in first} == {m.episode_id for m in demos}
-    weighed = stages.trial_plan(
+    weighed = collect.trial_plan(
         config(**changes), 2, "mili_1", demos, shown, np.array([0, 0.25, 0.75, 0])
     )
     counts = Counter(t.demonstration for t in weighed)
@@ -843,7 +853,7 @@ def test_later_rounds_follow_earlier_trials_too():
 
 
 def test_what_is_rare_is_followed_oftener(copy):
-    run = stages.open_run(config(), copy)
+    run = open_run(config(), copy)
     with run.workdir:
         ids = [m.episode_id for m in run.dataset.read_metadata("round_1")]
         useful = ids[1:7]
@@ -853,34 +863,34 @@ def test_what_is_rare_is_followed_oftener(copy):
         kinds = dict.fromkeys(ids, "press") | dict.fromkeys(useful[4:], "push")
         manifest = {**run.workdir.read_manifest("pair_1"), "resembles": kinds}
         run.workdir.read_manifest = lambda name: manifest
-        shown, weights = stages._followed(run, 2)
+        shown, weights = collect._followed(run, 2)
         assert [m.episode_id for m in shown] == useful
         # Of the presses three have two partners each and one has none; two pushes have none.
         assert weights == pytest.approx(np.array([1, 1, 1, 3, 3, 3]) / 12)
-        assert stages._followed(run, 1)[0] == []
+        assert collect._followed(run, 1)[0] == []
 
 
 def test_some_disturbed_trials_begin_low_or_with_closed_fingers():
     task = tasks.load_tasks()["train"][0]
     rng = np.random.default_rng(0)
-    scene = scenes.sample([task], object_pool("train"), rng).to_json()
+    scene = sample([task], object_pool("train"), rng).to_json()
     demo = EpisodeMeta("demo", task.id, scene, 0, 0, "p", "", "tiny", True, False, ())
 
     def tools(noise):
         changes = {"improve.trials": 300, "improve.noise": noise}
-        plan = stages.trial_plan(config(**changes), 1, "pretrain", [demo])
+        plan = collect.trial_plan(config(**changes), 1, "pretrain", [demo])
         return np.array([Scene.from_json(trial.scene).tool for trial in plan])
 
     calm, disturbed = tools(0.0), tools(1.0)
     assert calm[:, 2].min() > 0.1 and (calm[:, 6] == 1).all()
-    low = disturbed[:, 2] <= rollout.LOW_Z[1]
-    assert 0.1 < low.mean() < rollout.LOW_SHARE + 0.08
+    low = disturbed[:, 2] <= LOW_Z[1]
+    assert 0.1 < low.mean() < LOW_SHARE + 0.08
     assert 0.3 < (disturbed[:, 6] < 1).mean() < 0.6
 
 
 def test_trials_are_disturbed_and_evaluations_are_not(copy):
     env = KitchenEnv(image_size=config().data.image_size)
-    run = stages.open_run(config(), copy)
+    run = open_run(config(), copy)
     with run.workdir:
         same = {}
         for split in ("round_1", "evaluation_mili_1"):
@@ -900,12 +910,12 @@ def test_trials_are_disturbed_and_evaluations_are_not(copy):
 def test_trials_share_sets_of_objects_so_that_the_same_can_be_done_twice():
     rng = np.random.default_rng(0)
     task, pool = tasks.load_tasks()["train"][0], object_pool("train")
-    scene = scenes.sample([task], pool, rng).to_json()
+    scene = sample([task], pool, rng).to_json()
     demo = EpisodeMeta("demo", task.id, scene, 0, 0, "p", "", "tiny", True, False, ())
 
     def sets(**changes):
         changes = {"improve.trials": 200, "improve.commanded_share": 0.0, **changes}
-        plan = stages.trial_plan(config(**changes), 1, "pretrain", [demo])
+        plan = collect.trial_plan(config(**changes), 1, "pretrain", [demo])
         scenes_ = [Scene.from_json(trial.scene) for trial in plan]
         assert len({trial.placements for trial in scenes_}) == 200  # each arranged anew
         return Counter(frozenset(q.object for q in trial.placements) for trial in scenes_)
@@ -917,9 +927,9 @@ def test_trials_share_sets_of_objects_so_that_the_same_can_be_done_twice():
 
 
 def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
-    run = stages.open_run(config(), copy)
+    run = open_run(config(), copy)
     with run.workdir:
-        pool = stages._demonstrations(run)
+        pool = train.demonstration_pool(run)
         ids = [m.episode_id for m in run.dataset.read_metadata("round_1")]
         useful = ids[1:9]
         run.dataset.write_labels("round_1", [Label(i, i in useful, by="people") for i in ids])
@@ -929,7 +939,7 @@ def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
             if arm == "self_only":
                 a, b = [], []
             run.dataset.write_pairs(f"{arm}_1", a, b, np.ones(len(a)), 0.0)
-            joined, table = stages._with_trials(run, pool, 1, arm)
+            joined, table = retrain._with_trials(run, pool, 1, arm)
             own = table.episodes[:, 0] == table.episodes[:, 1]
             # All that may be paired, whether or not they have a partner.
             alone = [joined.ids[k] for k in table.episodes[own, 0]]
@@ -946,7 +956,7 @@ def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
 def test_workers_are_told_to_leave_the_accelerator_alone(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    with stages.simulating():
+    with rolling.simulating():
         assert os.environ["JAX_PLATFORMS"] == "cpu"
         assert os.environ["XLA_FLAGS"].startswith("--xla_cpu_enable_fast_math=false --xla")
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false"

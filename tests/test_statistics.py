@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mili_jax.statistics import (
+from mili_jax.report.statistics import (
     equivalence,
     family_table,
     headline,

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 
 from experiments.configs.mili import get_config
-from mili_jax import learner, stages, training
+from mili_jax.pipeline import loop, train
+from mili_jax.pipeline.loop import Stopped
+from mili_jax.pipeline.run import Run, open_run
+from mili_jax.storage.workdir import Workdir
 from mili_jax.types import Episode, EpisodeMeta
-from mili_jax.workdir import Workdir
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 32
@@ -50,11 +52,11 @@ def demonstrations() -> list[Episode]:
     return episodes
 
 
-def opened(path: Path, **changes) -> stages.Run:
+def opened(path: Path, **changes) -> Run:
     """A run that has its demonstrations."""
     config = get_config("test")
     config.update_from_flattened_dict({**FIELDS, **changes})
-    run = stages.open_run(config, path)
+    run = open_run(config, path)
     if "demos_train" not in run.dataset.splits():
         episodes = demonstrations()
         for shard in range(3):
@@ -67,7 +69,7 @@ def trained(path: Path, **changes) -> dict[str, np.ndarray]:
     """The parameters that the folder's training ended with."""
     run = opened(path, **changes)
     with run.workdir:
-        found = stages.load_params(run, "pretrain")
+        found = train.load_params(run, "pretrain")
     return {jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(found)}
 
 
@@ -79,17 +81,17 @@ def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> No
 
 def test_embeddings_that_are_all_alike_are_told(tmp_path, monkeypatch, caplog):
     for threshold in (1.01, -1.01):
-        monkeypatch.setattr(training, "COLLAPSED", threshold)
+        monkeypatch.setattr(loop, "COLLAPSED", threshold)
         run = opened(tmp_path / str(threshold), **{"train.steps": 2})
         with run.workdir:
-            stages.pretrain(run)
+            train.pretrain(run)
         assert ("nearly the same embedding" in caplog.text) == (threshold < 0)
 
 
 def test_streaming_trains_to_the_same_bits_and_nothing_is_compiled_twice(tmp_path, monkeypatch):
     compiled: list[int] = []
     placed = 0
-    place = learner.place
+    place = loop.place
 
     def count(batch, mesh):
         nonlocal placed
@@ -100,7 +102,7 @@ def test_streaming_trains_to_the_same_bits_and_nothing_is_compiled_twice(tmp_pat
         if event == "/jax/core/compile/backend_compile_duration":
             compiled.append(placed)
 
-    monkeypatch.setattr(learner, "place", count)
+    monkeypatch.setattr(loop, "place", count)
     jax.monitoring.register_event_duration_secs_listener(listen)
     found = []
     for gigabytes in (1.0, 0.0):
@@ -108,7 +110,7 @@ def test_streaming_trains_to_the_same_bits_and_nothing_is_compiled_twice(tmp_pat
         folder = tmp_path / str(gigabytes)
         run = opened(folder, **changes)
         with run.workdir:
-            stages.pretrain(run)
+            train.pretrain(run)
         found.append(trained(folder, **changes))
     assert placed == 60
     # The first step compiles; none after it does, in the training that follows neither.
@@ -170,19 +172,19 @@ def test_a_terminated_training_saves_exits_with_0_and_resumes_to_the_same_bits(u
 
 
 def test_terminated_in_its_last_step_it_ends_and_nothing_follows(tmp_path, monkeypatch):
-    place, calls = learner.place, []
+    place, calls = loop.place, []
 
     def terminate(batch, mesh):
         calls.append(signal.raise_signal(signal.SIGTERM) if len(calls) == 2 else None)
         return place(batch, mesh)
 
-    monkeypatch.setattr(learner, "place", terminate)
+    monkeypatch.setattr(loop, "place", terminate)
     run = opened(tmp_path, **{"train.steps": 3})
     with run.workdir:
-        with pytest.raises(training.Stopped, match="the end of pretrain"):
-            stages.pretrain(run)
+        with pytest.raises(Stopped, match="the end of pretrain"):
+            train.pretrain(run)
         assert len(calls) == 3 and run.workdir.read_manifest("pretrain")["steps"] == 3
-        stages.pretrain(run)  # has nothing left to do
+        train.pretrain(run)  # has nothing left to do
 
 
 @pytest.mark.slow

@@ -17,8 +17,8 @@ import numpy as np
 import optax
 import pytest
 
+from mili_jax.storage.workdir import Workdir, plain
 from mili_jax.types import ConfigError, DataError
-from mili_jax.workdir import Workdir, plain
 
 CONFIG = {"seed": 1, "train": {"steps": 10, "rate": 1e-3}, "families": ("press", "grasp")}
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from test_rollout import SIZE, children, descriptors, make_trials, scripted
 
-from mili_jax.episodes import Dataset
-from mili_jax.sim import rollout, scenes, tasks
-from mili_jax.sim.env import KitchenEnv, object_pool
+from mili_jax.domains.kitchen import rollout, scenes, tasks
+from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
+from mili_jax.domains.kitchen.rollout import Player
+from mili_jax.storage.dataset import Dataset
+from mili_jax.workers.pool import run_jobs
 
 SHARD, SHARDS, SPLITS = 2, 4, 5
 
@@ -38,7 +40,7 @@ def collect(root):
         return dataset.has_shard(names[index // SHARDS], index % SHARDS)
 
     missing = [job for job in jobs if not there(job[0])]
-    for _ in rollout.run_jobs(missing, make_player, functools.partial(write_split_shard, root), 2):
+    for _ in run_jobs(missing, make_player, functools.partial(write_split_shard, root), 2):
         publish()
     publish()
 
@@ -48,7 +50,7 @@ def make_scripted():
 
 
 def make_player(envs=3):
-    return rollout.Player(make_scripted, SIZE, envs)
+    return Player(make_scripted, SIZE, envs)
 
 
 def write_each(root, index, episodes):

@@ -1,0 +1,1 @@
+"""Episodes and pairs to batches, without JAX."""

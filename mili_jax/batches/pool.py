@@ -1,0 +1,196 @@
+"""All frames of many episodes, in flat arrays or left in their shards."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mili_jax.batches.hindsight import find_focus, find_key
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.frames import Frames
+from mili_jax.types import FAMILIES, DataError, Episode, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """All frames of N episodes, one after another in flat arrays (F frames in all).
+
+    image uint8 [F,H,W,3], in memory or stored; pose, action float32 [F,7]; start, length int64 [N]
+    (an episode's first frame and number of steps); key int64 [N,2] (see `find_key`); focus float32
+    [F,2,CANDIDATES,2] m and focus_seen bool [F,2] (see `find_focus`);
+    ids: episode ids; task int64 [N]: index into `tasks` of the demonstrated task, -1 for trials;
+    family int64 [N]: index into FAMILIES, -1 for trials.
+    """
+
+    image: np.ndarray | Frames
+    pose: np.ndarray
+    action: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    key: np.ndarray
+    focus: np.ndarray
+    focus_seen: np.ndarray
+    ids: tuple[str, ...]
+    task: np.ndarray
+    family: np.ndarray
+    tasks: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Steps of each episode, int64 [N], up to where what it is about ends (`find_key`). What
+        comes after is neither shown nor imitated."""
+        return self.key[:, 1] + 1
+
+
+def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
+    """Decoded episodes in flat arrays.
+
+    Args:
+      episodes: all of one image size.
+      demonstrations: whether the commanded task of an episode is what it shows. For trials it is
+        not, and their task and family are -1.
+
+    Raises DataError for no episodes, unlike image sizes or an id that comes twice.
+    """
+    images: list[np.ndarray] = []
+
+    def keep(episode: Episode) -> Episode:
+        if images and episode.image.shape[1:] != images[0].shape[1:]:
+            raise DataError(
+                f"episode {episode.meta.episode_id!r} has images {episode.image.shape[1:]}, the "
+                f"others {images[0].shape[1:]}; read one dataset"
+            )
+        images.append(episode.image)
+        return episode
+
+    pool = _without_pictures(map(keep, episodes), demonstrations)
+    return dataclasses.replace(pool, image=np.concatenate(images))
+
+
+def read_pool(
+    dataset: Dataset,
+    split: str,
+    demonstrations: bool,
+    wanted: Callable[[str], bool] = lambda episode_id: True,
+) -> Pool:
+    """The episodes of a stored split whose ids are wanted, their pictures left where they are.
+
+    Raises as `build_pool` and `Dataset.read`.
+    """
+    records: list[tuple[Path, int]] = []
+
+    def chosen() -> Iterator[Episode]:
+        place = dataset.places(split)
+        for episode in dataset.read(split):
+            record = next(place)
+            if wanted(episode.meta.episode_id):
+                records.append(record)
+                yield episode
+
+    pool = _without_pictures(chosen(), demonstrations)
+    frames = Frames(tuple(records), pool.length, dataset.image_size)
+    return dataclasses.replace(pool, image=frames)
+
+
+def hold(pool: Pool, limit: int) -> Pool:
+    """The pool with its pictures in memory, if they take at most `limit` bytes."""
+    if isinstance(pool.image, np.ndarray) or pool.image.nbytes > limit:
+        return pool
+    return dataclasses.replace(pool, image=pool.image[np.arange(len(pool.pose))])
+
+
+def _without_pictures(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
+    poses: list[np.ndarray] = []
+    actions: list[np.ndarray] = []
+    ids: list[str] = []
+    names: list[str | None] = []
+    for episode in episodes:
+        poses.append(episode.pose)
+        actions.append(episode.action)
+        ids.append(episode.meta.episode_id)
+        names.append(episode.meta.task if demonstrations else None)
+    if not poses:
+        raise DataError("no episodes to train on: the split is empty, or none of it is useful")
+    length = np.array([len(pose) for pose in poses], np.int64)
+    tasks = tuple(sorted({name for name in names if name is not None}))
+    number = {name: index for index, name in enumerate(tasks)}
+    family = {name: FAMILIES.index(Task.parse(name).family) for name in tasks}
+    found = [find_focus(pose) for pose in poses]
+    pool = Pool(
+        focus=np.concatenate([focus for focus, _ in found]),
+        focus_seen=np.concatenate([seen for _, seen in found]),
+        image=np.empty((0, 0, 0, 3), np.uint8),
+        pose=np.concatenate(poses),
+        action=np.concatenate(actions),
+        key=np.array([find_key(pose) for pose in poses], np.int64),
+        start=np.cumsum(length) - length,
+        length=length,
+        ids=tuple(ids),
+        task=np.array([-1 if name is None else number[name] for name in names], np.int64),
+        family=np.array([-1 if name is None else family[name] for name in names], np.int64),
+        tasks=tasks,
+    )
+    _check_unique(pool)
+    return pool
+
+
+def concatenate(pools: Sequence[Pool]) -> Pool:
+    """One pool of several, in order; equal task ids become one task.
+
+    Raises DataError for unlike image sizes, pictures of which only some are in memory, or an
+    episode id that comes twice.
+    """
+    if not pools:
+        raise DataError("no pools to concatenate")
+    shapes = {pool.image.shape[1:] for pool in pools}
+    if len(shapes) > 1:
+        raise DataError(f"pools of unlike image sizes {sorted(shapes)}; read them at one size")
+    tasks = tuple(sorted(set().union(*(pool.tasks for pool in pools))))
+    number = {name: index for index, name in enumerate(tasks)}
+    task = []
+    for pool in pools:
+        # The extra last entry maps -1 to -1.
+        renumbered = np.array([*(number[name] for name in pool.tasks), -1], np.int64)
+        task.append(renumbered[pool.task])
+    length = np.concatenate([pool.length for pool in pools])
+    joined = Pool(
+        focus=np.concatenate([pool.focus for pool in pools]),
+        focus_seen=np.concatenate([pool.focus_seen for pool in pools]),
+        image=_concatenate_images([pool.image for pool in pools]),
+        pose=np.concatenate([pool.pose for pool in pools]),
+        action=np.concatenate([pool.action for pool in pools]),
+        key=np.concatenate([pool.key for pool in pools]),
+        start=np.cumsum(length) - length,
+        length=length,
+        ids=tuple(name for pool in pools for name in pool.ids),
+        task=np.concatenate(task),
+        family=np.concatenate([pool.family for pool in pools]),
+        tasks=tasks,
+    )
+    _check_unique(joined)
+    return joined
+
+
+def _concatenate_images(images: Sequence[np.ndarray | Frames]) -> np.ndarray | Frames:
+    held = [image for image in images if isinstance(image, np.ndarray)]
+    if len(held) == len(images):
+        return np.concatenate(held)
+    stored = [image for image in images if isinstance(image, Frames)]
+    if held:
+        raise DataError("pools in memory and stored ones; hold all of them or none")
+    records = tuple(record for image in stored for record in image.records)
+    return Frames(records, np.concatenate([image.length for image in stored]), stored[0].side)
+
+
+def _check_unique(pool: Pool) -> None:
+    if len(set(pool.ids)) == len(pool.ids):
+        return
+    twice = collections.Counter(pool.ids).most_common(1)[0][0]
+    raise DataError(f"episode id {twice!r} comes twice; give every split ids of its own")

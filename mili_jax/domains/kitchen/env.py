@@ -1,0 +1,174 @@
+"""The benchmark as a Gymnasium environment: `gymnasium.make("mili_jax/Kitchen-v0")`.
+
+An episode ends (`terminated`) when the robot has come to rest and is cut (`truncated`) at the
+horizon; the reward is 1 on the last step if the commanded task is achieved then, else 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from mili_jax.domains.kitchen import objects, scenes, tasks
+from mili_jax.domains.kitchen.tasks import SPLITS, History
+from mili_jax.domains.kitchen.world import REACH, TILT_LIMIT, TOOL_Z, Scene, World
+from mili_jax.types import Episode, EpisodeMeta, SimulationError, Task
+
+HORIZON = 45  # control steps, 4.5 s
+REST_STEPS = 5  # control steps without motion that end an episode
+REST_MOTION = 0.006  # m over REST_STEPS
+REST_FINGER = 0.05  # of the opening over REST_STEPS
+REST_TURN = 0.06  # rad over REST_STEPS
+
+
+def object_pool(split: str) -> tuple[str, ...]:
+    """Names of the objects that scenes of a split may hold. Splits share no object."""
+    if split not in SPLITS:
+        raise SimulationError(f"no split {split!r}; one of {SPLITS}")
+    return tuple(n for n, s in objects.load_catalogue().items() if s.split == split)
+
+
+class KitchenEnv(gymnasium.Env):
+    """One table. `reset(options={"task": id, "scene": json})` fixes what is otherwise drawn.
+
+    A given scene need not hold the task's objects: a trial may be commanded what it cannot do.
+
+    Args:
+      split: whose tasks and objects are drawn: "train", "validation" or "test".
+      task: a task id that every episode commands; drawn from the split when None.
+      image_size: side of the square RGB observation in pixels.
+      horizon: control steps (10 Hz) after which an episode is truncated.
+
+    Raises SimulationError on an unknown split, task or object, and on an action that is not
+    finite or not of shape (7,).
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(
+        self,
+        split: str = "train",
+        task: str | None = None,
+        image_size: int = 64,
+        horizon: int = HORIZON,
+        render_mode: str | None = None,
+    ) -> None:
+        if not 16 <= image_size <= 1024:
+            raise SimulationError(f"image_size must be 16..1024 pixels, got {image_size}")
+        self.split, self.image_size, self.horizon = split, image_size, horizon
+        self.render_mode = render_mode
+        self._pool = object_pool(split)
+        self._fixed = tasks.find(task) if task is not None else None
+        low = np.array([-REACH, -REACH, TOOL_Z[0], -TILT_LIMIT, -TILT_LIMIT, -np.pi / 2, 0.0])
+        high = np.array([REACH, REACH, TOOL_Z[1], TILT_LIMIT, TILT_LIMIT, np.pi / 2, 1.0])
+        self.action_space = gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
+        self.observation_space = gymnasium.spaces.Dict(
+            {
+                "image": gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+                # Measured, so it may overshoot the commanded range a little.
+                "pose": gymnasium.spaces.Box(
+                    (low - 0.2).astype(np.float32), (high + 0.2).astype(np.float32)
+                ),
+            }
+        )
+        self.world = World()
+        self.task: Task | None = self._fixed
+        self.history: History | None = None
+        self._poses: list[np.ndarray] = []
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.history = None  # nothing to step while the world is not rebuilt
+        options = options or {}
+        if "task" in options:
+            self.task = tasks.find(options["task"])
+        elif self._fixed is None:
+            choices = tasks.load_tasks()[self.split]
+            self.task = choices[int(self.np_random.integers(len(choices)))]
+        else:
+            self.task = self._fixed
+        assert self.task is not None
+        scene = options.get("scene")
+        if scene is None:
+            scene = scenes.sample([self.task], self._pool, self.np_random)
+        elif isinstance(scene, str):
+            scene = Scene.from_json(scene)
+        self.world.reset(scene)
+        self.history = History(self.world)
+        self._poses = [self.world.pose()]
+        return self._observe(), {"task": self.task.id, "scene": scene.to_json()}
+
+    def step(
+        self, action: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        if self.history is None or self.task is None:
+            raise SimulationError("call reset before step")
+        self.world.step(action)
+        self.history.update()
+        self._poses.append(self.world.pose())
+        terminated = self._at_rest()
+        truncated = not terminated and len(self._poses) > self.horizon
+        info: dict[str, Any] = {}
+        reward = 0.0
+        if terminated or truncated:
+            info = self.outcome()
+            reward = float(info["success"])
+        return self._observe(), reward, terminated, truncated, info
+
+    def outcome(self) -> dict[str, Any]:
+        """What the present state counts as: `success`, `useful`, `achieved_tasks` (ids)."""
+        assert self.history is not None and self.task is not None
+        done = tasks.achieved(self.world, self.history)
+        return {
+            "success": self.task in done,
+            "useful": tasks.useful(done, self.world, self.history),
+            "achieved_tasks": tuple(sorted(t.id for t in done)),
+        }
+
+    def success(self) -> bool:
+        """Whether the commanded task's predicate holds now."""
+        assert self.history is not None and self.task is not None
+        return tasks.succeeded(self.task, self.world, self.history)
+
+    def render(self) -> np.ndarray:
+        """uint8 [288, 384, 3], an oblique view for people."""
+        return self.world.picture(384, 288)
+
+    def close(self) -> None:
+        self.world.close()
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        return {"image": self.world.image(self.image_size), "pose": self._poses[-1].copy()}
+
+    def _at_rest(self) -> bool:
+        if len(self._poses) <= REST_STEPS:
+            return False
+        way = np.abs(self._poses[-1][:3] - self._poses[-REST_STEPS - 1][:3])
+        if max(way.tolist()) >= REST_MOTION:  # which mostly settles it
+            return False
+        recent = np.array(self._poses[-REST_STEPS - 1 :])
+        if np.ptp(recent[:, :3], axis=0).max() >= REST_MOTION:
+            return False
+        turn = np.abs((recent[:, 5] - recent[-1, 5] + np.pi / 2) % np.pi - np.pi / 2).max()
+        return bool(turn < REST_TURN and np.ptp(recent[:, 6]) < REST_FINGER)
+
+
+class Recorder:
+    """Collects the steps of an episode: what was seen, and the label or command that answered."""
+
+    def __init__(self) -> None:
+        self.image: list[np.ndarray] = []
+        self.pose: list[np.ndarray] = []
+        self.action: list[np.ndarray] = []
+
+    def add(self, observation: dict[str, np.ndarray], action: np.ndarray) -> None:
+        self.image.append(observation["image"])
+        self.pose.append(observation["pose"])
+        self.action.append(np.array(action, np.float32))  # the caller may reuse its array
+
+    def episode(self, meta: EpisodeMeta) -> Episode:
+        return Episode(np.stack(self.image), np.stack(self.pose), np.stack(self.action), meta)

@@ -1,0 +1,1 @@
+"""What Algorithm 1 adds: filters, pairing, arms."""

@@ -1,0 +1,1 @@
+"""Losses, augmentation, train steps, the inner loop, acting."""

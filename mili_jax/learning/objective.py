@@ -1,0 +1,175 @@
+"""Eq. 3 on a batch, and what the default policy adds to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from mili_jax.learning import losses
+from mili_jax.learning.hyper import Hyper
+from mili_jax.learning.losses import Metrics
+from mili_jax.learning.mesh import ROWS, WHOLE
+from mili_jax.policy.densities import Density, Mixture
+from mili_jax.policy.policy import Policy
+from mili_jax.types import ConfigError
+
+Array = jax.Array
+Params = Any
+
+
+def loss_fn(
+    policy: Policy,
+    hyper: Hyper,
+    params: Params,
+    batch: Any,
+    key: Array,
+    spots: Array | None = None,
+    mesh: Mesh | None = None,
+) -> tuple[Array, Metrics]:
+    """Eq. 3 (eq. 1 if not `hyper.condition`) on one batch -> (loss, metrics).
+
+    With `spots` (of `augment`) finding them again is learned as well. With a mesh the rows of the
+    batch lie on its devices.
+    """
+
+    def apply(method: str, *args: Any) -> Any:
+        def rowwise(params: Params, *args: Any) -> Any:
+            return policy.apply({"params": params}, *args, method=method)
+
+        if mesh is not None:
+            # Left to the partitioner, a loop over chunks of rows would run on every device for all.
+            rowwise = jax.shard_map(
+                rowwise,
+                mesh=mesh,
+                in_specs=(WHOLE, *([ROWS] * len(args))),
+                out_specs=ROWS,
+                check_vma=False,
+            )
+        return rowwise(params, *args)
+
+    def gather(x: Array) -> Array:
+        return (
+            x if mesh is None else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, WHOLE))
+        )
+
+    b, p = batch.pose.shape[:2]
+    m = batch.demo_image.shape[2]
+    compared = b if hyper.compared is None else hyper.compared
+    if mesh is not None and compared % mesh.size:
+        raise ConfigError(
+            f"{compared} compared rows do not divide by {mesh.size} devices; change "
+            "config.train.batch or config.improve.batch"
+        )
+    drop, _ = jax.random.split(key)
+    image, pose, action, focus, seen = (
+        x.reshape(b * p, *x.shape[2:])
+        for x in (batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
+    )
+    if not hyper.condition:
+        z = jnp.zeros((b * p, policy.embedding_size))
+        density = apply("act_maps", apply("encode", image), pose, z, (focus, seen))
+        loss, metrics = losses.behaviour_cloning(density.log_prob(action))
+    else:
+        maps = apply("encode", jnp.concatenate([batch.demo_image[:, 1], batch.image], 1))
+        shown, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:, 1])
+        # Member 0 as a demonstration: only the contrastive loss asks for it.
+        pictures, truncated = batch.demo_image[:compared, 0], None
+        if batch.truncated_image is not None:
+            pictures = jnp.concatenate([pictures, batch.truncated_image[:compared]], 1)
+        own = apply("encode", pictures)
+        first = own[:, 0]
+        if batch.truncated_image is not None:
+            truncated = jnp.concatenate([own[:, : min(1, m - 1)], own[:, m:]], 1)
+            truncated, _ = apply("embed_maps", truncated, batch.truncated_pose[:compared])
+            truncated = gather(truncated)
+        own, more = apply("embed_maps", own[:, :m], batch.demo_pose[:compared, 0])
+        embedding = jnp.stack([own, shown[:compared]], 1)
+        contrastive, details = _compare(
+            hyper, gather(embedding), gather(batch.task[:compared]), truncated
+        )
+        auxiliary = jnp.concatenate([auxiliary, more])
+
+        scale = hyper.policy_to_embedding_scale
+        z = scale * shown + (1 - scale) * jax.lax.stop_gradient(shown)
+        z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
+        z = jnp.repeat(z, p, 0)
+        steps = maps[:, m:].reshape(b * p, *maps.shape[2:])
+        density = apply("act_maps", steps, pose, z, (focus, seen))
+        loss, metrics = losses.complete(
+            density.log_prob(action), contrastive, hyper.contrastive_weight
+        )
+        loss = loss + hyper.auxiliary_weight * auxiliary.mean()
+        metrics = {**details, **metrics, "auxiliary": auxiliary.mean()}
+        if policy.recalls and hyper.recall_weight and spots is not None:
+            if compared < b:
+                rest = apply("encode", batch.demo_image[compared:, 0, 0])
+                first = jnp.concatenate([first, rest])
+            asked = apply("portray", first, spots[:, 0])
+            recall, details = _recall(policy, apply("find", maps[:, m], asked), spots[:, 1])
+            loss = loss + hyper.recall_weight * recall
+            metrics |= details
+    if isinstance(density, Mixture) and density.focus is not None:
+        pointing = losses.pointing(density.focus.log_prob(focus), seen)
+        loss = loss + hyper.focus_weight * pointing
+        apart = jnp.linalg.norm(density.focus.mode()[:, :, None] - focus, axis=-1).min(-1)
+        found = jnp.sum((apart < 0.03) & seen, 0) / jnp.maximum(seen.sum(0), 1)
+        metrics |= {"pointing": pointing, "found_first": found[0], "found_second": found[1]}
+    # One step of each row: seeking the mode of all would take a tenth of the train step.
+    some: Density = jax.tree.map(lambda a: a.reshape(b, p, *a.shape[1:])[:, 0], density)
+    distance = jnp.linalg.norm((some.mode() - batch.action[:, 0])[:, :2], axis=-1)
+    metrics |= {"loss": loss, "xy_error_cm": 100 * distance.mean()}
+    return loss, metrics
+
+
+NEAR = 0.012  # m between a spot and others that count as the same
+
+
+def _recall(policy: Policy, found: Any, spots: Array) -> tuple[Array, Metrics]:
+    """The loss of finding spots [n,2,2] m again, and the share that was found.
+
+    Every object in every picture takes part, and nobody has to say where any is: that is how the
+    policy learns to tell apart objects that no demonstration is about.
+    """
+    beside = jnp.array([[0.0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) * NEAR
+    inside = jnp.all(jnp.abs(spots) < policy.camera.view, -1)
+    loss = losses.pointing(found.log_prob(spots[:, :, None] + beside), inside)
+    apart = jnp.linalg.norm(found.mode() - spots, axis=-1)
+    share = jnp.sum((apart < 0.04) & inside) / jnp.maximum(inside.sum(), 1)
+    return loss, {"recall": loss, "recalled": share}
+
+
+def _compare(
+    hyper: Hyper, embedding: Array, task: Array, truncated: Array | None = None
+) -> tuple[Array, Metrics]:
+    """The contrastive loss of embeddings [B,2,Z], averaged over the colour groups, and metrics.
+
+    A demonstration that was broken off does not show the task: `truncated` [B,Z] count as one more
+    task each. Otherwise a trial that only begins like a task would lie as close to it as one that
+    does it.
+    """
+    groups = max(1, hyper.colours)
+    task = jnp.repeat(task[:, None], 2, 1)
+    if truncated is not None:
+        alone = jnp.iinfo(jnp.int32).min + jnp.arange(len(task), dtype=jnp.int32)
+        embedding = jnp.concatenate([embedding, truncated[:, None]], 1)
+        task = jnp.concatenate([task, alone[:, None]], 1)
+
+    def grouped(x: Array) -> Array:
+        """[B,n,...] -> [groups,nB/groups,...]."""
+        x = x.reshape(len(x) // groups, groups, *x.shape[1:]).swapaxes(0, 1)
+        return x.reshape(groups, -1, *x.shape[3:])
+
+    def compare(z: Array, task: Array) -> tuple[Array, Metrics]:
+        mask = jnp.ones(len(task), bool)
+        if hyper.contrastive == "hinge":
+            loss, metrics = losses.contrastive(z, task, mask, hyper.beta)
+        else:
+            loss, metrics = losses.supervised_contrastive(z, task, mask, hyper.temperature)
+        return loss, metrics | losses.neighbours(jax.lax.stop_gradient(z), task, mask)
+
+    per_group = jax.vmap(compare)(grouped(embedding), grouped(task))
+    loss, metrics = jax.tree.map(jnp.mean, per_group)
+    return loss, metrics

@@ -1,0 +1,129 @@
+"""Training: state, augmentation, one jitted step for demonstrations and pairs, embed and act.
+
+A batch is a NamedTuple of arrays with these fields (`batches.sampling.Batch`):
+  demo_image uint8 [B,2,M,H,W,3], demo_pose float32 [B,2,K,7]: two episodes of one task per row
+  image uint8 [B,P,H,W,3], pose float32 [B,P,7], action float32 [B,P,7]: steps of member 0
+  focus float32 [B,P,2,K,2], focus_seen bool [B,P,2]: what member 0 is about, in hindsight
+  task int32 [B]: equal for rows of one task
+  truncated_image uint8 [B,max(1,M-1),H,W,3], truncated_pose float32 [B,K,7], or None: member 0
+    broken off before its task was done; its first frame is that of the whole
+The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
+
+Several devices, of one host or of many, share the rows of a batch (`make_mesh`, `place`) and have
+the state each in full. Networks see the rows of their device, losses those of all: a batch has the
+same loss whatever the number of devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, NamedSharding
+
+from mili_jax.learning.augment import augment
+from mili_jax.learning.hyper import Hyper
+from mili_jax.learning.losses import Metrics
+from mili_jax.learning.mesh import ROWS, WHOLE
+from mili_jax.learning.objective import loss_fn
+from mili_jax.policy.policy import Policy, init_params
+
+Array = jax.Array
+Params = Any
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Data only: what a checkpoint holds. `average` is what acts, embeds and is evaluated."""
+
+    step: Array
+    params: Params
+    average: Params
+    opt_state: optax.OptState
+
+
+def make_optimizer(hyper: Hyper) -> optax.GradientTransformation:
+    rate = optax.warmup_cosine_decay_schedule(
+        init_value=0.0 if hyper.warmup else hyper.learning_rate,
+        peak_value=hyper.learning_rate,
+        warmup_steps=hyper.warmup,
+        decay_steps=max(hyper.steps, hyper.warmup + 1),
+        end_value=hyper.learning_rate / 100,
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(hyper.clip), optax.adamw(rate, weight_decay=hyper.weight_decay)
+    )
+
+
+def init_state(
+    policy: Policy, hyper: Hyper, seed: int, frames: int = 2, params: Params | None = None
+) -> TrainState:
+    """A fresh state for demonstrations of M = `frames` frames.
+
+    `params` starts from given parameters (warm start) instead of random ones.
+    """
+    if params is None:
+        params = init_params(policy, jax.random.key(seed), frames=frames)
+    return new_state(params, hyper)
+
+
+def new_state(params: Params, hyper: Hyper) -> TrainState:
+    """A state at step 0 of whatever parameters."""
+    # Copies: the train step donates its state, and two leaves must not share a buffer.
+    params, average = jax.tree.map(jnp.array, (params, params))
+    return TrainState(jnp.zeros((), jnp.int32), params, average, make_optimizer(hyper).init(params))
+
+
+def make_train_step(
+    policy: Policy, hyper: Hyper, mesh: Mesh | None = None
+) -> Callable[[TrainState, Any, int], tuple[TrainState, Metrics]]:
+    """The train step: (state, batch, seed) -> (state, metrics), jitted; the old state is consumed.
+
+    Its randomness is fold_in(key(seed), state.step), so a resumed run repeats an unbroken one. With
+    a mesh state and batch come from `replicate` and `place`; state and metrics are whole on every
+    device, and the same but for the order of sums as without.
+    """
+    several = mesh if mesh is not None and mesh.size > 1 else None
+
+    def loss(params: Params, batch: Any, spots: Array, key: Array) -> tuple[Array, Metrics]:
+        return loss_fn(policy, hyper, params, batch, key, spots, several)
+
+    return make_step(loss, policy, hyper, mesh)
+
+
+def make_step(
+    loss: Callable[[Params, Any, Array, Array], tuple[Array, Metrics]],
+    policy: Policy,
+    hyper: Hyper,
+    mesh: Mesh | None = None,
+) -> Callable[[TrainState, Any, int], tuple[TrainState, Metrics]]:
+    """`make_train_step` for any loss: (params, what `augment` gives, key) -> (loss, metrics)."""
+    optimizer = make_optimizer(hyper)
+
+    def train_step(state: TrainState, batch: Any, seed: int) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        move, inside = jax.random.split(key)
+        batch, spots = augment(batch, move, policy.camera.view, hyper)
+        gradient = jax.grad(lambda params: loss(params, batch, spots, inside), has_aux=True)
+        grads, metrics = gradient(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        # A young average follows closely; otherwise it would remember the random start.
+        decay = jnp.minimum(hyper.ema, (1 + state.step) / (10 + state.step))
+        average = optax.incremental_update(params, state.average, 1 - decay)
+        metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
+        return TrainState(state.step + 1, params, average, opt_state), metrics
+
+    if mesh is None:
+        return jax.jit(train_step, donate_argnums=0)
+    rows, whole = NamedSharding(mesh, ROWS), NamedSharding(mesh, WHOLE)
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        in_shardings=(whole, rows, None),
+        out_shardings=(whole, whole),
+    )

@@ -1,0 +1,1 @@
+"""Algorithm 1 as stages that talk through files."""

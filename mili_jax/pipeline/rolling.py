@@ -1,0 +1,114 @@
+"""Episodes made by workers, shard by shard."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from mili_jax.domains.kitchen.rollout import Request
+from mili_jax.pipeline.run import Run
+from mili_jax.pipeline.schema import BACKENDS
+from mili_jax.storage.dataset import write_shard
+from mili_jax.types import DataError
+from mili_jax.workers import pool, ray
+from mili_jax.workers.worker import Job
+
+# By config.machine.backend: two ways to the same shards.
+_RUN_JOBS = dict(zip(BACKENDS, (pool.run_jobs, ray.run_jobs), strict=True))
+connect_ray = ray.connect
+LOG = logging.getLogger(__name__)
+
+
+def roll_out(
+    run: Run,
+    split: str,
+    items: Sequence[Any],
+    make_runner: Callable[[], Any],
+    title: str,
+    required: bool = False,
+) -> dict[str, Any]:
+    """Runs requests or trials as shards of a split, those that are missing, and commits it.
+
+    Returns the number of episodes, and the ids of the trials that had to be set aside because
+    they killed their workers; if `required`, that is an error. What is there of an older policy of
+    the same name, or from other settings, is removed first.
+
+    Raises DataError if the split holds episodes that this run did not make.
+    """
+    size = run.config.machine.shard
+    jobs = [(i, items[at : at + size]) for i, at in enumerate(range(0, len(items), size))]
+    if _outdated(run, split, jobs):
+        LOG.warning("%s is of an older policy or of other settings; it is made again", split)
+        run.dataset.drop(split)
+    missing = [job for job in jobs if not run.dataset.has_shard(split, job[0])]
+    sink = functools.partial(
+        write_shard, run.dataset.path.parents[1], run.dataset.image_size, split
+    )
+    there = len(items) - sum(len(job) for _, job in missing)
+    with (
+        simulating(),
+        tqdm(total=len(items), initial=there, desc=title, unit="episode", mininterval=1) as bar,
+    ):
+        machine = run.config.machine
+        run_jobs = _RUN_JOBS[machine.backend]
+        for done in run_jobs(missing, make_runner, sink, machine.processes, required):
+            for incident in done.incidents:
+                where = incident.item or f"shard {incident.job}"
+                LOG.warning("%s: a worker at %s %s; run again", split, where, incident.how)
+            for name in done.set_aside:
+                LOG.warning("%s: %s is set aside, it kills its workers", split, name)
+            bar.update(len(done.metas) + len(done.set_aside))
+    run.dataset.commit(split, len(jobs))
+    count = run.dataset.splits()[split]
+    aside: list[str] = []
+    if count < len(items):  # some perhaps by an earlier process, so the file says which
+        kept = {m.episode_id for m in run.dataset.read_metadata(split)}
+        aside = [item.episode_id for item in items if item.episode_id not in kept]
+    return {"episodes": count, "set_aside": aside}
+
+
+def _outdated(run: Run, split: str, jobs: Sequence[Job]) -> bool:
+    """Whether a shard that is there holds other episodes than its job would make."""
+    for index, items in jobs:
+        if not run.dataset.has_shard(split, index):
+            continue
+        asked = {item.episode_id: item for item in items}
+        metas = run.dataset.read_shard_metadata(split, index)
+        for m in metas:
+            item = asked.get(m.episode_id)
+            if item is not None and item.made(m):
+                continue
+            if m.policy.partition("@")[0] != items[0].policy.partition("@")[0]:
+                raise DataError(
+                    f"shard {index} of {split!r} in {run.dataset.path} holds {m.episode_id!r} of "
+                    f"the policy {m.policy!r}, which this stage does not make: episodes of your "
+                    "own need no such stage; go on with the next one"
+                )
+            return True
+        if isinstance(items[0], Request) and len(metas) < len(items):
+            return True  # of trials some may have been set aside
+    return run.dataset.has_shard(split, len(jobs))
+
+
+class simulating:  # noqa: N801
+    """While it lasts, new processes run JAX on the CPU, where there is one for each core, and on
+    one thread: an accelerator is for this process, which trains."""
+
+    FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+    def __enter__(self) -> None:
+        self._before = {name: os.environ.get(name) for name in ("XLA_FLAGS", "JAX_PLATFORMS")}
+        flags = f"{self._before['XLA_FLAGS'] or ''} {self.FLAGS}".strip()
+        os.environ.update(XLA_FLAGS=flags, JAX_PLATFORMS="cpu")
+
+    def __exit__(self, *error: object) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,98 @@
+"""A configuration in its folder, and what all stages need of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mili_jax.domains.kitchen.world import CAMERA_HEIGHT, VIEW_HALF
+from mili_jax.pipeline import schema
+from mili_jax.policy.camera import Camera
+from mili_jax.policy.policy import Policy
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.workdir import Workdir
+from mili_jax.types import ConfigError
+
+
+@dataclasses.dataclass
+class Run:
+    """A configuration in its folder."""
+
+    config: ConfigDict
+    workdir: Workdir
+    dataset: Dataset
+
+    @property
+    def policy(self) -> Policy:
+        c = self.config.policy
+        return Policy(
+            camera=Camera(VIEW_HALF, CAMERA_HEIGHT),
+            embedding=c.embedding,
+            head=c.head,
+            embedding_size=c.embedding_size,
+            channels=c.channels,
+            blocks=c.blocks,
+            bfloat16=self.config.train.bfloat16,
+        )
+
+
+def open_run(config: ConfigDict, path: Path) -> Run:
+    """Makes or resumes the run's folder. Raises ConfigError or DataError, naming what and where."""
+    schema.check(config)
+    kept = config.to_dict()
+    # Who does the work may change from day to day.
+    for field in ("backend", "processes", "pairing"):
+        del kept["machine"][field]
+    workdir = Workdir(path, kept, free=("evaluate",))
+    try:
+        return Run(config, workdir, Dataset(workdir.path / "dataset", config.data.image_size))
+    except BaseException:
+        workdir.close()
+        raise
+
+
+def join_hosts(coordinator: str, hosts: int, host: int) -> None:
+    """Makes this process one of several hosts that train together, before anything else.
+
+    Args:
+      coordinator: address:port of host 0, which all can reach.
+
+    They share the folder of the run, and each gives its devices. Raises ConfigError if they do not
+    come together within five minutes.
+    """
+    try:
+        jax.distributed.initialize(coordinator, hosts, host)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"--coordinator={coordinator} --hosts={hosts} --host={host}: {error}"
+        ) from error
+
+
+def config_part(run: Run, *sections: str) -> dict[str, Any]:
+    """The parts of the config that a stage depends on."""
+    whole = run.config.to_dict()
+    return {"seed": whole["seed"], **{name: whole[name] for name in sections}}
+
+
+def finish_stage(
+    run: Run, name: str, subset: Mapping[str, Any], began: float, **facts: Any
+) -> None:
+    run.workdir.finish(name, subset, seconds=round(time.time() - began, 1), **facts)
+
+
+def parameters(run: Run, name: str) -> dict[str, str]:
+    """The parameters that a training ended with, as an input of a stage. Raises DataError if it
+    did not end."""
+    step = run.workdir.read_manifest(name)["steps"]
+    return {f"checkpoints/{name}": run.workdir.checkpoint_facts(name, step)["content"]}
+
+
+def policy_id(name: str, inputs: Mapping[str, str]) -> str:
+    """What episodes call the policy that acted: its name and which parameters of that name."""
+    return f"{name}@{inputs[f'checkpoints/{name}'][:12]}"

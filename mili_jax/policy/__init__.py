@@ -1,0 +1,1 @@
+"""The networks: encoder, demonstration embeddings, action densities, heads."""

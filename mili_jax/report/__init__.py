@@ -1,0 +1,1 @@
+"""Statistics, figures, films and the page that shows them."""

@@ -1,0 +1,1 @@
+"""Files: episodes, labels, pair tables, run folders, checkpoints."""

@@ -1,0 +1,76 @@
+"""Pictures of stored episodes, read when they are asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
+from google.protobuf.message import DecodeError
+from tensorflow_datasets.proto import tf_example_pb2
+
+from mili_jax.types import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """The pictures of N stored episodes, read from their shards when they are asked for.
+
+    To be indexed like an array uint8 [F,H,W,3] along its first axis; any thread may. Holds nothing
+    but where the episodes are: records (shard, record in it) [N], length int64 [N], side H = W.
+    """
+
+    records: tuple[tuple[Path, int], ...]
+    length: np.ndarray
+    side: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return int(self.length.sum()), self.side, self.side, 3
+
+    @property
+    def nbytes(self) -> int:
+        """Of all pictures, if they were in memory."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __getitem__(self, frames: np.ndarray) -> np.ndarray:
+        """Pictures uint8 [...,H,W,3] of frames int [...]; each episode is read once.
+
+        Raises DataError, naming the shard, if it is not what it was.
+        """
+        frames = np.asarray(frames)
+        flat = frames.ravel()
+        out = np.empty((len(flat), *self.shape[1:]), np.uint8)
+        end = np.cumsum(self.length)
+        episode = np.searchsorted(end, flat, side="right")
+        order = np.argsort(episode, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(episode[order])) + 1):
+            if len(rows):
+                e = episode[rows[0]]
+                pictures = self._read(self.records[e], int(self.length[e]))
+                for row, step in zip(rows, flat[rows] - end[e] + self.length[e], strict=True):
+                    out[row] = np.frombuffer(pictures[step], np.uint8).reshape(out.shape[1:])
+        return out.reshape(*frames.shape, *self.shape[1:])
+
+    def _read(self, where: tuple[Path, int], length: int) -> Sequence[bytes]:
+        path, record = where
+        try:
+            # Opening costs a fraction of reading, and a pool has more shards than files may be
+            # open.
+            reader = ArrayRecordReader(str(path))
+            try:
+                (content,) = reader.read([record])
+            finally:
+                reader.close()
+            fields = tf_example_pb2.Example.FromString(content).features.feature
+            pictures = fields["steps/observation/image"].bytes_list.value
+            if [len(picture) for picture in pictures] != [3 * self.side**2] * length:
+                raise ValueError("other pictures than before")
+        except (RuntimeError, IndexError, ValueError, DecodeError) as error:
+            raise DataError(
+                f"{path}: episode {record} cannot be read any more ({error}); was the shard "
+                "changed during training? restore it from a copy and run again"
+            ) from error
+        return pictures

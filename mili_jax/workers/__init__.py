@@ -1,0 +1,1 @@
+"""Supervised processes, on this machine or on Ray."""

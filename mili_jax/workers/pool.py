@@ -1,0 +1,270 @@
+"""Worker processes as their parent sees them: what dies or hangs is replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import threading
+import time
+import types
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection as connections
+from multiprocessing import reduction
+from pathlib import Path
+from typing import Any
+
+from mili_jax.types import SimulationError
+from mili_jax.workers.worker import (
+    IDLE,
+    ITEM,
+    LIMIT,
+    START_LIMIT,
+    STEP_LIMIT,
+    TIME,
+    Done,
+    Incident,
+    Job,
+    Runner,
+    Sink,
+    run_job_of,
+    work,
+)
+
+PROCESS_RECYCLE = 40  # jobs per worker after which it is replaced: whatever leaks stays small
+LOOK = 0.5  # s between two looks at the workers; one that has died is noticed at once
+FATAL = 2  # workers that a trial may kill; then it is set aside
+FATAL_OUTSIDE = 5  # the same for a job whose workers die outside any trial; then it is an error
+
+
+def _vitals(pid: int) -> tuple[float, set[str]]:
+    """Seconds of CPU time that a process has used, and the states that its threads are in."""
+    found = []
+    for file in [Path(f"/proc/{pid}/stat"), *Path(f"/proc/{pid}/task").glob("*/stat")]:
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            found.append(file.read_text().rpartition(")")[2].split())  # proc(5), from field 3 on
+    if not found:
+        return 0.0, set()
+    return sum(map(int, found[0][11:13])) / os.sysconf("SC_CLK_TCK"), {f[0] for f in found[1:]}
+
+
+class _Worker:
+    """A worker process as its parent sees it."""
+
+    def __init__(self, make_runner: Callable[[], Runner], sink: Sink) -> None:
+        context = multiprocessing.get_context("spawn")
+        now = time.monotonic()
+        self.pulse = context.RawArray(ctypes.c_double, (now, 0.0, START_LIMIT, STEP_LIMIT, -1))
+        self._used, self._busy = 0.0, now  # CPU time at the last look; when it was last at work
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(
+            target=work, args=(theirs, self.pulse, os.getpid()), daemon=True
+        )
+        try:
+            self.process.start()
+        except OSError as error:
+            raise SimulationError(f"a worker process could not be started ({error})") from error
+        theirs.close()
+        self.job: tuple[int, Sequence[Any], set[int]] | None = None
+        self.jobs = 0
+        self._first: Any = (make_runner, sink)
+        self._sender = threading.Thread()
+
+    def give(self, job: tuple[int, Sequence[Any], set[int]]) -> None:
+        self.job = job
+        self.jobs += 1
+        self.pulse[ITEM], self.pulse[IDLE] = -1, STEP_LIMIT
+        self.pulse[TIME] = self._busy = time.monotonic()
+        self.pulse[LIMIT] = START_LIMIT
+        messages = [job] if self._first is None else [self._first, job]
+        self._first = None
+        pickled = [reduction.ForkingPickler.dumps(message) for message in messages]
+        # A thread of its own: a policy's parameters fill the pipe until the worker reads, if ever.
+        self._sender = threading.Thread(target=self._send, args=(pickled,), daemon=True)
+        self._sender.start()
+
+    def _send(self, messages: Sequence[Any]) -> None:
+        with contextlib.suppress(OSError):  # it is dead, which the next look finds
+            for message in messages:
+                self.connection.send_bytes(message)
+
+    def look(self) -> Any:
+        """Its answer; or, as text, how it died; or None while it is at work."""
+        if self.connection.poll():
+            try:
+                return self.connection.recv()
+            except (EOFError, OSError):
+                self.process.join(STEP_LIMIT)
+        code = self.process.exitcode
+        if code is not None:
+            return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return self._hung()
+
+    def _hung(self) -> str | None:
+        """How it has hung, if it has: it is silent for too long, or idle where it should work.
+
+        One that gets no share of the CPUs, because the machine does other things, has not hung: a
+        thread of it could run and has not had the seconds that it may take.
+        """
+        now, (time_, cpu, limit, idle, _) = time.monotonic(), self.pulse
+        used, states = _vitals(self.process.pid or 0)
+        if used != self._used or states & {"R", "D"}:
+            self._used, self._busy = used, now
+        if now - time_ > limit and not ("R" in states and used - cpu < limit):
+            return f"gave no sign of life for {limit:g} s"
+        if states == {"T"}:  # stopped
+            idle = STEP_LIMIT
+        if now - max(time_, self._busy) > idle:
+            return f"gave no sign of life and was idle for {idle:g} s"
+        return None
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.join()
+        if self._sender.ident is not None:
+            self._sender.join()
+        self.process.close()
+        self.connection.close()
+
+
+def _name(item: Any) -> str:
+    return str(getattr(item, "episode_id", item))
+
+
+class Pool:
+    """Worker processes that run jobs. What they hold, a compiled policy, stays between calls.
+
+    A worker that dies or hangs is replaced and its job run again: it is noticed at once, or
+    STEP_LIMIT seconds after its last `beat`, of which those do not count that other processes kept
+    it from running. While it starts, compiles or writes, one that is stopped is noticed after as
+    long, and one that sleeps, unless it writes; else START_LIMIT and SINK_LIMIT hold. A trial in
+    which FATAL workers died is set aside: its job runs without it.
+
+    Args:
+      make_runner: makes, in a worker, what runs a job's items; it must be importable there.
+      sink: gets a job's index and episodes in the worker, and writes them, before the job counts
+        as finished. A job may be run, and written, more than once, with the same episodes.
+      processes: the number of workers.
+
+    Use it as a context manager, or call `close`; its workers end with the thread that made them.
+    """
+
+    def __init__(self, make_runner: Callable[[], Runner], sink: Sink, processes: int) -> None:
+        self._make = make_runner, sink
+        self._processes = processes
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers, whatever they are at."""
+        while self._workers:
+            self._workers.pop().close()
+
+    def run(self, jobs: Sequence[Job], required: bool = False) -> Iterator[Done]:
+        """Runs (index, items) jobs; yields them as they finish.
+
+        required: nothing may be set aside.
+
+        Raises SimulationError, naming the trial or the job: all trials of a job, or one that is
+        required, had to be set aside, or FATAL_OUTSIDE workers died outside any trial of a job.
+        Errors of the factory, a runner or the sink arrive as they are.
+        """
+        waiting = deque((index, items, set[int]()) for index, items in jobs)
+        deaths: Counter[tuple[int, int]] = Counter()
+        incidents: dict[int, list[Incident]] = {}
+        looked = time.monotonic()
+        trust = looked  # until when nobody counts as hung
+        try:
+            while waiting or any(w.job for w in self._workers):
+                self._hand_out(waiting)
+                busy = [w for w in self._workers if w.job]
+                handles = [h for w in busy for h in (w.connection, w.process.sentinel)]
+                connections.wait(handles, LOOK)
+                now = time.monotonic()
+                if now - looked > LOOK + STEP_LIMIT / 2:
+                    trust = now + STEP_LIMIT  # this process was stopped, and so perhaps were they
+                looked = now
+                for worker in busy:
+                    answer = worker.look()
+                    hung = isinstance(answer, str) and worker.process.is_alive()
+                    if answer is None or (hung and now < trust):
+                        continue
+                    assert worker.job is not None
+                    index, items, skip = worker.job
+                    if isinstance(answer, Exception):
+                        raise answer
+                    if isinstance(answer, Done):
+                        worker.job = None
+                        if worker.jobs >= PROCESS_RECYCLE:
+                            self._drop(worker)
+                        aside = tuple(_name(items[i]) for i in sorted(skip))
+                        yield answer._replace(
+                            incidents=tuple(incidents.pop(index, ())), set_aside=aside
+                        )
+                        looked = time.monotonic()
+                        continue
+                    at = int(worker.pulse[ITEM])
+                    silent = time.monotonic() - worker.pulse[TIME]
+                    name = _name(items[at]) if at >= 0 else ""
+                    self._drop(worker)
+                    incidents.setdefault(index, []).append(Incident(index, name, answer, silent))
+                    deaths[index, at] += 1
+                    if deaths[index, at] >= (FATAL if at >= 0 else FATAL_OUTSIDE):
+                        what = f"trial {name!r}" if at >= 0 else f"job {index}, outside its trials,"
+                        said = f"{what} ended {deaths[index, at]} workers: the last {answer}"
+                        if at < 0:
+                            raise SimulationError(f"{said}; see whether memory or time ran out")
+                        skip.add(at)
+                        if required or len(skip) == len(items):
+                            raise SimulationError(f"{said}; it cannot be left out: look into it")
+                    waiting.appendleft((index, items, skip))
+        finally:
+            for worker in [w for w in self._workers if w.job]:
+                self._drop(worker)
+
+    def _hand_out(self, waiting: deque[tuple[int, Sequence[Any], set[int]]]) -> None:
+        for worker in [w for w in self._workers if not w.job and not w.process.is_alive()]:
+            self._drop(worker)
+        while waiting:
+            idle = [w for w in self._workers if not w.job]
+            if not idle and len(self._workers) >= self._processes:
+                return
+            if not idle:
+                self._workers.append(_Worker(*self._make))
+                idle = self._workers[-1:]
+            idle[0].give(waiting.popleft())
+
+    def _drop(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        worker.close()
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    make_runner: Callable[[], Runner],
+    sink: Sink,
+    processes: int,
+    required: bool = False,
+) -> Iterator[Done]:
+    """Runs jobs in a `Pool` of its own; `processes` = 0 runs them in this process, unprotected."""
+    if not jobs:
+        return
+    if processes == 0:
+        runner = make_runner()
+        for index, items in jobs:
+            yield run_job_of(runner, sink, index, items, set())
+        return
+    with Pool(make_runner, sink, min(processes, len(jobs))) as pool:
+        yield from pool.run(jobs, required)
