@@ -1,4 +1,4 @@
-"""What a run of the configuration `test` came to, as digests: the check of a change that moves code.
+"""What a run of the configuration `test` came to, as digests: the check of a change of place.
 
     taskset -c 0 python -m experiments.mili --config=experiments/configs/mili.py:test --workdir=A
     python tests/digests.py A

@@ -111,17 +111,18 @@ def late():
 # What each room may import of the others.
 ROOMS = {
     "types": (),
-    "policy": ("types",),
-    "learning": ("policy", "types"),
-    "storage": ("types",),
-    "batches": ("storage", "types"),
+    "spec": ("types",),
+    "policy": ("spec", "types"),
+    "learning": ("policy", "spec", "types"),
+    "storage": ("spec", "types"),
+    "batches": ("storage", "spec", "types"),
     "workers": ("types",),
-    "domains": ("workers", "types"),
+    "domains": ("workers", "spec", "types"),
     "improve": ("storage", "types"),
     "report": ("storage", "improve", "types"),
     "pipeline": (
         *("policy", "learning", "storage", "batches", "workers", "domains", "improve", "report"),
-        "types",
+        *("spec", "types"),
     ),
 }
 

@@ -4,8 +4,8 @@
 of pictures or robots. What follows them is MAML on the project's policy. Letters are the papers':
 theta are the parameters, theta' those after the inner loop, psi those of a learned loss.
 
-A batch (`batches.sampling.sample_tasks`) has two rows per task: row i holds steps of one episode and
-row B + i steps of another one of the same task. The first half are queries, the second supports.
+A batch (`batches.sampling.sample_tasks`) has two rows per task: row i holds steps of one
+episode and row B + i steps of another one of the same task. The first half are queries, the second supports.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Shown(NamedTuple):
     """S steps of an episode, each field with any axes in front.
 
     image uint8 [S,H,W,3], or its feature map [S,h,w,C] where the encoder does not adapt; pose and
-    action float32 [S,7]; focus float32 [S,2,K,2] m and focus_seen bool [S,2]: `batches.hindsight.find_focus`.
+    action float32 [S,7]; focus float32 [S,2,K,2] m and focus_seen bool [S,2]: see
+    `find_focus`.
     """
 
     image: Any

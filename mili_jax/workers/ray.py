@@ -1,7 +1,7 @@
 """`workers.pool.run_jobs` on a Ray cluster: the same jobs, the same shards, on other machines.
 
-An actor holds a `workers.pool.Pool` of one process, so a worker that dies or hangs is noticed, replaced
-and set aside by the same code as on one machine; Ray starts an actor again whose node is gone. No
+An actor holds a `workers.pool.Pool` of one process, so a worker that dies or hangs is noticed,
+replaced and set aside by the same code as on one machine; Ray starts an actor again whose node is gone. No
 episode travels: workers write shards to the file system that all nodes share, the driver commits.
 """
 

@@ -141,7 +141,7 @@ class PoseAnchored(nn.Module):
         self.anchored = Anchored(self.camera, self.size)
 
     def __call__(self, maps: Array, pose: Array) -> tuple[Array, Array]:
-        # The first two poses are those at which it touches and ends (`batches.sampling.demo_inputs`).
+        # The first two poses are those at which it touches and ends (`demo_inputs`).
         return self.anchored(maps, pose[:, 2:], pose[:, :2]), jnp.zeros(len(pose))
 
     def portray(self, maps: Array, spots: Array) -> Array:

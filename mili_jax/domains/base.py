@@ -1,0 +1,171 @@
+"""What the method needs to know of a robot and its world: the protocol of a domain.
+
+A domain is registered through the entry-point group `mili_jax.domains` and chosen by
+`config.domain.name`. `docs/extending.md` adds one from the first line to the test.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import gymnasium
+import numpy as np
+
+from mili_jax.spec import Spec
+from mili_jax.types import ConfigError, Task
+
+GROUP = "mili_jax.domains"  # of entry points
+BUILT_IN = {
+    "kitchen": "mili_jax.domains.kitchen.domain:KITCHEN",
+    "logs": "mili_jax.domains.logs:LOGS",
+}
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Hindsight:
+    """What an episode of T steps is about, read off its own numbers afterwards.
+
+    key: the steps at which it touches what it is about and at which that ends.
+    focus float32 [T,2,C,2] m: candidates for the two places on the table that it is about, one of
+      which is right. seen bool [T,2]: whether there is something to be seen there.
+    """
+
+    key: tuple[int, int]
+    focus: np.ndarray
+    seen: np.ndarray
+
+
+class Expert(Protocol):
+    """A scripted teacher of one episode: it sees the simulator's state."""
+
+    def act(self) -> np.ndarray:
+        """float32 [D], the action it would take now."""
+
+    def done(self) -> bool:
+        """Whether the episode may end here."""
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """What a domain with a simulator adds.
+
+    An episode must be a function of (scene, seed, actions): a trial whose worker died is run again.
+    """
+
+    renderer: str  # what draws the pictures; it is stored with every episode
+
+    def tasks(self, split: str) -> Sequence[Task]:
+        """The tasks of "train", "validation" or "test", always in the same order."""
+
+    def make_env(self, spec: Spec) -> gymnasium.Env:
+        """An environment whose observation is {"image" uint8 of `spec.picture`, "pose" float32}.
+
+        `reset(seed=, options={"task": name, "scene": text})` fixes what is otherwise drawn. The
+        last step's info says `success` and `useful` (bool) and `achieved_tasks` (names).
+        `terminated`: the robot came to rest; `truncated`: its time was over. `render()` is a
+        picture for people, uint8 [H,W,3].
+        """
+
+    def make_expert(self, env: gymnasium.Env) -> Expert:
+        """For the episode that `env` was just reset to."""
+
+    def sample_scene(
+        self,
+        split: str,
+        rng: np.random.Generator,
+        tasks: Sequence[Task] = (),
+        foil: Task | None = None,
+    ) -> str:
+        """A random scene as text in which the given tasks can be done; `foil`'s objects are there
+        too."""
+
+    def rearrange(self, scene: str, rng: np.random.Generator) -> str:
+        """The same objects, arranged differently."""
+
+    def disturb_start(self, scene: str, rng: np.random.Generator) -> str:
+        """The scene, perhaps begun as a failed attempt would be, for those who learn from it."""
+
+    def disturb(
+        self, action: np.ndarray, share: float, noise: float, rng: np.random.Generator
+    ) -> np.ndarray:
+        """What is executed instead of an action [D], in that share of the steps: float64 [D]."""
+
+
+@runtime_checkable
+class Domain(Protocol):
+    """A robot and its world.
+
+    groups: of its tasks, in the order of reports; batches are balanced over them.
+    hindsight: (pose float32 [T,D], action [T,D]) -> `Hindsight`, or None where nobody knows: then
+      heads attend freely and the whole episode counts.
+    simulator: None where there are logs alone; stages that need one say so.
+    """
+
+    name: str
+    groups: tuple[str, ...]
+    hindsight: Callable[[np.ndarray, np.ndarray], Hindsight] | None
+    simulator: Simulator | None
+
+    def spec(self, image_size: int, cameras: Sequence[str]) -> Spec:
+        """The robot seen by the named cameras (() for the domain's own choice), in pictures
+        `image_size` pixels high. Raises ConfigError for a camera that it has not."""
+
+    def group(self, task: str) -> str:
+        """The group of a task, one of `groups`. Raises ConfigError for a name that is no task."""
+
+
+@functools.cache
+def load(name: str) -> Domain:
+    """The domain of that name.
+
+    Raises ConfigError: no such domain, an entry point that cannot be imported, or an object that
+    lacks a member of `Domain` or `Simulator` (named).
+    """
+    points = {p.name: p.value for p in importlib.metadata.entry_points(group=GROUP)}
+    known: Mapping[str, str] = {**points, **BUILT_IN}
+    if name not in known:
+        raise ConfigError(
+            f"config.domain.name = {name!r}: there is no such domain; known are {sorted(known)}. "
+            f"One of your own is registered by an entry point of the group {GROUP!r}"
+        )
+    where = known[name]
+    module, _, attribute = where.partition(":")
+    try:
+        found = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+    except Exception as error:  # whatever somebody else's module raises
+        raise ConfigError(
+            f"domain {name!r}: its entry point {where!r} cannot be loaded "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    _check_members(name, found, Domain)
+    if found.simulator is not None:
+        _check_members(name, found.simulator, Simulator)
+    if found.name != name:
+        raise ConfigError(f"domain {name!r}: {where!r} calls itself {found.name!r}")
+    return found
+
+
+def _check_members(name: str, found: object, protocol: type) -> None:
+    members = sorted(protocol.__protocol_attrs__)  # type: ignore[attr-defined]
+    missing = [member for member in members if not hasattr(found, member)]
+    if missing:
+        raise ConfigError(
+            f"domain {name!r}: {type(found).__name__} lacks {missing[0]!r}, a member of "
+            f"domains.base.{protocol.__name__}"
+        )
+
+
+def simulator_of(domain: Domain, what: str) -> Simulator:
+    """The domain's simulator. Raises ConfigError, saying what needs one."""
+    if domain.simulator is None:
+        raise ConfigError(
+            f"{what} needs a simulator, and the domain {domain.name!r} has none; bring episodes of "
+            "your own instead (docs/data.md)"
+        )
+    return domain.simulator

@@ -1,0 +1,288 @@
+"""What networks and files know of a robot: the layout of its numbers, its pictures, its cameras.
+
+A `Spec` is data alone and knows no simulator. A domain makes it (`mili_jax.domains`), a dataset
+stores it beside its episodes, and a policy is built for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mili_jax.types import ConfigError
+
+# The layout that heads which act on places of a table need: a tool's desired or measured pose.
+TOOL_FIELDS = ("x", "y", "z", "roll", "pitch", "yaw", "finger")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """One number of a pose or an action.
+
+    unit: "m", "rad", "1" or whatever it is measured in.
+    low, high: what it may be. A measured pose may overshoot a little.
+    period: of an angle, after which it means the same again; None for what is no angle.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    period: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The numbers of a pose or an action, in their order. Raises ConfigError naming a field whose
+    name, bounds or period cannot be."""
+
+    fields: tuple[Field, ...]
+
+    def __post_init__(self) -> None:
+        if not self.fields:
+            raise ConfigError("a layout needs at least one field")
+        names = [field.name for field in self.fields]
+        for field in self.fields:
+            if not _NAME.fullmatch(field.name):
+                raise ConfigError(
+                    f"field {field.name!r}: a name is a-z, 0-9 and _, a letter first, at most 40"
+                )
+            if names.count(field.name) > 1:
+                raise ConfigError(f"field {field.name!r} is there {names.count(field.name)} times")
+            if not (math.isfinite(field.low) and math.isfinite(field.high)):
+                raise ConfigError(f"field {field.name!r}: its bounds must be finite numbers")
+            if not field.low < field.high:
+                raise ConfigError(
+                    f"field {field.name!r}: low {field.low:g} must be below high {field.high:g}"
+                )
+            if field.period is not None and not (math.isfinite(field.period) and field.period > 0):
+                raise ConfigError(f"field {field.name!r}: its period must be a positive number")
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.fields)
+
+    @property
+    def low(self) -> np.ndarray:
+        """float32 [D]."""
+        return np.array([field.low for field in self.fields], np.float32)
+
+    @property
+    def high(self) -> np.ndarray:
+        """float32 [D]."""
+        return np.array([field.high for field in self.fields], np.float32)
+
+    @property
+    def angles(self) -> tuple[int, ...]:
+        """Which numbers are angles."""
+        return tuple(i for i, field in enumerate(self.fields) if field.period is not None)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Which are not."""
+        return tuple(i for i, field in enumerate(self.fields) if field.period is None)
+
+    @property
+    def periods(self) -> tuple[float, ...]:
+        """Of the angles, in their order."""
+        return tuple(field.period for field in self.fields if field.period is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Camera:
+    """A pin-hole camera, or one of which nothing is known.
+
+    matrix: [3,4] as rows; times a point (x, y, z, 1) in metres of the world (of the tool where
+      `mount` is "tool") it gives (u w, v w, w), where u and v run from -1 to 1 from the left and
+      the lower border of the picture to the right and the upper one, and w > 0 lies in front. None:
+      uncalibrated.
+    mount: what it moves with, "world" or "tool".
+
+    Raises ConfigError for a name or matrix that cannot be: not finite, singular, or of a camera in
+    the world that looks along the plane z = 0.
+    """
+
+    name: str
+    matrix: tuple[tuple[float, ...], ...] | None = None
+    mount: str = "world"
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"camera {self.name!r}: a name is a-z, 0-9 and _, a letter first, at most 40"
+            )
+        if self.mount not in ("world", "tool"):
+            raise ConfigError(
+                f"camera {self.name!r}: mount {self.mount!r} is neither world nor tool"
+            )
+        if self.matrix is None:
+            return
+        m = np.asarray(self.matrix, np.float64)
+        if m.shape != (3, 4) or not np.isfinite(m).all():
+            raise ConfigError(f"camera {self.name!r}: its matrix must be 3 x 4 finite numbers")
+        scale = max(np.abs(m).max(), 1e-300)
+        if abs(np.linalg.det(m[:, :3] / scale)) < 1e-9:
+            raise ConfigError(
+                f"camera {self.name!r}: its matrix is singular; give intrinsics times pose"
+            )
+        if self.mount == "world" and abs(np.linalg.det(self._plane(m) / scale)) < 1e-9:
+            raise ConfigError(
+                f"camera {self.name!r} lies in the plane z = 0 and does not see it; raise it, or "
+                "leave its matrix out"
+            )
+
+    @staticmethod
+    def _plane(matrix: np.ndarray) -> np.ndarray:
+        return matrix[:, [0, 1, 3]]
+
+    @staticmethod
+    def straight_down(name: str, view: float, height: float) -> Camera:
+        """Above the origin, looking straight down: column to the right is +x, row downward is -y.
+
+        view: half-width in metres of the square at z = 0 that fills the picture. height: metres
+        from there to the pin-hole. Raises ConfigError unless both are positive.
+        """
+        if not (view > 0 and height > 0):
+            raise ConfigError(
+                f"camera {name!r}: view and height must be positive metres, got {view}, {height}"
+            )
+        f = height / view
+        return Camera(name, ((f, 0.0, 0.0, 0.0), (0.0, f, 0.0, 0.0), (0.0, 0.0, -1.0, height)))
+
+    @staticmethod
+    def calibrated(
+        name: str,
+        intrinsics: Sequence[Sequence[float]],
+        rotation: Sequence[Sequence[float]],
+        translation: Sequence[float],
+        width: int,
+        height: int,
+        mount: str = "world",
+    ) -> Camera:
+        """As calibration tools report it.
+
+        Args:
+          intrinsics: K [3,3] in pixels, of a picture `width` x `height`.
+          rotation, translation: [3,3], [3] m, from world (or tool) to camera: x right, y down, z
+            ahead.
+
+        Raises ConfigError as `Camera`, and for a rotation that is none.
+        """
+        try:
+            k, r = np.asarray(intrinsics, np.float64), np.asarray(rotation, np.float64)
+            t = np.asarray(translation, np.float64).reshape(3)
+        except ValueError as error:
+            raise ConfigError(f"camera {name!r}: {error}") from error
+        if k.shape != (3, 3) or r.shape != (3, 3):
+            raise ConfigError(f"camera {name!r}: intrinsics and rotation must be 3 x 3")
+        if not np.allclose(r @ r.T, np.eye(3), atol=1e-3) or np.linalg.det(r) < 0:
+            raise ConfigError(f"camera {name!r}: its rotation is not orthonormal")
+        to_uv = np.array([[2 / width, 0, -1], [0, -2 / height, 1], [0, 0, 1]])
+        rows = to_uv @ k @ np.column_stack([r, t])
+        return Camera(name, tuple(tuple(map(float, row)) for row in rows), mount)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """Lengths (m) that a policy which acts on places of a table begins with.
+
+    reach: half-width of the square of the table that matters.
+    hover: height above a place before the tool goes down. lifted: when it carries or has finished.
+    down: below it the tool is at work on something. beside: between a tool that pushes something
+    and the middle of that.
+    """
+
+    reach: float
+    hover: float
+    lifted: float
+    down: float
+    beside: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A robot as networks and files see it.
+
+    pose, action: what is measured and what is commanded. delta: whether an action is a change.
+    height, width: of a picture, in pixels. cameras: one picture each; the first is the one that
+    places are found in.
+    tool: only of a robot whose pose and action both have `TOOL_FIELDS`, absolute, above a table at
+    z = 0; without it the heads that act on places are not to be had.
+
+    Raises ConfigError, naming the part that does not fit.
+    """
+
+    pose: Layout
+    action: Layout
+    height: int
+    width: int
+    cameras: tuple[Camera, ...]
+    delta: bool = False
+    tool: Tool | None = None
+
+    def __post_init__(self) -> None:
+        for side in ("height", "width"):
+            if not 16 <= getattr(self, side) <= 1024:
+                raise ConfigError(f"a picture's {side} must be 16..1024, is {getattr(self, side)}")
+        names = [camera.name for camera in self.cameras]
+        if not names:
+            raise ConfigError("a robot needs at least one camera")
+        if len(set(names)) < len(names):
+            raise ConfigError(f"cameras {names}: each needs a name of its own")
+        if self.tool is not None and not (
+            self.pose.names == self.action.names == TOOL_FIELDS and not self.delta
+        ):
+            raise ConfigError(
+                f"a tool above a table needs pose and action of {TOOL_FIELDS}, absolute; leave "
+                "`tool` out"
+            )
+
+    @property
+    def views(self) -> int:
+        return len(self.cameras)
+
+    @property
+    def picture(self) -> tuple[int, ...]:
+        """The shape of what all cameras see at once: (H, W, 3), of several (V, H, W, 3)."""
+        one = (self.height, self.width, 3)
+        return one if self.views == 1 else (self.views, *one)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Spec:
+        """The inverse of `to_json`. Raises ConfigError for what is none."""
+        try:
+            raw = json.loads(text)
+            return Spec(
+                pose=_layout(raw["pose"]),
+                action=_layout(raw["action"]),
+                height=int(raw["height"]),
+                width=int(raw["width"]),
+                cameras=tuple(
+                    Camera(c["name"], _matrix(c["matrix"]), c["mount"]) for c in raw["cameras"]
+                ),
+                delta=bool(raw["delta"]),
+                tool=None if raw["tool"] is None else Tool(**raw["tool"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f"not a description of a robot ({error!r})") from error
+
+
+def _layout(raw: Mapping[str, Any]) -> Layout:
+    return Layout(tuple(Field(**field) for field in raw["fields"]))
+
+
+def _matrix(raw: Any) -> Any:
+    return None if raw is None else tuple(tuple(map(float, row)) for row in raw)
