@@ -14,7 +14,6 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -27,7 +26,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
 _STOPPED = flags.DEFINE_integer(
-    "stopped_exit_code", None, "of a command that a signal has ended; else 128 + the signal's number"
+    "stopped_exit_code", None, "of a command that a signal ends; else 128 + the signal's number"
 )
 
 
