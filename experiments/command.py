@@ -75,8 +75,10 @@ def start(function: Callable[[ConfigDict, Path], None]) -> None:
         stopping.listen(_STOPPED.value)
         try:
             if argv[1:]:
-                sys.exit(f"ConfigError: what is {' '.join(argv[1:])!r}? Flags begin with --")
-            function(_CONFIG.value, Path(WORKDIR.value))
+                raise ConfigError(f"what is {' '.join(argv[1:])!r}? Flags begin with --")
+            if not WORKDIR.value:
+                raise ConfigError("--workdir names no folder")
+            function(_with_lists(_CONFIG.value), Path(WORKDIR.value))
         except MiliError as error:
             sys.exit(f"{type(error).__name__}: {error}")
         except stopping.Stopped as stopped:
@@ -120,15 +122,26 @@ def numbers(seeds: Sequence[str]) -> list[int]:
     return found
 
 
+def _with_lists(config: ConfigDict) -> ConfigDict:
+    """The configuration with `a,b` for the tuple of a and b, as a flag may write it."""
+    for section in config.values():
+        for field, value in section.items() if isinstance(section, ConfigDict) else ():
+            if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+                names = [name for item in value for name in item.split(",")]
+                section[field] = tuple(filter(None, map(str.strip, names)))
+    return config
+
+
 def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
-        flags.FLAGS["config"].value  # noqa: B018  a file that is missing raises here
+        getattr(flags.FLAGS["config"].value, "name", None)  # a file that is missing raises here
         return rest
     except (KeyError, AttributeError) as error:
         name = str(error).strip("\"'")
         sys.exit(f"ConfigError: a --config flag names {name!r}, which the configuration has not")
-    except (flags.Error, TypeError, ValueError, OSError) as error:
-        # Of a configuration file that raised, the message holds the whole traceback.
+    except Exception as error:  # a configuration file is a program, and may raise anything
+        # Of one that raised, the message holds the whole traceback.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        sys.exit(f"ConfigError: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")
+        said = " ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else type(error).__name__
+        sys.exit(f"ConfigError: {said}")

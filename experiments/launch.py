@@ -59,9 +59,12 @@ def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str,
     if _STAGES.value == ["each"]:
         plan = algorithm.plan(config.improve.rounds)
         listed = [[name, *(f"--round={n}" for n in numbers)] for name, numbers in plan]
+    known = ["mili", *dict(algorithm.plan(max(1, config.improve.rounds)))]
     for name, *_ in listed:
-        if not (SOURCE / "experiments" / f"{name}.py").exists():
-            raise ConfigError(f"--stages names {name!r}, which experiments/ has not")
+        if name not in known:
+            raise ConfigError(f"--stages names {name!r}; it takes each, or some of {known}")
+    if not listed:
+        raise ConfigError(f"--stages names no stage; it takes each, or some of {known}")
     found = {}
     for seed in command.numbers(_SEEDS.value):
         folder = f"seed_{seed}"
@@ -137,7 +140,10 @@ def on_submitit(
         before = None
         for arguments in chain:
             name = f"{seed}_{arguments[2].rpartition('.')[2]}"
-            executor.update_parameters(name=name, **{**limit, **options})
+            try:
+                executor.update_parameters(name=name, **{**limit, **options})
+            except (AssertionError, NameError, TypeError, ValueError) as error:
+                raise ConfigError(f"--options: {str(error).splitlines()[0]}") from error
             if kind == "slurm":
                 after: dict[str, str] = {"dependency": f"afterok:{before}"} if before else {}
                 executor.update_parameters(slurm_additional_parameters=after)
@@ -206,6 +212,9 @@ def _needed(package: str) -> Any:
 
 def _options() -> dict[str, Any]:
     pairs = [item.partition("=") for item in _OPTIONS.value]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"--options names {name!r} without a value; write name=value")
     return {name: int(value) if value.isdigit() else value for name, _, value in pairs}
 
 
