@@ -142,8 +142,8 @@ def on_submitit(
             name = f"{seed}_{arguments[2].rpartition('.')[2]}"
             try:
                 executor.update_parameters(name=name, **{**limit, **options})
-            except (AssertionError, NameError, TypeError, ValueError) as error:
-                raise ConfigError(f"--options: {str(error).splitlines()[0]}") from error
+            except (AssertionError, NameError, TypeError, ValueError) as refused:
+                raise ConfigError(f"--options: {str(refused).splitlines()[0]}") from refused
             if kind == "slurm":
                 after: dict[str, str] = {"dependency": f"afterok:{before}"} if before else {}
                 executor.update_parameters(slurm_additional_parameters=after)
