@@ -50,7 +50,8 @@ def pytest_runtest_protocol(item):
     pytest-timeout, before that, ends a test by a signal, which fails it where it is.
     """
     marker = item.get_closest_marker("timeout")
-    limit = float(marker.args[0] if marker else item.config.getini("timeout"))
+    given = item.config.getoption("timeout")
+    limit = float(marker.args[0] if marker else given or item.config.getini("timeout"))
     faulthandler.dump_traceback_later(limit + GRACE, exit=True, file=item.config.stash[_stderr])
     try:
         return (yield)
@@ -92,7 +93,7 @@ def call():
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=500,
+            timeout=900,
         )
         return done.returncode, done.stdout, done.stderr
 
