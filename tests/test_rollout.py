@@ -410,6 +410,7 @@ def test_what_is_required_cannot_be_set_aside(trials, tmp_path):
 
 
 def test_workers_that_never_start_are_an_error_that_comes_to_an_end():
+    list(run_jobs([(0, ["x"])], Nothing, ignore, 1))  # what Python starts for good
     before = children(), descriptors()
     with pytest.raises(SimulationError, match=r"job 0, outside its trials, ended 5 workers"):
         list(run_jobs([(0, ["x"])], die_at_start, ignore, 1))
