@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
 
 from mili_jax.policy.features import rms_norm
 from mili_jax.policy.kernels import conv3x3, in_chunks, on_cpu
 from mili_jax.types import ConfigError
 
-Array = jax.Array
 STRIDE = 4  # pixels per cell of the feature map
 
 
@@ -27,7 +26,7 @@ def _patches(image: Array) -> Array:
 
 
 class Encoder(nn.Module):
-    """Picture -> feature map, one cell per 4x4 pixels: uint8 [n,H,W,3] -> float32 [n,H/4,W/4,C].
+    """Picture -> feature map, one cell per 4x4 pixels.
 
     The stem sees 8x8 pixels per cell through one matrix product (strided convolutions of raw
     pictures are slow on CPU); then pre-normalised residual blocks (3x3 convolution, ReLU, 1x1).
@@ -42,7 +41,7 @@ class Encoder(nn.Module):
     bfloat16: bool = False
 
     @nn.compact
-    def __call__(self, image: Array) -> Array:
+    def __call__(self, image: UInt8[Array, "n H W 3"]) -> Float[Array, "n h w c"]:
         height, width = image.shape[1:3]
         if height % STRIDE or width % STRIDE:
             raise ConfigError(
