@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from mili_jax.policy.policy import Policy
 from mili_jax.spec import Spec
 from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.workdir import Workdir
-from mili_jax.types import ConfigError, PolicyId
+from mili_jax.types import ConfigError, DataError, PolicyId
 
 
 @dataclasses.dataclass
@@ -33,9 +34,16 @@ class Run:
     def domain(self) -> Domain:
         return base.load(self.config.domain.name)
 
-    @property
+    @functools.cached_property
     def spec(self) -> Spec:
-        return self.dataset.spec
+        """The robot. Raises DataError for logs of which there are none yet."""
+        spec = self.dataset.spec
+        if spec is None:
+            raise DataError(
+                f"{self.dataset.path} holds no episodes, so nobody knows what robot they are of; "
+                "bring some with `mili import`"
+            )
+        return spec
 
     @property
     def policy(self) -> Policy:
