@@ -22,13 +22,13 @@ import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from mili_jax.domains.kitchen.rollout import LOW_SHARE, LOW_Z
 from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 from runs import ROOT, SMALL, command, config, data_of, shards_of
 
 from mili_jax.domains.kitchen import rollout, tasks
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
-from mili_jax.domains.kitchen.rollout import LOW_SHARE, LOW_Z
 from mili_jax.domains.kitchen.scenes import sample
 from mili_jax.domains.kitchen.tasks import SPLITS
 from mili_jax.domains.kitchen.world import Scene
