@@ -8,18 +8,16 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from mili_jax.report.comparisons import sweeps
-from mili_jax.report.figures import (
-    alpha_figure,
-    bars_figure,
-    curves_figure,
-    latent_figure,
-    sweeps_figure,
-)
+from mili_jax.report.figures.alpha import alpha_figure
+from mili_jax.report.figures.bars import bars_figure
+from mili_jax.report.figures.canvas import save_figure
+from mili_jax.report.figures.curves import curves_figure
+from mili_jax.report.figures.latent import latent_figure
+from mili_jax.report.figures.sweeps import sweeps_figure
 from mili_jax.report.films import write_video
 from mili_jax.report.page import write_report
-from mili_jax.report.style import save_figure
 from mili_jax.report.summary import summary
+from mili_jax.report.sweeps import sweeps
 from mili_jax.types import FAMILIES, ConfigError, DataError
 
 # Chance of success by family, in the order of FAMILIES, per (method, round, demo).

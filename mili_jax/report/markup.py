@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mili_jax.report import style
+from mili_jax.report.figures.canvas import save_figure
 from mili_jax.types import FAMILIES
 
 
@@ -48,7 +48,7 @@ def picture(
         for dark in (True, False):
             figure = draw(dark=dark, narrow=narrow)
             name = f"figures/{stem}{'-narrow' if narrow else ''}{'-dark' if dark else ''}.svg"
-            style.save_figure(figure, staging / name)
+            save_figure(figure, staging / name)
             width, height = (round(96 * inches) for inches in figure.get_size_inches())
             size = f'width="{width}" height="{height}"'
             media = ["(max-width: 640px)"] if narrow else []

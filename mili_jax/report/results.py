@@ -12,9 +12,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mili_jax.improve import arms
-from mili_jax.report import comparisons, style, summary
-from mili_jax.report.figures import alpha_figure, bars_figure, sweeps_figure
+from mili_jax.report import summary
+from mili_jax.report.figures.alpha import alpha_figure
+from mili_jax.report.figures.bars import bars_figure
+from mili_jax.report.figures.canvas import save_figure
+from mili_jax.report.figures.sweeps import sweeps_figure
 from mili_jax.report.page import write_report
+from mili_jax.report.sweeps import sweeps
 from mili_jax.storage.files import atomic_write, read_lines
 from mili_jax.storage.workdir import Workdir
 from mili_jax.types import ConfigError, DataError
@@ -132,12 +136,12 @@ def write_figures(files: Sequence[Path], out: Path) -> list[Path]:
     pairs = [row for row in read if "alpha" in row]
     costs = [row for row in read if "cost_of" in row]
     out.mkdir(parents=True, exist_ok=True)
-    written = [style.save_figure(bars_figure(successes), out / "bars.png")]
+    written = [save_figure(bars_figure(successes), out / "bars.png")]
     if pairs:
-        written.append(style.save_figure(alpha_figure(pairs), out / "alpha.png"))
-    if comparisons.sweeps(successes, pairs):
+        written.append(save_figure(alpha_figure(pairs), out / "alpha.png"))
+    if sweeps(successes, pairs):
         figure = sweeps_figure(successes, pairs)
-        written.append(style.save_figure(figure, out / "sweeps.png"))
+        written.append(save_figure(figure, out / "sweeps.png"))
     atomic_write(out / "summary.md", summary.summary(successes, pairs, costs))
     return [*written, out / "summary.md"]
 

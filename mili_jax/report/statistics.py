@@ -28,9 +28,20 @@ from typing import Any
 
 import numpy as np
 
-from mili_jax.types import FAMILIES, ConfigError, DataError
+from mili_jax.report.neighbours import nearest_neighbour
+from mili_jax.report.resampling import (
+    Row,
+    check_level,
+    grid_of,
+    index_rows,
+    mean_rate,
+    percentiles,
+    resample,
+)
+from mili_jax.types import FAMILIES, ConfigError
 
-Row = Mapping[str, Any]
+__all__ = ["nearest_neighbour"]
+
 DEMOS = ("right", "wrong", "none")
 
 
@@ -111,7 +122,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     It assumes independent episodes. Episodes of one task resemble each other, so for a family it
     describes these tasks; `headline` and `paired_difference` speak of further tasks.
     """
-    _check_level(level)
+    check_level(level)
     if n <= 0 or not 0 <= successes <= n:
         raise ConfigError(f"wilson needs 0 <= successes <= n and n > 0, got {successes} of {n}")
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -131,7 +142,7 @@ def family_table(rows: Sequence[Row], level: float = 0.95) -> list[FamilyRate]:
     Raises ConfigError when a task occurs twice for a seed (conditions mixed), DataError on a row
     that is damaged.
     """
-    indexed = _index(rows)
+    indexed = index_rows(rows)
     table = []
     for family in FAMILIES:
         members = [row for row in indexed.values() if row["family"] == family]
@@ -165,11 +176,11 @@ def headline(
     out of the mean and of `families`, which the caller should look at. Raises ConfigError when
     `rows` is empty, mixes conditions, or a seed lacks a task that another has.
     """
-    grid = _grid(_index(rows))
-    draws = _resample(grid, [grid.successes], level=level, resamples=resamples, seed=seed)[0]
-    low, high = np.clip(_percentiles(draws, level, grid), 0.0, 1.0).tolist()
+    grid = grid_of(index_rows(rows))
+    draws = resample(grid, [grid.successes], level=level, resamples=resamples, seed=seed)[0]
+    low, high = np.clip(percentiles(draws, level, grid), 0.0, 1.0).tolist()
     return Headline(
-        rate=_mean_rate(grid, grid.successes),
+        rate=mean_rate(grid, grid.successes),
         low=low,
         high=high,
         level=level,
@@ -194,18 +205,18 @@ def paired_difference(
     conditions do not hold the same (task, seed) pairs with the same n, naming the first that is
     missing, or when either mixes conditions.
     """
-    index_a, index_b = _index(rows_a), _index(rows_b)
+    index_a, index_b = index_rows(rows_a), index_rows(rows_b)
     _require_match(index_a, index_b)
-    grid, grid_b = _grid(index_a), _grid(index_b)
-    draws_a, draws_b = _resample(
+    grid, grid_b = grid_of(index_a), grid_of(index_b)
+    draws_a, draws_b = resample(
         grid, [grid.successes, grid_b.successes], level=level, resamples=resamples, seed=seed
     )
-    low, high = _percentiles(draws_a - draws_b, level, grid)
-    a, b = _mean_rate(grid, grid.successes), _mean_rate(grid, grid_b.successes)
+    low, high = percentiles(draws_a - draws_b, level, grid)
+    a, b = mean_rate(grid, grid.successes), mean_rate(grid, grid_b.successes)
     a_only, b_only = _discordant(index_a, index_b)
     relative_low = relative_high = math.nan
     if draws_b.min() > 0:
-        relative_low, relative_high = _percentiles(draws_a / draws_b - 1, level, grid)
+        relative_low, relative_high = percentiles(draws_a / draws_b - 1, level, grid)
     return Difference(
         a=a,
         b=b,
@@ -249,106 +260,6 @@ def equivalence(
     return Equivalence(difference=difference, margin=margin, equivalent=inside)
 
 
-def nearest_neighbour(embedding: np.ndarray, labels: Sequence[Any]) -> float:
-    """Share of items whose nearest other item by cosine carries the same label (leave one out).
-
-    embedding [N,Z] need not be normalised; labels holds N values. Of equally near neighbours the
-    share with the same label counts, so a collapsed embedding scores chance and not what the order
-    of the items happens to give. A label that occurs once cannot be met and counts as a miss.
-    Raises ConfigError when the shapes disagree or N < 2, DataError on a vector that is not finite
-    or has no length.
-    """
-    z = np.asarray(embedding, np.float64)
-    if z.ndim != 2 or len(z) != len(labels) or len(z) < 2:
-        raise ConfigError(
-            f"nearest_neighbour needs embedding [N,Z] and N labels, N > 1; got shape {z.shape} "
-            f"and {len(labels)} labels"
-        )
-    norms = np.linalg.norm(z, axis=1)
-    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
-    if len(bad):
-        raise DataError(f"embedding row {bad[0]} is not finite or has no length")
-    z = z / norms[:, None]
-    _, codes = np.unique([str(label) for label in labels], return_inverse=True)
-    correct = 0.0
-    for start in range(0, len(z), 1024):  # rows at a time: [N,N] need not fit in memory
-        rows = np.arange(start, min(start + 1024, len(z)))
-        cosine = z[rows] @ z.T
-        cosine[np.arange(len(rows)), rows] = -np.inf
-        # The tolerance is the rounding of a dot product, so that equal vectors tie.
-        nearest = cosine >= cosine.max(axis=1, keepdims=True) - 1e-12
-        same = codes[rows][:, None] == codes[None]
-        correct += float(((nearest & same).sum(axis=1) / nearest.sum(axis=1)).sum())
-    return correct / len(z)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Grid:
-    """Per family the successes and episodes, each [seeds, tasks]; rows and columns sorted."""
-
-    families: tuple[str, ...]
-    successes: tuple[np.ndarray, ...]
-    episodes: tuple[np.ndarray, ...]
-
-    @property
-    def tasks(self) -> int:
-        return sum(counts.shape[1] for counts in self.episodes)
-
-    @property
-    def seeds(self) -> int:
-        return self.episodes[0].shape[0]
-
-
-def _index(rows: Sequence[Row]) -> dict[tuple[str, Any], Row]:
-    """Rows by (task, seed), checked one by one."""
-    if not rows:
-        raise ConfigError("there are no result rows for this condition; was it evaluated?")
-    indexed: dict[tuple[str, Any], Row] = {}
-    for row in rows:
-        absent = [key for key in ("family", "task", "n", "successes") if key not in row]
-        if absent:
-            raise DataError(f"result row lacks {absent[0]!r}: {dict(row)}")
-        task, n, successes = row["task"], row["n"], row["successes"]
-        if row["family"] not in FAMILIES:
-            raise DataError(f"row of task {task!r}: unknown family {row['family']!r}")
-        if n <= 0 or not 0 <= successes <= n:
-            raise DataError(f"row of task {task!r}: {successes} successes of n = {n}")
-        outcomes = row.get("outcomes")
-        if outcomes is not None and (len(outcomes) != n or sum(outcomes) != successes):
-            raise DataError(
-                f"row of task {task!r}: outcomes hold {sum(outcomes)} successes of "
-                f"{len(outcomes)}, the row says {successes} of {n}"
-            )
-        key = (task, row.get("seed", 0))
-        if key in indexed:
-            raise ConfigError(
-                f"task {task!r} occurs twice for seed {key[1]!r}: select rows of one method, "
-                "round, split and demo first"
-            )
-        indexed[key] = row
-    return indexed
-
-
-def _grid(indexed: Mapping[tuple[str, Any], Row]) -> _Grid:
-    seeds = sorted({seed for _, seed in indexed}, key=str)
-    successes, episodes, families = [], [], []
-    for family in FAMILIES:
-        tasks = sorted({task for (task, _), row in indexed.items() if row["family"] == family})
-        if not tasks:
-            continue
-        for task in tasks:
-            for seed in seeds:
-                if (task, seed) not in indexed:
-                    raise ConfigError(
-                        f"task {task!r} is missing for seed {seed!r}: every seed needs all tasks"
-                    )
-        cells = [[indexed[task, seed] for task in tasks] for seed in seeds]
-        families.append(family)
-        successes.append(np.array([[cell["successes"] for cell in line] for line in cells], float))
-        episodes.append(np.array([[cell["n"] for cell in line] for line in cells], float))
-    return _Grid(tuple(families), tuple(successes), tuple(episodes))
-
-
 def _require_match(
     index_a: Mapping[tuple[str, Any], Row], index_b: Mapping[tuple[str, Any], Row]
 ) -> None:
@@ -389,54 +300,3 @@ def _discordant(
         a_only += int((a & ~b).sum())
         b_only += int((b & ~a).sum())
     return a_only, b_only
-
-
-def _mean_rate(grid: _Grid, successes: Sequence[np.ndarray]) -> float:
-    rates = [s.sum() / n.sum() for s, n in zip(successes, grid.episodes, strict=True)]
-    return float(np.mean(rates))
-
-
-def _resample(
-    grid: _Grid,
-    conditions: Sequence[Sequence[np.ndarray]],
-    *,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> list[np.ndarray]:
-    """Mean-of-families rate per resample, one array [resamples] per condition, drawn alike.
-
-    A resample is held as how often each task (within its family) and each seed was drawn: the
-    counts are multinomial, and weighting by them is drawing with replacement. Their distance from 1
-    is spread (see above).
-    """
-    _check_level(level)
-    if resamples < 100:
-        raise ConfigError(f"resamples must be at least 100 for an interval, got {resamples}")
-    rng = np.random.default_rng(seed)
-    by_seed = _weights(rng, grid.seeds, resamples)
-    totals = [np.zeros(resamples) for _ in conditions]
-    for f, n in enumerate(grid.episodes):
-        by_task = _weights(rng, n.shape[1], resamples)
-        drawn = ((by_seed @ n) * by_task).sum(axis=1)
-        for total, successes in zip(totals, conditions, strict=True):
-            total += ((by_seed @ successes[f]) * by_task).sum(axis=1) / drawn
-    return [total / len(grid.families) for total in totals]
-
-
-def _weights(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray:
-    """[resamples,count] how often each was drawn with replacement, the distance from 1 spread."""
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-    return 1 + (drawn - 1) * math.sqrt(count / (count - 1)) if count > 1 else drawn
-
-
-def _percentiles(draws: np.ndarray, level: float, grid: _Grid) -> tuple[float, float]:
-    if min(counts.shape[1] for counts in grid.episodes) < 2:
-        return math.nan, math.nan  # resampling one task would claim certainty about its family
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ConfigError(f"level must lie between 0 and 1, got {level}")

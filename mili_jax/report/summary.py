@@ -7,17 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mili_jax.report.comparisons import (
-    DEMO_NAMES,
-    SWEEPS,
-    Policy,
-    compare,
-    conditions,
-    policies_of,
-    policy_name,
-    sweeps,
-)
+from mili_jax.report.comparisons import compare
+from mili_jax.report.methods import DEMO_NAMES, SWEEPS, Policy
+from mili_jax.report.policies import conditions, policies_of, policy_name
 from mili_jax.report.statistics import Row, family_table, headline, paired_difference
+from mili_jax.report.sweeps import sweeps
 from mili_jax.report.words import number, percent, signed, span
 from mili_jax.types import FAMILIES, ConfigError
 
