@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from mili_jax.report.methods import Policy
+from mili_jax.report.groups import domain_of, domains_of
+from mili_jax.report.methods import METHODS, Policy, known
 from mili_jax.report.policies import (
     before_trials,
     conditions,
@@ -16,8 +16,10 @@ from mili_jax.report.policies import (
     policies_of,
     policy_name,
     primary_split,
+    runs_of,
 )
-from mili_jax.report.statistics import Difference, Row, equivalence, paired_difference
+from mili_jax.report.rows import ResultRow
+from mili_jax.report.statistics import Difference, equivalence, paired_difference
 from mili_jax.report.sweeps import sweeps
 from mili_jax.report.words import percent, signed, span
 from mili_jax.types import ConfigError
@@ -32,13 +34,15 @@ _RIVALS = {
         "no_filter",
         "mili_pairs_only",
         "mili_self_only",
+        "pictures_only",
+        "useless_only",
+        "early_stopped",
     ),
     "mili_pairs_only": ("meta_imitation", "random_pairs_only"),
     "oracle": ("meta_imitation",),
     "mil_pairs": ("mil", "mili"),
 }
-
-
+_OF_THE_UNKNOWN = ("meta_imitation", "mili")  # what is compared of an arm that has no name here
 _PEERS = {"mili": "oracle", "mili_pairs_only": "oracle_pairs_only"}
 
 
@@ -53,47 +57,31 @@ class Comparison:
     margin: float | None = None
 
 
-def compare(rows: Sequence[Row], split: str, margin: float) -> list[Comparison]:
+def compare(rows: Sequence[ResultRow], split: str, margin: float) -> list[Comparison]:
     """All paired differences of the policies on a split: what each round added, each method against
     its rivals, the more against the less that MIL is shown, equivalence with oracle pairs within
     `margin` (a share of successes), the right demonstration against a wrong one and none, many
-    trials against few."""
+    trials against few. Only policies of one domain and configuration are compared."""
     found: list[Comparison] = []
-    for config in sorted({policy.config for policy in policies_of(rows, split)}):
-        policies = [p for p in policies_of(rows, split) if p.config == config]
-        before, final = before_trials(policies), final_policy(policies)
+    for policies in runs_of(policies_of(rows, split)):
         cells = {policy: conditions(rows, policy, split) for policy in policies}
-        by_key = {(policy.method, policy.round): policy for policy in policies}
-        pairs: list[tuple[Policy | None, Policy | None]] = []
-        for policy in policies:
-            if policy.method == "mili":  # what the trials gave, and what the last round added
-                pairs.append((policy, before))
-                pairs.append((policy, by_key.get(("mili", policy.round - 1))))
-            pairs += [
-                (policy, by_key.get((method, policy.round)))
-                for method in _RIVALS.get(policy.method, ())
-            ]
-        bc, *mil = [by_key.get((m, 0)) for m in ("bc", "mil", "mil_video_pose", "mil_video")]
-        # The control of the first round has taken as many steps as behaviour cloning.
-        pairs += [(before, bc), (by_key.get(("meta_imitation", 1)), bc)]
-        pairs += [(before, policy) for policy in mil]
-        pairs += list(itertools.pairwise(mil))  # the more a demonstration shows, the better
-        pairs.append((by_key.get(("mil_pairs", 1)), mil[0]))
-        for a, b in dict.fromkeys(pairs):
-            if a is not None and b is not None and a != b and _both(cells, a, b):
+        for a, b in _pairs(policies):
+            if "right" in cells[a] and "right" in cells[b]:
                 names = policy_name(a, rows), policy_name(b, rows)
-                found.append(_difference(*names, cells[a]["right"], cells[b]["right"]))
+                found.append(difference(*names, cells[a]["right"], cells[b]["right"]))
+        by_key = {(policy.method, policy.round): policy for policy in policies}
         for policy in policies:
             peer = by_key.get((_PEERS.get(policy.method, ""), policy.round))
-            if peer is not None and _both(cells, policy, peer):
+            if peer is not None and "right" in cells[policy] and "right" in cells[peer]:
                 names = policy_name(policy, rows), policy_name(peer, rows)
                 right = cells[policy]["right"], cells[peer]["right"]
                 found.append(_equivalence(*names, *right, margin))
-        for policy in dict.fromkeys(p for p in (final, before) if p is not None):
+        ends = (final_policy(policies), before_trials(policies))
+        for policy in dict.fromkeys(p for p in ends if p is not None):
             for demo in ("wrong", "none"):
                 if {"right", demo} <= set(cells[policy]):
                     found.append(
-                        _difference(
+                        difference(
                             f"{policy_name(policy, rows)}: right demonstration",
                             {"wrong": "a wrong demonstration", "none": "no demonstration"}[demo],
                             cells[policy]["right"],
@@ -101,26 +89,51 @@ def compare(rows: Sequence[Row], split: str, margin: float) -> list[Comparison]:
                             relative_gain=False,
                         )
                     )
-    tried = [point for point in sweeps(rows).get("trials", ()) if point.value > 0]
-    if len(tried) > 1 and split == primary_split(rows):
-        few, many = tried[0], tried[-1]
-        names = f"MILI, round 1, {many.value:,} trials", f"{few.value:,} trials"
-        found.append(_difference(*names, many.rows, few.rows))
+    return [*found, *_many_and_few(rows, split)]
+
+
+def _pairs(policies: Sequence[Policy]) -> list[tuple[Policy, Policy]]:
+    """Which policies of a run are compared."""
+    before = before_trials(policies)
+    by_key = {(known(policy.method), policy.round): policy for policy in policies}
+    pairs: list[tuple[Policy | None, Policy | None]] = []
+    for policy in policies:
+        if policy.method == "mili":  # what the trials gave, and what the last round added
+            pairs.append((policy, before))
+            pairs.append((policy, by_key.get(("mili", policy.round - 1))))
+        name = known(policy.method)
+        rivals = _RIVALS.get(name, () if name in METHODS else _OF_THE_UNKNOWN)
+        pairs += [(policy, by_key.get((method, policy.round))) for method in rivals]
+    bc, *mil = [by_key.get((m, 0)) for m in ("bc", "mil", "mil_video_pose", "mil_video")]
+    # The control of the first round has taken as many steps as behaviour cloning.
+    pairs += [(before, bc), (by_key.get(("meta_imitation", 1)), bc)]
+    pairs += [(before, policy) for policy in mil]
+    pairs += list(itertools.pairwise(mil))  # the more a demonstration shows, the better
+    pairs.append((by_key.get(("mil_pairs", 1)), mil[0]))
+    return [(a, b) for a, b in dict.fromkeys(pairs) if a is not None and b is not None and a != b]
+
+
+def _many_and_few(rows: Sequence[ResultRow], split: str) -> list[Comparison]:
+    found = []
+    for domain in domains_of(rows):
+        of = [row for row in rows if domain_of(row) == domain]
+        tried = [point for point in sweeps(of).get("trials", ()) if point.value > 0]
+        if len(tried) > 1 and split == primary_split(of):
+            few, many = tried[0], tried[-1]
+            names = f"MILI, round 1, {many.value:,} trials", f"{few.value:,} trials"
+            found.append(difference(*names, many.rows, few.rows))
     return found
 
 
-def _both(cells: Mapping[Policy, Mapping[str, Any]], *policies: Policy) -> bool:
-    return all("right" in cells[policy] for policy in policies)
-
-
-def _difference(
+def difference(
     name_a: str,
     name_b: str,
-    rows_a: Sequence[Row],
-    rows_b: Sequence[Row],
+    rows_a: Sequence[ResultRow],
+    rows_b: Sequence[ResultRow],
     *,
     relative_gain: bool = True,
 ) -> Comparison:
+    """The paired difference of two conditions, in words; `relative_gain`: also in per cent."""
     name = f"{name_a}, against {name_b}"
     try:
         result = paired_difference(rows_a, rows_b)
@@ -133,7 +146,7 @@ def _difference(
             low, high = 100 * result.relative_low, 100 * result.relative_high
             relative += f" ({signed(low, 0)} to {signed(high, 0)})"
     if not math.isfinite(result.low):
-        verdict = "Too few tasks per family for an interval: nothing can be concluded."
+        verdict = "Too few tasks per group for an interval: nothing can be concluded."
         interval = "no interval"
     else:
         interval = f"{100 * result.level:.0f}% interval {span(result)}"
@@ -149,7 +162,11 @@ def _difference(
 
 
 def _equivalence(
-    name_a: str, name_b: str, rows_a: Sequence[Row], rows_b: Sequence[Row], margin: float
+    name_a: str,
+    name_b: str,
+    rows_a: Sequence[ResultRow],
+    rows_b: Sequence[ResultRow],
+    margin: float,
 ) -> Comparison:
     name = f"{name_a}, as good as {name_b}?"
     try:
@@ -158,7 +175,7 @@ def _equivalence(
         return Comparison(name, f"{error}.", "Not compared.", None)
     result = test.difference
     if not math.isfinite(result.low):
-        verdict = "Too few tasks per family for an interval: nothing can be concluded."
+        verdict = "Too few tasks per group for an interval: nothing can be concluded."
         interval = "no interval"
     else:
         interval = f"{100 * result.level:.0f}% interval {span(result)}"

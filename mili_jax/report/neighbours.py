@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from mili_jax.types import ConfigError, DataError
 
 
-def nearest_neighbour(embedding: np.ndarray, labels: Sequence[Any]) -> float:
+def nearest_neighbour(embedding: np.ndarray, labels: Sequence[object]) -> float:
     """Share of items whose nearest other item by cosine carries the same label (leave one out).
 
     embedding [N,Z] need not be normalised; labels holds N values. Of equally near neighbours the

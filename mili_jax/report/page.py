@@ -12,12 +12,13 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from mili_jax.report.figures.style import DARK_FAMILY_COLOURS, FAMILY_COLOURS
+from mili_jax.report import palette
+from mili_jax.report.content import Content
 from mili_jax.report.folder import require_replaceable, take_place
-from mili_jax.report.markup import esc
-from mili_jax.report.policies import primary_split
+from mili_jax.report.markup import colour_class, esc
+from mili_jax.report.policies import primary_split, split_of
+from mili_jax.report.rows import Raw, ResultRow
 from mili_jax.report.sections.costs import costs_section
 from mili_jax.report.sections.differences import differences_section
 from mili_jax.report.sections.headline import strip
@@ -28,29 +29,29 @@ from mili_jax.report.sections.success import success_section
 from mili_jax.report.sections.sweeps import sweeps_section
 from mili_jax.report.sections.trials import trials_section
 from mili_jax.report.sections.videos import videos_section
-from mili_jax.report.statistics import Row
-from mili_jax.types import FAMILIES
 
 
 def write_report(
     out: Path,
     *,
     title: str,
-    config: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    rows: Sequence[Row],
-    pairing_rows: Sequence[Row] = (),
-    metrics: Sequence[Row] = (),
-    embedding: Mapping[str, Any] | None = None,
+    config: Mapping[str, object],
+    manifest: Mapping[str, object],
+    rows: Sequence[Raw],
+    pairing_rows: Sequence[Raw] = (),
+    metrics: Sequence[Raw] = (),
+    embedding: Mapping[str, object] | None = None,
     neighbours: Mapping[str, float] | None = None,
-    collection: Sequence[Row] = (),
-    videos: Sequence[Mapping[str, Any]] = (),
-    costs: Sequence[Row] = (),
+    collection: Sequence[Raw] = (),
+    videos: Sequence[Raw] = (),
+    costs: Sequence[Raw] = (),
     margin: float = 0.05,
+    groups: Sequence[str] = (),
 ) -> Path:
     """Writes the folder `out` and returns the path of its `index.html`. Empty parts are left out.
 
-    rows: result rows (see `statistics`), of any methods, rounds, seeds, splits and conditions.
+    rows: `rows.ResultRow`s, of any methods, rounds, seeds, splits, conditions and
+      domains.
       "meta_imitation" at round 0 is the policy before trials (else "mili" at round 0); at a later
       round it is the control that trains as many steps on demonstrations alone.
     pairing_rows: {"config", "round", "seed", "alpha", "chosen", "pairs", "precision", "recall",
@@ -60,8 +61,8 @@ def write_report(
     embedding: "z" [N,Z], "family", "task", "split" of length N, optionally "kind" ("demo" or
       "trial").
     neighbours: held-out nearest-neighbour accuracy, {"task": ..., "family": ...} in [0, 1].
-    collection: one per round, {"round", "trials", "useful", "achieved": {family: episodes},
-      "confusion": {commanded family: {achieved family or "none": episodes}}}.
+    collection: one per round, {"round", "trials", "useful", "achieved": {group: episodes},
+      "confusion": {commanded group: {achieved group or "none": episodes}}}.
     videos: {"title", "family", "success", "demo" uint8 [T,H,W,3], "attempt" uint8 [T',H,W,3],
       "caption"}.
     costs: {"cost_of": method, "round", "seed", "steps", "seconds"} of training a policy and what it
@@ -69,6 +70,7 @@ def write_report(
       them whose loss falls), "before", "after"}; of one with a latent space "neighbours", as
       above.
     margin: of the equivalence test against oracle pairs, as a share of successes.
+    groups: of the domain, in the order of reports; without it as the rows name them.
 
     Everything is written to a hidden folder beside `out`, which then takes its place, so a killed
     run leaves the old page or none. Raises ConfigError when `out` holds files that are not a
@@ -76,26 +78,28 @@ def write_report(
     """
     out = Path(out)
     require_replaceable(out)
+    content = Content.check(
+        rows=rows,
+        pairing_rows=pairing_rows,
+        metrics=metrics,
+        embedding=embedding,
+        neighbours=neighbours,
+        collection=collection,
+        videos=videos,
+        costs=costs,
+        margin=margin,
+        groups=groups,
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = out.parent / f".{out.name}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
     (staging / "figures").mkdir(parents=True)
     try:
-        split = primary_split(rows)
-        sections = [
-            strip(rows, split, neighbours or {}),
-            success_section(staging, rows, split),
-            differences_section(rows, split, margin),
-            sweeps_section(staging, rows, pairing_rows),
-            costs_section(costs),
-            trials_section(collection),
-            pairing_section(staging, pairing_rows),
-            latent_section(staging, embedding or {}, neighbours or {}),
-            curves_section(staging, metrics),
-            videos_section(staging, videos),
-            provenance_section(config, manifest, rows),
-        ]
-        page = _page(title, _subtitle(manifest, rows, split), [part for part in sections if part])
+        page = _page(
+            title,
+            _subtitle(manifest, content.rows),
+            [*_sections(staging, content), provenance_section(config, manifest, content.rows)],
+        )
         (staging / "index.html").write_text(page, encoding="utf-8")
         if not any((staging / "figures").iterdir()):
             (staging / "figures").rmdir()
@@ -105,7 +109,24 @@ def write_report(
     return out / "index.html"
 
 
-def _subtitle(manifest: Mapping[str, Any], rows: Sequence[Row], split: str) -> str:
+def _sections(staging: Path, content: Content) -> list[str]:
+    rows, split = content.rows, primary_split(content.rows)
+    groups = content.groups[content.lead]
+    return [
+        strip(rows, split, content.neighbours),
+        success_section(staging, rows, content.groups),
+        differences_section(rows, split, content.margin),
+        sweeps_section(staging, rows, content.pairing_rows),
+        costs_section(content.costs),
+        trials_section(content.collection, groups),
+        pairing_section(staging, content.pairing_rows),
+        latent_section(staging, content.embedding, groups, content.neighbours),
+        curves_section(staging, content.metrics),
+        videos_section(staging, content.films, groups),
+    ]
+
+
+def _subtitle(manifest: Mapping[str, object], rows: Sequence[ResultRow]) -> str:
     parts = []
     configs = sorted({str(row["config"]) for row in rows if row.get("config")})
     if configs:
@@ -114,29 +135,37 @@ def _subtitle(manifest: Mapping[str, Any], rows: Sequence[Row], split: str) -> s
     commit = manifest.get("commit") or ", ".join(name[:10] for name in commits)
     if commit:
         parts.append(f"commit {str(commit)[:40]}")
-    seeds = sorted({str(row.get("seed", 0)) for row in rows})
+    seeds = {row.get("seed", 0) for row in rows}
     if rows:
+        split = primary_split(rows)
         parts.append(f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
-        chosen = [row for row in rows if row.get("split", "test") == split]
-        parts.append(f"{sum(int(row['n']) for row in chosen):,} {split} episodes")
+        episodes = sum(row["n"] for row in rows if split_of(row) == split)
+        parts.append(f"{episodes:,} {split} episodes")
     return " \u00b7 ".join(parts)
 
 
 def _page(title: str, subtitle: str, sections: Sequence[str]) -> str:
     found = (re.search(r'<h2 id="([a-z]+)">([^<]+)</h2>', part) for part in sections)
     links = "".join(f'<a href="#{m[1]}">{m[2]}</a>' for m in found if m)
-    css = importlib.resources.files("mili_jax.report").joinpath("page.css").read_text("utf-8")
-    families = "".join(
-        f".f-{name}{{--c:{FAMILY_COLOURS[name]};--cd:{DARK_FAMILY_COLOURS[name]}}}"
-        for name in FAMILIES
-    )
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{esc(title)}</title>\n<style>{css}{families}</style>\n</head>\n<body>\n"
-        f'<header><h1>{esc(title)}</h1><p class="sub">{esc(subtitle)}</p>'
+        f"<title>{esc(title)}</title>\n<style>{_style()}</style>\n</head>\n<body>\n"
+        f'<header><h1 dir="auto">{esc(title)}</h1><p class="sub">{esc(subtitle)}</p>'
         f'<nav aria-label="Sections">{links}</nav></header>\n<main>\n'
-        + "\n".join(sections)
+        + "\n".join(part for part in sections if part)
         + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _style() -> str:
+    """The style sheet, with the colours of groups."""
+    css = importlib.resources.files("mili_jax.report").joinpath("page.css").read_text("utf-8")
+    pairs: list[tuple[int | None, str, str]] = [
+        (at, *both) for at, both in enumerate(zip(palette.LIGHT, palette.DARK, strict=True))
+    ]
+    pairs.append((None, palette.GREY_LIGHT, palette.GREY_DARK))
+    return css + "".join(
+        f".{colour_class(at)}{{--c:{light};--cd:{dark}}}\n" for at, light, dark in pairs
     )

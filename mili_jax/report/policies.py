@@ -2,61 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from mili_jax.report.methods import METHODS, VARIANT, Policy
-from mili_jax.report.statistics import DEMOS, Row, select
+from mili_jax.report.groups import domain_of
+from mili_jax.report.methods import VARIANT, Policy, rank
+from mili_jax.report.rows import DEMOS, ResultRow
+from mili_jax.report.statistics import select
 
 SPLITS: tuple[str, ...] = ("test", "validation", "train")  # the first present leads
 
 
-def primary_split(rows: Sequence[Row]) -> str:
+def split_of(row: ResultRow) -> str:
+    """The split that a row's task is of."""
+    return row.get("split") or "test"
+
+
+def splits_of(rows: Sequence[ResultRow]) -> list[str]:
+    """The splits of the rows, the one that leads first."""
+    present = {split_of(row) for row in rows}
+    return [s for s in (*SPLITS, *sorted(present - set(SPLITS))) if s in present]
+
+
+def primary_split(rows: Sequence[ResultRow]) -> str:
     """The split that leads: the first of test, validation, train that the rows hold."""
-    present = {row.get("split", "test") for row in rows}
-    for split in (*SPLITS, *sorted(present - set(SPLITS))):
-        if split in present:
-            return split
-    return "test"
+    return next(iter(splits_of(rows)), "test")
 
 
-def policies_of(rows: Sequence[Row], split: str) -> list[Policy]:
+def policy_of(row: Mapping[str, object], method: str = "method") -> Policy:
+    """The policy of a row whose field `method` names it."""
+    number = row.get("round") or 0
+    assert isinstance(number, int)
+    return Policy(str(row.get("config") or ""), str(row[method]), number, domain_of(row))
+
+
+def policies_of(rows: Sequence[ResultRow], split: str) -> list[Policy]:
     """The policies evaluated on a split, MILI with one thing changed left out, in the order in
     which they are listed: round by round, the baselines first."""
-    order = list(METHODS)
-    policies = {
-        Policy(str(row.get("config", "")), str(row["method"]), int(row.get("round", 0)))
-        for row in rows
-        if row.get("split", "test") == split and not VARIANT.fullmatch(str(row["method"]))
-    }
+    found = {policy_of(row) for row in rows if split_of(row) == split}
     return sorted(
-        policies,
-        key=lambda p: (
-            p.config,
-            p.round,
-            order.index(p.method) if p.method in order else len(order),
-            p.method,
-        ),
+        (policy for policy in found if not VARIANT.fullmatch(policy.method)),
+        key=lambda p: (p.domain, p.config, p.round, rank(p.method), p.method),
     )
 
 
-def conditions(rows: Sequence[Row], policy: Policy, split: str) -> dict[str, list[Row]]:
+def runs_of(policies: Sequence[Policy]) -> list[list[Policy]]:
+    """The policies that may be compared with each other: those of one domain and configuration."""
+    found: dict[tuple[str, str], list[Policy]] = {}
+    for policy in policies:
+        found.setdefault((policy.domain, policy.config), []).append(policy)
+    return list(found.values())
+
+
+def conditions(rows: Sequence[ResultRow], policy: Policy, split: str) -> dict[str, list[ResultRow]]:
     """The policy's rows by demo, in the order right, wrong, none; only those present."""
-    members = [
-        row
-        for row in rows
-        if row.get("split", "test") == split
-        and str(row.get("config", "")) == policy.config
-        and row["method"] == policy.method
-        and int(row.get("round", 0)) == policy.round
-    ]
+    members = [row for row in rows if split_of(row) == split and policy_of(row) == policy]
     found = {demo: select(members, demo=demo) for demo in DEMOS}
     return {demo: part for demo, part in found.items() if part}
 
 
-def policy_name(policy: Policy, rows: Sequence[Row]) -> str:
-    """The label, with the configuration where the rows hold several."""
-    several = len({row.get("config", "") for row in rows}) > 1
-    return f"{policy.label} ({policy.config})" if several else policy.label
+def policy_name(policy: Policy, rows: Sequence[Mapping[str, object]]) -> str:
+    """The label, with the configuration and the domain where the rows hold several."""
+    configs = {str(row.get("config") or "") for row in rows}
+    more = [policy.config] if len(configs) > 1 and policy.config else []
+    more += [policy.domain] if len({domain_of(row) for row in rows}) > 1 else []
+    return f"{policy.label} ({', '.join(more)})" if more else policy.label
 
 
 def before_trials(policies: Sequence[Policy]) -> Policy | None:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
-from mili_jax.types import FAMILIES, ConfigError, DataError
+from mili_jax.report.groups import in_order, one_domain
+from mili_jax.report.row_checks import check_counts
+from mili_jax.report.rows import ResultRow
+from mili_jax.types import ConfigError, DataError
 
-Row = Mapping[str, Any]
+Key: TypeAlias = tuple[str, int]  # task and seed
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Per family the successes and episodes, each [seeds, tasks]; rows and columns sorted."""
+    """Per group the successes and episodes, each [seeds, tasks].
 
-    families: tuple[str, ...]
+    Rows, columns and the groups that reports know no order of are sorted: an interval must not
+    depend on the order of result rows.
+    """
+
+    groups: tuple[str, ...]
     successes: tuple[np.ndarray, ...]
     episodes: tuple[np.ndarray, ...]
 
@@ -31,43 +39,39 @@ class Grid:
         return self.episodes[0].shape[0]
 
 
-def index_rows(rows: Sequence[Row]) -> dict[tuple[str, Any], Row]:
-    """Rows by (task, seed), checked one by one."""
+def index_rows(rows: Sequence[ResultRow]) -> dict[Key, ResultRow]:
+    """Rows by task and seed, checked one by one.
+
+    Raises ConfigError for no rows, those of several domains, and a task that comes twice for a
+    seed; DataError for a damaged row.
+    """
     if not rows:
         raise ConfigError("there are no result rows for this condition; was it evaluated?")
-    indexed: dict[tuple[str, Any], Row] = {}
+    indexed: dict[Key, ResultRow] = {}
     for row in rows:
         absent = [key for key in ("family", "task", "n", "successes") if key not in row]
         if absent:
             raise DataError(f"result row lacks {absent[0]!r}: {dict(row)}")
-        task, n, successes = row["task"], row["n"], row["successes"]
-        if row["family"] not in FAMILIES:
-            raise DataError(f"row of task {task!r}: unknown family {row['family']!r}")
-        if n <= 0 or not 0 <= successes <= n:
-            raise DataError(f"row of task {task!r}: {successes} successes of n = {n}")
-        outcomes = row.get("outcomes")
-        if outcomes is not None and (len(outcomes) != n or sum(outcomes) != successes):
-            raise DataError(
-                f"row of task {task!r}: outcomes hold {sum(outcomes)} successes of "
-                f"{len(outcomes)}, the row says {successes} of {n}"
-            )
-        key = (task, row.get("seed", 0))
-        if key in indexed:
+        check_counts(row)
+        task, seed = row["task"], row.get("seed", 0)
+        if (task, seed) in indexed:
             raise ConfigError(
-                f"task {task!r} occurs twice for seed {key[1]!r}: select rows of one method, "
-                "round, split and demo first"
+                f"task {task!r} occurs twice for seed {seed!r}: select rows of one method, round, "
+                "split and demo first"
             )
-        indexed[key] = row
+        indexed[task, seed] = row
+    one_domain(rows)
     return indexed
 
 
-def grid_of(indexed: Mapping[tuple[str, Any], Row]) -> Grid:
+def grid_of(indexed: Mapping[Key, ResultRow]) -> Grid:
+    """The rows as arrays. Raises ConfigError if a seed lacks a task that another has."""
+    rows = list(indexed.values())
     seeds = sorted({seed for _, seed in indexed}, key=str)
-    successes, episodes, families = [], [], []
-    for family in FAMILIES:
-        tasks = sorted({task for (task, _), row in indexed.items() if row["family"] == family})
-        if not tasks:
-            continue
+    groups = in_order(sorted({row["family"] for row in rows}), one_domain(rows))
+    successes, episodes = [], []
+    for group in groups:
+        tasks = sorted({row["task"] for row in rows if row["family"] == group})
         for task in tasks:
             for seed in seeds:
                 if (task, seed) not in indexed:
@@ -75,10 +79,9 @@ def grid_of(indexed: Mapping[tuple[str, Any], Row]) -> Grid:
                         f"task {task!r} is missing for seed {seed!r}: every seed needs all tasks"
                     )
         cells = [[indexed[task, seed] for task in tasks] for seed in seeds]
-        families.append(family)
         successes.append(np.array([[cell["successes"] for cell in line] for line in cells], float))
         episodes.append(np.array([[cell["n"] for cell in line] for line in cells], float))
-    return Grid(tuple(families), tuple(successes), tuple(episodes))
+    return Grid(groups, tuple(successes), tuple(episodes))
 
 
 def mean_rate(grid: Grid, successes: Sequence[np.ndarray]) -> float:
@@ -94,24 +97,30 @@ def resample(
     resamples: int,
     seed: int,
 ) -> list[np.ndarray]:
-    """Mean-of-families rate per resample, one array [resamples] per condition, drawn alike.
+    """Mean-of-groups rate per resample, one array [resamples] per condition, drawn alike.
 
-    A resample is held as how often each task (within its family) and each seed was drawn: the
+    A resample is held as how often each task (within its group) and each seed was drawn: the
     counts are multinomial, and weighting by them is drawing with replacement. Their distance from 1
-    is spread (see above).
+    is spread (`statistics`).
     """
     check_level(level)
     if resamples < 100:
         raise ConfigError(f"resamples must be at least 100 for an interval, got {resamples}")
-    rng = np.random.default_rng(seed)
-    by_seed = _weights(rng, grid.seeds, resamples)
+    counts = tuple(n.shape[1] for n in grid.episodes)
+    by_seed, *by_group = _drawn(seed, grid.seeds, counts, resamples)
     totals = [np.zeros(resamples) for _ in conditions]
-    for f, n in enumerate(grid.episodes):
-        by_task = _weights(rng, n.shape[1], resamples)
+    for f, (n, by_task) in enumerate(zip(grid.episodes, by_group, strict=True)):
         drawn = ((by_seed @ n) * by_task).sum(axis=1)
         for total, successes in zip(totals, conditions, strict=True):
             total += ((by_seed @ successes[f]) * by_task).sum(axis=1) / drawn
-    return [total / len(grid.families) for total in totals]
+    return [total / len(grid.groups) for total in totals]
+
+
+@functools.lru_cache(maxsize=4)
+def _drawn(seed: int, seeds: int, tasks: tuple[int, ...], resamples: int) -> tuple[np.ndarray, ...]:
+    """The weights of seeds, and of tasks group by group: the same for all conditions of a run."""
+    rng = np.random.default_rng(seed)
+    return tuple(_weights(rng, count, resamples) for count in (seeds, *tasks))
 
 
 def _weights(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray:
@@ -122,7 +131,7 @@ def _weights(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray
 
 def percentiles(draws: np.ndarray, level: float, grid: Grid) -> tuple[float, float]:
     if min(counts.shape[1] for counts in grid.episodes) < 2:
-        return math.nan, math.nan  # resampling one task would claim certainty about its family
+        return math.nan, math.nan  # resampling one task would claim certainty about its group
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -1,13 +1,10 @@
 """What may be concluded from result rows: rates, intervals, paired differences, equivalence.
 
-A result row is a mapping that describes one task under one condition: `config`, `commit`, `method`,
-`round`, `seed`, `split`, `family`, `task`, `demo` ("right", "wrong" or "none"), `n` episodes,
-`successes`, `any_task`, and optionally `outcomes`, the n single results (0 or 1) in the order of
-the arrangements, which every method and condition shares.
+The rows are `rows.ResultRow`s of one domain: what unlike domains have in common is not a mean.
 
 The unit of uncertainty is the task, because the question is how a policy does on tasks it has not
 seen. Intervals of means and differences are therefore percentile bootstraps that resample tasks
-within their family (the benchmark fixes four families; it samples the tasks). When the rows hold
+within their group (a domain fixes its groups; it samples the tasks). When the rows hold
 several training seeds, these are resampled too, crossed with the tasks (the two-way "pigeonhole"
 bootstrap, Owen 2007), so that the interval also speaks of training runs. With one seed it does not.
 What is drawn is spread by sqrt(n / (n - 1)), n tasks or seeds, because the plain bootstrap of so
@@ -24,13 +21,13 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
+from mili_jax.report.groups import groups_of, one_domain
 from mili_jax.report.neighbours import nearest_neighbour
 from mili_jax.report.resampling import (
-    Row,
+    Key,
     check_level,
     grid_of,
     index_rows,
@@ -38,21 +35,20 @@ from mili_jax.report.resampling import (
     percentiles,
     resample,
 )
-from mili_jax.types import FAMILIES, ConfigError
+from mili_jax.report.rows import ResultRow
+from mili_jax.types import ConfigError
 
 __all__ = ["nearest_neighbour"]
 
-DEMOS = ("right", "wrong", "none")
-
 
 @dataclasses.dataclass(frozen=True)
-class FamilyRate:
-    """Success of one family, pooled over its tasks and seeds, with its Wilson interval.
+class GroupRate:
+    """Success of one group, pooled over its tasks and seeds, with its Wilson interval.
 
     `any_task` counts the episodes that achieved some task; None when a row does not say.
     """
 
-    family: str
+    group: str
     tasks: int
     n: int
     successes: int
@@ -64,20 +60,20 @@ class FamilyRate:
 
 @dataclasses.dataclass(frozen=True)
 class Headline:
-    """The mean of the family rates; `low` and `high` are nan where a family has a single task."""
+    """The mean of the group rates; `low` and `high` are nan where a group has a single task."""
 
     rate: float
     low: float
     high: float
     level: float
-    families: tuple[str, ...]
+    groups: tuple[str, ...]
     tasks: int
     seeds: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """Condition a minus condition b in mean-of-families success, on the same tasks.
+    """Condition a minus condition b in mean-of-groups success, on the same tasks.
 
     `relative` is difference / b (nan when b is 0), with its own interval. `a_only` and `b_only`
     count the arrangements that only one of the two solved; None unless every row carries its
@@ -119,7 +115,7 @@ class Equivalence:
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """The Wilson score interval (low, high) of a rate. Raises ConfigError unless 0 <= s <= n > 0.
 
-    It assumes independent episodes. Episodes of one task resemble each other, so for a family it
+    It assumes independent episodes. Episodes of one task resemble each other, so for a group it
     describes these tasks; `headline` and `paired_difference` speak of further tasks.
     """
     check_level(level)
@@ -131,30 +127,29 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
+def select(rows: Sequence[ResultRow], **wanted: object) -> list[ResultRow]:
     """The rows whose fields equal all of `wanted`, for example method="mili", demo="right"."""
-    return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+    return [row for row in rows if wanted.items() <= row.items()]
 
 
-def family_table(rows: Sequence[Row], level: float = 0.95) -> list[FamilyRate]:
-    """One FamilyRate per family present, in the order of FAMILIES, for rows of one condition.
+def group_table(rows: Sequence[ResultRow], level: float = 0.95) -> list[GroupRate]:
+    """One GroupRate per group, in the order of reports, for rows of one condition.
 
     Raises ConfigError when a task occurs twice for a seed (conditions mixed), DataError on a row
     that is damaged.
     """
     indexed = index_rows(rows)
     table = []
-    for family in FAMILIES:
-        members = [row for row in indexed.values() if row["family"] == family]
-        if not members:
-            continue
+    for group in groups_of(rows):
+        members = [row for row in indexed.values() if row["family"] == group]
         n = sum(int(row["n"]) for row in members)
         successes = sum(int(row["successes"]) for row in members)
         low, high = wilson(successes, n, level)
-        achieved = [row["any_task"] for row in members if row.get("any_task") is not None]
+        counts = [row.get("any_task") for row in members]
+        achieved = [count for count in counts if count is not None]
         table.append(
-            FamilyRate(
-                family=family,
+            GroupRate(
+                group=group,
                 tasks=len({row["task"] for row in members}),
                 n=n,
                 successes=successes,
@@ -168,12 +163,12 @@ def family_table(rows: Sequence[Row], level: float = 0.95) -> list[FamilyRate]:
 
 
 def headline(
-    rows: Sequence[Row], *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+    rows: Sequence[ResultRow], *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Headline:
-    """Mean of the family rates of one condition, with a bootstrap interval over tasks and seeds.
+    """Mean of the group rates of one condition, with a bootstrap interval over tasks and seeds.
 
-    A family's rate pools its episodes; families weigh the same. Families without rows are left
-    out of the mean and of `families`, which the caller should look at. Raises ConfigError when
+    A group's rate pools its episodes; groups weigh the same. Groups without rows are left out of
+    the mean and of `groups`, which the caller should look at. Raises ConfigError when
     `rows` is empty, mixes conditions, or a seed lacks a task that another has.
     """
     grid = grid_of(index_rows(rows))
@@ -184,15 +179,15 @@ def headline(
         low=low,
         high=high,
         level=level,
-        families=grid.families,
+        groups=groups_of(rows),
         tasks=grid.tasks,
         seeds=grid.seeds,
     )
 
 
 def paired_difference(
-    rows_a: Sequence[Row],
-    rows_b: Sequence[Row],
+    rows_a: Sequence[ResultRow],
+    rows_b: Sequence[ResultRow],
     *,
     level: float = 0.95,
     resamples: int = 10_000,
@@ -200,7 +195,7 @@ def paired_difference(
 ) -> Difference:
     """Condition a minus condition b, both measured on the same tasks and arrangements.
 
-    Every resample draws the same tasks (within families) and the same seeds for both conditions,
+    Every resample draws the same tasks (within groups) and the same seeds for both conditions,
     so what the tasks have in common cancels. Percentile interval. Raises ConfigError when the
     conditions do not hold the same (task, seed) pairs with the same n, naming the first that is
     missing, or when either mixes conditions.
@@ -235,8 +230,8 @@ def paired_difference(
 
 
 def equivalence(
-    rows_a: Sequence[Row],
-    rows_b: Sequence[Row],
+    rows_a: Sequence[ResultRow],
+    rows_b: Sequence[ResultRow],
     margin: float,
     *,
     significance: float = 0.05,
@@ -260,9 +255,7 @@ def equivalence(
     return Equivalence(difference=difference, margin=margin, equivalent=inside)
 
 
-def _require_match(
-    index_a: Mapping[tuple[str, Any], Row], index_b: Mapping[tuple[str, Any], Row]
-) -> None:
+def _require_match(index_a: Mapping[Key, ResultRow], index_b: Mapping[Key, ResultRow]) -> None:
     """Raises ConfigError that names the first (task, seed) the two conditions do not share."""
     for ours, theirs, name in ((index_a, index_b, "second"), (index_b, index_a, "first")):
         missing = sorted(set(ours) - set(theirs), key=str)
@@ -272,6 +265,12 @@ def _require_match(
                 f"task {task!r} (seed {seed!r}) is missing from the {name} condition; "
                 f"{len(missing)} missing in all: evaluate both on the same tasks and seeds"
             )
+    domains = [one_domain(list(index.values())) for index in (index_a, index_b)]
+    if domains[0] != domains[1]:
+        raise ConfigError(
+            f"the first condition is of the domain {domains[0]!r}, the second of {domains[1]!r}: "
+            "unlike domains are not compared"
+        )
     for (task, seed), row in index_a.items():
         other = index_b[task, seed]
         if row["n"] != other["n"] or row["family"] != other["family"]:
@@ -289,7 +288,7 @@ def _require_match(
 
 
 def _discordant(
-    index_a: Mapping[tuple[str, Any], Row], index_b: Mapping[tuple[str, Any], Row]
+    index_a: Mapping[Key, ResultRow], index_b: Mapping[Key, ResultRow]
 ) -> tuple[int | None, int | None]:
     a_only = b_only = 0
     for key, row in index_a.items():

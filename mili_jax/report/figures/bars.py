@@ -1,85 +1,120 @@
-"""Success per family, a bar per policy and condition."""
+"""Success per group, a bar per policy and condition."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
 
-from mili_jax.report import policies
-from mili_jax.report.figures.canvas import new_figure
-from mili_jax.report.figures.style import DARK, LIGHT, Theme, quiet
+from mili_jax.report.figures.canvas import label_of, new_figure
+from mili_jax.report.figures.isolation import isolated
+from mili_jax.report.figures.style import Theme, quiet, theme_of
+from mili_jax.report.groups import groups_of, in_order, one_domain
 from mili_jax.report.methods import DEMO_NAMES
-from mili_jax.report.statistics import Row, family_table, headline
-from mili_jax.types import FAMILIES, ConfigError
+from mili_jax.report.policies import conditions, policies_of, policy_name, primary_split
+from mili_jax.report.rows import ResultRow
+from mili_jax.report.statistics import group_table, headline
+from mili_jax.types import ConfigError
+
+_COLUMNS = 5  # of panels side by side
 
 
+class _Line(NamedTuple):
+    """A bar in every panel: at height y, `first` of its policy."""
+
+    y: float
+    name: str
+    first: bool
+    demo: str
+    rows: list[ResultRow]
+
+
+@isolated
 def bars_figure(
-    rows: Sequence[Row], *, split: str | None = None, dark: bool = False, narrow: bool = False
+    rows: Sequence[ResultRow],
+    groups: Sequence[str] = (),
+    *,
+    split: str | None = None,
+    dark: bool = False,
+    narrow: bool = False,
 ) -> Figure:
-    """Success per family and in the mean, one bar per policy and condition, on one split.
+    """Success per group and in the mean, one bar per policy and condition, on one split.
 
-    Families carry Wilson intervals, the mean a bootstrap interval over tasks. Solid bars are the
+    Groups carry Wilson intervals, the mean a bootstrap interval over tasks. Solid bars are the
     right demonstration, hatched ones a wrong one, hollow ones none. Without `split` it is the first
-    of test, validation, train that the rows hold. Raises as `statistics.headline`.
+    of test, validation, train that the rows hold. groups: all of the domain in the order of their
+    colours; without it as the rows name them. Raises as `statistics.headline`.
     """
-    theme = DARK if dark else LIGHT
-    split = split or policies.primary_split(rows)
-    lines: list[tuple[float, str, bool, str, list[Row]]] = []
-    y = 0.0
-    for policy in policies.policies_of(rows, split):
-        for index, (demo, members) in enumerate(policies.conditions(rows, policy, split).items()):
-            name = policies.policy_name(policy, rows) if index == 0 else DEMO_NAMES[demo]
-            if index == 0 and demo != "right":
-                name += f" ({DEMO_NAMES[demo]})"
-            lines.append((y, name, index == 0, demo, members))
-            y += 1
-        y += 0.6
+    theme, split = theme_of(dark), split or primary_split(rows)
+    lines, height = _lines(rows, split)
     if not lines:
         raise ConfigError(f"no result rows on split {split!r} to draw")
-    families = [f for f in FAMILIES if any(row["family"] == f for row in rows)]
-    panels = [*families, "mean"]
+    present = set(groups_of(rows))
+    groups = in_order([*groups, *groups_of(rows)], one_domain(rows))
+    shown = [group for group in groups if group in present]
+    panels: list[str | None] = [*shown, None]  # the last is the mean
     if narrow:
-        figure = new_figure(theme, 4.6, 0.4 + len(panels) * (0.55 + 0.21 * y))
-        axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+        figure = new_figure(theme, 4.6, 0.4 + len(panels) * (0.55 + 0.21 * height))
+        axes = figure.subplots(len(panels), 1, squeeze=False)
     else:
-        figure = new_figure(theme, 11.0, 0.9 + 0.27 * y)
-        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, panel in zip(axes, panels, strict=True):
-        colour = theme.families.get(panel, theme.mean)
-        for at, _, _, demo, members in lines:
-            shown = _rate(members, panel)
-            if shown is not None:
-                _bar(axis, theme, at, *shown, demo=demo, colour=colour)
-        axis.set_title(
-            f"mean of {len(families)} families" if panel == "mean" else panel,
-            color=theme.text,
-            fontsize=10,
-            fontweight="bold",
-            loc="left",
-        )
+        columns = min(len(panels), _COLUMNS)
+        deep = math.ceil(len(panels) / columns)
+        figure = new_figure(theme, 11.0, deep * (0.9 + 0.27 * height))
+        axes = figure.subplots(deep, columns, sharey=True, squeeze=False)
+    for spare in axes.ravel()[len(panels) :]:
+        spare.remove()
+    for number, (axis, panel) in enumerate(zip(axes.ravel(), panels, strict=False)):
+        colour = theme.mean if panel is None else theme.colour(groups, panel)
+        title = f"mean of {len(shown)} groups" if len(shown) > 1 else "mean"
+        if panel is not None:
+            title = label_of(panel, f"group {number + 1}", 20, lines=2)
+        wide = 26 if narrow else 40
+        for line in lines:
+            rate = _rate(line.rows, panel)
+            if rate is not None:
+                _bar(axis, theme, line.y, *rate, demo=line.demo, colour=colour)
+        axis.set_title(title, color=theme.text, fontsize=10, fontweight="bold", loc="left")
         axis.set_xlim(0, 1.22)
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "50", "", "100%"])
-        axis.set_ylim(y - 0.9, -0.7)
-        axis.set_yticks([at for at, *_ in lines], [name for _, name, *_ in lines])
+        axis.set_ylim(height - 0.9, -0.7)
+        axis.set_yticks(
+            [line.y for line in lines],
+            [label_of(line.name, f"policy {i + 1}", wide, 2) for i, line in enumerate(lines)],
+        )
         axis.grid(axis="x", color=theme.grid, linewidth=0.8)
-        if narrow or axis is axes[0]:
-            for label, (_, _, strong, _, _) in zip(axis.get_yticklabels(), lines, strict=True):
-                label.set_color(theme.text if strong else theme.muted)
-                label.set_fontsize(8.5 if strong else 7.5)
+        if narrow or axis in axes[:, 0]:
+            for label, line in zip(axis.get_yticklabels(), lines, strict=True):
+                label.set_color(theme.text if line.first else theme.muted)
+                label.set_fontsize(8.5 if line.first else 7.5)
         quiet(axis, theme, keep=("left",))
     return figure
 
 
-def _rate(members: Sequence[Row], panel: str) -> tuple[float, float, float] | None:
-    if panel == "mean":
+def _lines(rows: Sequence[ResultRow], split: str) -> tuple[list[_Line], float]:
+    """All bars of a panel from the top, and its height."""
+    lines: list[_Line] = []
+    y = 0.0
+    for policy in policies_of(rows, split):
+        for index, (demo, members) in enumerate(conditions(rows, policy, split).items()):
+            name = policy_name(policy, rows) if index == 0 else DEMO_NAMES[demo]
+            if index == 0 and demo != "right":
+                name += f" ({DEMO_NAMES[demo]})"
+            lines.append(_Line(y, name, index == 0, demo, members))
+            y += 1
+        y += 0.6
+    return lines, y
+
+
+def _rate(members: Sequence[ResultRow], panel: str | None) -> tuple[float, float, float] | None:
+    if panel is None:
         mean = headline(members)
         return mean.rate, mean.low, mean.high
-    for entry in family_table(members):
-        if entry.family == panel:
+    for entry in group_table(members):
+        if entry.group == panel:
             return entry.rate, entry.low, entry.high
     return None
 

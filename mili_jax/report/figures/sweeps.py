@@ -8,25 +8,28 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mili_jax.report.figures.canvas import new_panels
-from mili_jax.report.figures.style import DARK, LIGHT, quiet
+from mili_jax.report.figures.isolation import isolated
+from mili_jax.report.figures.style import quiet, theme_of
 from mili_jax.report.methods import SWEEPS
-from mili_jax.report.statistics import Row, headline
+from mili_jax.report.rows import PairingRow, ResultRow
+from mili_jax.report.statistics import headline
 from mili_jax.report.sweeps import sweeps
 from mili_jax.types import ConfigError
 
 
+@isolated
 def sweeps_figure(
-    rows: Sequence[Row],
-    pairing_rows: Sequence[Row] = (),
+    rows: Sequence[ResultRow],
+    pairing_rows: Sequence[PairingRow] = (),
     *,
     dark: bool = False,
     narrow: bool = False,
 ) -> Figure:
-    """Success (mean of families, 95% interval over tasks and seeds) of what `sweeps` finds.
+    """Success (mean of groups, 95% interval over tasks and seeds) of what `sweeps` finds.
 
     Raises ConfigError if there is nothing, and as `statistics.headline`.
     """
-    theme = DARK if dark else LIGHT
+    theme = theme_of(dark)
     found = sweeps(rows, pairing_rows)
     if not found:
         raise ConfigError("no row of a variant of MILI to draw")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mili_jax.report import summary
+from mili_jax.report import tables
 from mili_jax.report.markup import esc, html_table, section
-from mili_jax.report.statistics import Row
+from mili_jax.report.rows import CostRow
 
 
-def costs_section(costs: Sequence[Row]) -> str:
+def costs_section(costs: Sequence[CostRow]) -> str:
     if not costs:
         return ""
     parts = [
@@ -17,10 +17,10 @@ def costs_section(costs: Sequence[Row]) -> str:
             "Training of each policy, what it started from included",
             '<tr><th scope="col">policy</th><th scope="col">gradient steps</th>'
             '<th scope="col">seconds, mean of seeds</th><th scope="col">range</th></tr>',
-            _cost_body(summary.cost_lines(costs)),
+            _cost_body(tables.cost_lines(costs)),
         )
     ]
-    if lines := summary.adaptation_lines(costs):
+    if lines := tables.adaptation_lines(costs):
         parts.append(
             html_table(
                 "One demonstration of a held-out task, the loss on another before and after "
@@ -31,13 +31,13 @@ def costs_section(costs: Sequence[Row]) -> str:
                 _cost_body(lines),
             )
         )
-    if lines := summary.neighbour_lines(costs):
+    if lines := tables.neighbour_lines(costs):
         parts.append(
             html_table(
                 "How often the nearest neighbour of a held-out demonstration, in the latent space "
                 "of the policy, shows the same",
                 '<tr><th scope="col">policy</th><th scope="col">task, mean of seeds</th>'
-                '<th scope="col">range</th><th scope="col">family, mean</th></tr>',
+                '<th scope="col">range</th><th scope="col">group, mean</th></tr>',
                 _cost_body(lines),
             )
         )

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from mili_jax.report.comparisons import compare
 from mili_jax.report.markup import esc, section
-from mili_jax.report.statistics import Difference, Row
+from mili_jax.report.rows import ResultRow
+from mili_jax.report.statistics import Difference
 from mili_jax.report.words import basis, discordant, signed
 
 
-def differences_section(rows: Sequence[Row], split: str, margin: float) -> str:
+def differences_section(rows: Sequence[ResultRow], split: str, margin: float) -> str:
     found = compare(rows, split, margin)
     if not found:
         return ""
@@ -41,7 +42,7 @@ def differences_section(rows: Sequence[Row], split: str, margin: float) -> str:
         "differences",
         "Differences",
         '<p class="lead">Paired bootstrap over the same tasks, in percentage points of the mean '
-        f"of the families{esc('; ' + bases[0]) if len(bases) == 1 else ''}.</p>"
+        f"of the groups{esc('; ' + bases[0]) if len(bases) == 1 else ''}.</p>"
         f'<ul class="differences">{"".join(items)}</ul>',
     )
 

@@ -7,21 +7,21 @@ from pathlib import Path
 
 from mili_jax.report.figures.alpha import alpha_figure
 from mili_jax.report.markup import esc, html_table, picture, section
-from mili_jax.report.statistics import Row
+from mili_jax.report.rows import PairingRow
 from mili_jax.report.words import percent
 
 
-def pairing_section(staging: Path, pairing_rows: Sequence[Row]) -> str:
+def pairing_section(staging: Path, pairing_rows: Sequence[PairingRow]) -> str:
     if not pairing_rows:
         return ""
     figure = picture(
         staging,
         "pairing",
         lambda **look: alpha_figure(pairing_rows, **look),
-        alt="Precision, recall and family precision of the pairs over the threshold alpha; the "
+        alt="Precision, recall and group precision of the pairs over the threshold alpha; the "
         "table below holds the same numbers.",
         caption="Pairs whose embeddings have a cosine above alpha, judged by the simulator. "
-        "Precision: both trials achieved the same task. Family precision: the same family. Recall: "
+        "Precision: both trials achieved the same task. Group precision: the same group. Recall: "
         "share of all same-task pairs that were found. Dashed: the alpha that was used.",
     )
     body = []
@@ -29,10 +29,11 @@ def pairing_section(staging: Path, pairing_rows: Sequence[Row]) -> str:
         pairing_rows, key=lambda r: (r.get("round", 1), str(r.get("seed", 0)), r["alpha"])
     ):
         shares = "".join(
-            f"<td>{esc(percent(row[key])) if row.get(key) is not None else '&ndash;'}</td>"
-            for key in ("precision", "family_precision", "recall")
+            f"<td>{'&ndash;' if value is None else esc(percent(value))}</td>"
+            for value in (row.get("precision"), row.get("family_precision"), row.get("recall"))
         )
-        pairs = f"{int(row['pairs']):,}" if row.get("pairs") is not None else "&ndash;"
+        count = row.get("pairs")
+        pairs = "&ndash;" if count is None else f"{count:,}"
         mark = ' class="chosen"' if row.get("chosen") else ""
         note = " (used)" if row.get("chosen") else ""
         body.append(
@@ -43,7 +44,7 @@ def pairing_section(staging: Path, pairing_rows: Sequence[Row]) -> str:
         "Pairs over alpha",
         '<tr><th scope="col">round</th><th scope="col">seed</th><th scope="col">alpha</th>'
         '<th scope="col">pairs</th><th scope="col">precision</th>'
-        '<th scope="col">family precision</th><th scope="col">recall</th></tr>',
+        '<th scope="col">group precision</th><th scope="col">recall</th></tr>',
         "".join(body),
     )
     if len(body) > 12:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from mili_jax.report.markup import esc, html_table, section
-from mili_jax.report.statistics import Row
+from mili_jax.report.rows import ResultRow
 
 
 def provenance_section(
-    config: Mapping[str, Any], manifest: Mapping[str, Any], rows: Sequence[Row]
+    config: Mapping[str, object], manifest: Mapping[str, object], rows: Sequence[ResultRow]
 ) -> str:
     scalars = {k: v for k, v in manifest.items() if not isinstance(v, Mapping)}
     for key, plural in (("commit", "commits"), ("seed", "seeds")):
-        found = sorted({row[key] for row in rows if row.get(key) is not None}, key=str)
+        given = {str(row.get(key)) for row in rows if row.get(key) is not None}
+        found = sorted(given)
         if found and key not in scalars and plural not in scalars:
             scalars[key if len(found) == 1 else plural] = found[0] if len(found) == 1 else found
     parts = [_pairs_table("Run", scalars)] if scalars else []
@@ -29,8 +29,8 @@ def provenance_section(
     return section("provenance", "Provenance", cards) if cards else ""
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             flat.update(_flatten(value, f"{prefix}{key}."))
@@ -39,8 +39,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _pairs_table(caption: str, values: Mapping[str, Any]) -> str:
-    def text(value: Any) -> str:
+def _pairs_table(caption: str, values: Mapping[str, object]) -> str:
+    def text(value: object) -> str:
         if isinstance(value, float):
             return f"{value:.6g}"
         if isinstance(value, list | tuple):
