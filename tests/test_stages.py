@@ -818,18 +818,23 @@ def test_tasks_that_the_benchmark_has_not():
         KitchenEnv(task="juggle:mug_01")
 
 
-# The README
+# The pages
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Pages whose snippets have tests of their own.
+ELSEWHERE = {"extending.md", "other_robots.md"}
+SNIPPETS = [
+    pytest.param(code, id=f"{page.stem}-{code.splitlines()[0][:30]}")
+    for page in PAGES
+    if page.name not in ELSEWHERE
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "snippet",
-    re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL),
-    ids=lambda code: code.splitlines()[0][:40],
-)
-def test_the_snippets_of_the_readme_run(snippet, finished, tmp_path):
-    code = snippet.replace("runs/quick", str(finished)).replace("mili.py:quick", "mili.py:test")
-    code = code.replace("runs/robot", str(tmp_path))
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_the_snippets_of_the_pages_run(snippet, finished, tmp_path):
+    code = snippet.replace("runs/quick", str(finished)).replace("runs/robot", str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
