@@ -407,7 +407,7 @@ def test_no_round_draws_what_another_drew():
 
 
 def retell(workdir, change):
-    """Writes the dataset of a finished run anew with other metadata; the steps stay."""
+    """Writes the dataset of a finished run again with other metadata; the steps stay."""
     old = Dataset(workdir / "dataset")
     stored = {split: list(old.read(split)) for split in ("demos_train", "round_1")}
     shutil.rmtree(workdir / "dataset")
@@ -866,7 +866,7 @@ def test_later_rounds_follow_earlier_trials_too():
     assert len(own) / 300 == pytest.approx(0.6, abs=0.1)
     again = [t for t in own if objects(t.scene) == objects(source[t.demonstration].scene)]
     assert len(again) / len(own) == pytest.approx(0.5, abs=0.12)
-    assert all(t.scene != source[t.demonstration].scene for t in again)  # arranged anew
+    assert all(t.scene != source[t.demonstration].scene for t in again)  # arranged differently
     for trial in plan:
         assert trial.task == source[trial.demonstration].task and trial.policy == "actor"
     first = planned(config(**changes), 1, demos)
@@ -942,7 +942,7 @@ def test_trials_share_sets_of_objects_so_that_the_same_can_be_done_twice():
         changes = {"improve.trials": 200, "improve.commanded_share": 0.0, **changes}
         plan = planned(config(**changes), 1, [demo])
         scenes_ = [Scene.from_json(trial.scene) for trial in plan]
-        assert len({trial.placements for trial in scenes_}) == 200  # each arranged anew
+        assert len({trial.placements for trial in scenes_}) == 200  # each arranged differently
         return Counter(frozenset(q.object for q in trial.placements) for trial in scenes_)
 
     shared = sets(**{"improve.object_sets": 8})

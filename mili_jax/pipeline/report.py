@@ -18,7 +18,7 @@ from mili_jax.types import PolicyId
 
 
 def write_report(run: Run) -> Path:
-    """Stage: `report/index.html` from what the other stages left; made anew every time."""
+    """Stage: `report/index.html` from what the other stages left; made again every time."""
     from mili_jax.report import page  # brings Matplotlib, which no other stage needs
 
     config, workdir, last = run.config, run.workdir, arms.last_policy(run.config)
