@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mili_jax.storage.dataset import Label
+from mili_jax.storage.labels import Answer, Kind, Label
 from mili_jax.types import EpisodeMeta
 
 
@@ -13,4 +13,4 @@ def simulator(metas: Iterable[EpisodeMeta]) -> list[Label]:
 
     Reads the task-agnostic `useful` bit alone.
     """
-    return [Label(m.episode_id, m.useful, by="simulator") for m in metas]
+    return [Label(m.episode_id, Answer.of(m.useful), "simulator", Kind.SIMULATOR) for m in metas]

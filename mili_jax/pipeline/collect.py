@@ -22,6 +22,7 @@ from mili_jax.pipeline.rolling import roll_out
 from mili_jax.pipeline.run import Run, config_part, finish_stage, parameters, policy_id
 from mili_jax.pipeline.schema import SEED_STRIDE
 from mili_jax.pipeline.train import LOOP, embed, load_params
+from mili_jax.storage.labels import resolve
 from mili_jax.types import FAMILIES, DataError, EpisodeMeta, Task
 
 
@@ -144,13 +145,13 @@ def label(run: Run, number: int) -> None:
     inputs = parameters(run, arms.start_of(run.config, number))
     if not run.workdir.begins(name, config_part(run, *LOOP), inputs):
         return
-    began, known = time.time(), run.dataset.read_labels(split)
+    began, known = time.time(), resolve(run.dataset.read_labels(split))
     metas = [m for m in run.dataset.read_metadata(split) if m.episode_id not in known]
     if metas:
         run.dataset.write_labels(split, filters.simulator(metas))
-    labels = run.dataset.read_labels(split).values()
-    useful = sum(answer.useful for answer in labels)
-    facts = {"trials": len(labels), "useful": useful, "answered_before": len(known)}
+    answers = resolve(run.dataset.read_labels(split)).values()
+    useful = sum(answer is True for answer in answers)
+    facts = {"trials": len(answers), "useful": useful, "answered_before": len(known)}
     finish_stage(run, name, config_part(run, *LOOP), began, inputs=inputs, **facts)
 
 
@@ -160,13 +161,14 @@ def answered_trials(run: Run, number: int) -> tuple[list[EpisodeMeta], np.ndarra
     Raises DataError if F has not answered for all of them.
     """
     split = f"round_{number}"
-    metas, labels = list(run.dataset.read_metadata(split)), run.dataset.read_labels(split)
-    unanswered = [m.episode_id for m in metas if m.episode_id not in labels]
+    metas = list(run.dataset.read_metadata(split))
+    answers = resolve(run.dataset.read_labels(split))
+    unanswered = [m.episode_id for m in metas if m.episode_id not in answers]
     if unanswered:
         raise DataError(
             f"{run.dataset.path}: {len(unanswered)} of the {len(metas)} trials of {split!r} have "
             f"no label ({unanswered[0]!r} is the first); let `experiments.label` or people answer"
         )
-    useful = np.array([labels[m.episode_id].useful for m in metas], bool)
+    useful = np.array([answers[m.episode_id] is True for m in metas], bool)
     anyhow = not run.config.improve.rested
     return metas, useful, np.array([m.terminated or anyhow for m in metas], bool)
