@@ -314,7 +314,7 @@ def test_the_filter_answers_only_what_nobody_has_answered(copy):
     run = open_run(config(), copy)
     with run.workdir:
         run_again(copy, "pair_1")
-        with pytest.raises(DataError, match="20 of the 20 trials of 'round_1' have no label"):
+        with pytest.raises(DataError, match="none of the 20 trials of 'round_1' has an answer"):
             pair.pair(run, 1)
         mine = [Label(f"round1-{i:06d}", i % 2 == 0, "people") for i in (3, 8)]
         dataset.write_labels("round_1", mine)

@@ -405,7 +405,7 @@ class Workdir:
         )
 
     def _fits_stages(self, free: Collection[str]) -> bool:
-        """Whether stages are done here, all with this config: then a lost manifest is made again."""
+        """Whether stages are done here, all with this config: a lost manifest is made again then."""
         done = [read_sealed(file, ("config",)) for file in (self.path / "stages").glob("*.json")]
         for manifest in done:
             for field in sorted(manifest["config"].keys() & self.config.keys() - set(free)):
