@@ -1,0 +1,147 @@
+"""Pictures out of video files and into them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from mili_jax.types import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoPictures:
+    """Frames of one video stream at the times float64 [T], in seconds of the file.
+
+    shape: (H, W) promised. tolerance: seconds by which a frame's time may differ.
+    frames: how many the file should hold, None where it holds other episodes too. codec: "" where
+      none is promised.
+    """
+
+    where: str
+    field: str
+    path: Path
+    times: np.ndarray
+    tolerance: float
+    codec: str
+    shape: tuple[int | None, int | None]
+    frames: int | None = None
+
+    def read(self, steps: np.ndarray) -> np.ndarray:
+        wanted = self.times[steps]
+        with opened(self.path, self.field) as (container, stream):
+            self._check(stream)
+            found = list(self._frames(container, stream, wanted))
+        return np.stack(found)
+
+    def _frames(self, container: Any, stream: Any, wanted: np.ndarray) -> Iterator[np.ndarray]:
+        first = float(wanted[0]) - self.tolerance
+        if first > 0:
+            container.seek(int(first / stream.time_base), stream=stream, backward=True)
+        k = 0
+        last = None
+        for frame in container.decode(stream):
+            if frame.pts is None:
+                raise DataError(f"{self.path}, {self.field}: a frame has no time")
+            last = float(frame.pts * stream.time_base)
+            while k < len(wanted) and abs(last - wanted[k]) <= self.tolerance:
+                yield frame.to_ndarray(format="rgb24")
+                k += 1
+            if k == len(wanted):
+                return
+            if last > wanted[k] + self.tolerance:
+                break
+        end = "it has no frame" if last is None else f"the nearest one after it is at {last:.3f} s"
+        raise DataError(
+            f"{self.path}, {self.field}: no frame at {wanted[k]:.3f} s ({end}); {self.where} has "
+            f"{len(self.times)} steps"
+        )
+
+    def _check(self, stream: Any) -> None:
+        found = codec_of(stream)
+        if self.codec and found != self.codec:
+            raise DataError(
+                f"{self.path}, {self.field}: the video is {found}, {self.codec} is promised; if "
+                "the file is right, set the camera's codec in the mapping"
+            )
+        size = (stream.codec_context.height, stream.codec_context.width)
+        if any(side is not None and side != n for side, n in zip(self.shape, size, strict=True)):
+            raise DataError(
+                f"{self.path}, {self.field}: the video is {size[0]} x {size[1]} pixels, "
+                f"{self.shape[0]} x {self.shape[1]} are promised"
+            )
+        # Encoders may leave a frame more at the end, which nobody asks for.
+        if self.frames is not None and stream.frames not in (0, self.frames, self.frames + 1):
+            raise DataError(
+                f"{self.path}, {self.field}: the video has {stream.frames} frames, {self.where} "
+                f"{self.frames} steps"
+            )
+
+
+@contextlib.contextmanager
+def opened(path: Path, field: str) -> Iterator[tuple[Any, Any]]:
+    """(container, first video stream). What libav says of it becomes a DataError with the path."""
+    logging.getLogger("libav").setLevel(logging.CRITICAL)
+    if not path.is_file():
+        raise DataError(f"{path} is missing; it should hold {field}")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise DataError(f"{path}, {field}: the file has no video stream")
+            yield container, container.streams.video[0]
+    except (av.FFmpegError, OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}, {field}: the video cannot be decoded ({error})") from error
+
+
+def codec_of(stream: Any) -> str:
+    """The codec's own name, "av1" whichever library decodes it."""
+    return str(stream.codec_context.codec.canonical_name)
+
+
+class VideoWriter:
+    """Episodes one after another in an MP4 file of H.264, a key frame at the start of each.
+
+    lossless: pictures come back to the bit, in files some times as large.
+    """
+
+    def __init__(self, path: Path, height: int, width: int, fps: int, lossless: bool) -> None:
+        self.path = path
+        self.frames = 0
+        self._container: Any = av.open(str(path), "w")
+        codec = "libx264rgb" if lossless else "libx264"
+        self._stream: Any = self._container.add_stream(codec, rate=fps)
+        self._stream.width, self._stream.height = width, height
+        # Half as many colours as pixels are what every player shows; it takes even sides.
+        even = height % 2 == 0 and width % 2 == 0
+        self._stream.pix_fmt = "rgb24" if lossless else "yuv420p" if even else "yuv444p"
+        # A key frame every other frame, so that any step is found at once.
+        quality = {"qp": "0"} if lossless else {"crf": "18"}
+        self._stream.options = {**quality, "g": "2", "bf": "0", "preset": "veryfast"}
+        self._stream.codec_context.time_base = Fraction(1, fps)
+        self.pix_fmt = self._stream.pix_fmt
+
+    def add(self, pictures: np.ndarray) -> None:
+        """An episode, uint8 [T,H,W,3]."""
+        for k, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts = self.frames
+            frame.time_base = Fraction(1, self._stream.codec_context.framerate)
+            if k == 0:
+                frame.pict_type = av.video.frame.PictureType.I
+            self._container.mux(self._stream.encode(frame))
+            self.frames += 1
+
+    def close(self) -> None:
+        if self._container is None:
+            return
+        container, self._container = self._container, None
+        with contextlib.closing(container):
+            if self.frames:
+                container.mux(self._stream.encode(None))
