@@ -94,6 +94,7 @@ class EpisodeMeta:
     success: bool  # oracle: the commanded task was achieved
     achieved_tasks: tuple[str, ...]  # oracle
     terminated: bool = True  # it came to its end by itself, not because its time was over
+    language: str = ""  # the instruction in words, "" if there is none
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,11 +16,12 @@ from mili_jax.batches import hindsight, sampling
 from mili_jax.batches.hindsight import BEHIND, CANDIDATES, GOAL, PUSHED
 from mili_jax.batches.pool import Pool, build_pool, concatenate, hold, read_pool
 from mili_jax.batches.sampling import Batch, Groups, PairTable
+from mili_jax.domains.kitchen.spec import spec
 from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.frames import Frames
 from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta
 
-SIDE = 8
+SIDE = 16
 SIZES = {"policy_steps": 6, "frames": 2, "places": 5}
 
 
@@ -145,10 +146,10 @@ def test_pools_that_do_not_fit_are_refused():
     one = build_pool([episode("a", "press:x", 2, 0)], True)
     with pytest.raises(DataError, match="no episodes"):
         build_pool([], True)
-    with pytest.raises(DataError, match=r"'b' has images \(16, 16, 3\)"):
-        build_pool([episode("a", "press:x", 2, 0), episode("b", "press:x", 2, 0, 16)], True)
+    with pytest.raises(DataError, match=r"'b' has images \(32, 32, 3\)"):
+        build_pool([episode("a", "press:x", 2, 0), episode("b", "press:x", 2, 0, 32)], True)
     with pytest.raises(DataError, match="unlike image sizes"):
-        concatenate([one, build_pool([episode("b", "press:x", 2, 0, 16)], True)])
+        concatenate([one, build_pool([episode("b", "press:x", 2, 0, 32)], True)])
     with pytest.raises(DataError, match="'a' comes twice"):
         concatenate([one, one])
     with pytest.raises(DataError, match="no pools"):
@@ -431,7 +432,7 @@ def test_blanking_the_oracle_changes_no_batch():
 
 
 def test_batches_from_a_stored_dataset_equal_those_from_memory(tmp_path):
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, spec(SIDE))
     dataset.write_shard("demos_train", 0, demonstrations())
     dataset.commit("demos_train", 1)
     stored = build_pool(dataset.read("demos_train"), True)
@@ -446,7 +447,7 @@ def test_batches_from_a_stored_dataset_equal_those_from_memory(tmp_path):
 @pytest.fixture
 def stored(tmp_path) -> Dataset:
     """The episodes of `everything`, in shards of seven."""
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, spec(SIDE))
     for split, episodes in (("demos_train", demonstrations()), ("round_1", trials())):
         shards = [episodes[at : at + 7] for at in range(0, len(episodes), 7)]
         for shard, some in enumerate(shards):

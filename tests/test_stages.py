@@ -73,7 +73,7 @@ def assert_same_checkpoints(one, other, names=TRAINED):
 
 
 def assert_same_episodes(one, other):
-    a, b = (Dataset(workdir / "dataset", 32) for workdir in (one, other))
+    a, b = (Dataset(workdir / "dataset") for workdir in (one, other))
     assert a.splits() == b.splits() and len(a.splits()) == 7
     for split in a.splits():
         for left, right in zip(a.read(split), b.read(split), strict=True):
@@ -168,7 +168,7 @@ def test_a_stranger_reads_the_episodes(finished):
 @pytest.mark.slow
 def test_the_conditions_share_their_arrangements(finished):
     """Each condition and each policy meets the same scenes; only the demonstration differs."""
-    dataset = Dataset(finished / "dataset", 32)
+    dataset = Dataset(finished / "dataset")
     demos = {m.episode_id: m.task for m in dataset.read_metadata("demos_test")}
     scenes = set()
     for name in TRAINED:
@@ -274,7 +274,7 @@ def policies_of(dataset, split):
 
 @pytest.mark.slow
 def test_what_people_answer_later_is_followed_and_nothing_else_is_made_again(call, copy):
-    dataset = Dataset(copy / "dataset", 32)
+    dataset = Dataset(copy / "dataset")
     labels = dataset.read_labels("round_1")
     changed = [Label(name, not old.useful, "people") for name, old in labels.items()][:3]
     dataset.write_labels("round_1", changed)
@@ -302,7 +302,7 @@ def test_what_people_answer_later_is_followed_and_nothing_else_is_made_again(cal
 
 @pytest.mark.slow
 def test_the_filter_answers_only_what_nobody_has_answered(copy):
-    dataset = Dataset(copy / "dataset", 32)
+    dataset = Dataset(copy / "dataset")
     path = data_of(copy) / "labels_round_1.jsonl"
     path.unlink()
     verify.forget(path.parent, [path.name])
@@ -371,8 +371,8 @@ def test_trials_that_the_run_did_not_make_are_left_alone(copy):
 @pytest.mark.slow
 def test_episodes_of_ones_own_robot_are_learned_from(call, finished, tmp_path):
     """Demonstrations, trials and labels from elsewhere, and no stage that simulates."""
-    theirs = Dataset(finished / "dataset", 32)
-    mine = Dataset(tmp_path / "dataset", 32)
+    theirs = Dataset(finished / "dataset")
+    mine = Dataset(tmp_path / "dataset", theirs.spec)
     for split in ("demos_train", "round_1"):
         logs = [
             dataclasses.replace(e, meta=dataclasses.replace(e.meta, policy="mine", scene="{}"))
@@ -404,10 +404,10 @@ def test_no_round_draws_what_another_drew():
 
 def retell(workdir, change):
     """Writes the dataset of a finished run anew with other metadata; the steps stay."""
-    old = Dataset(workdir / "dataset", 32)
+    old = Dataset(workdir / "dataset")
     stored = {split: list(old.read(split)) for split in ("demos_train", "round_1")}
     shutil.rmtree(workdir / "dataset")
-    new = Dataset(workdir / "dataset", 32)
+    new = Dataset(workdir / "dataset", old.spec)
     for split, listed in stored.items():
         for i in range(0, len(listed), 4):
             told = [
@@ -678,7 +678,7 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     spaceless = {row["cost_of"] for row in costs if "neighbours" not in row}
     assert spaceless == {"bc", *adapting}
     # The second round begins where the first one ended, and tries after its trials as well.
-    dataset = Dataset(tmp_path / "seed_0" / "dataset", 32)
+    dataset = Dataset(tmp_path / "seed_0" / "dataset")
     second = list(dataset.read_metadata("round_2"))
     assert {m.policy.partition("@")[0] for m in second} == {"mili_1"} and len(second) == 30
     drawn = [json.loads((tmp_path / f"seed_0/stages/mili_{n}.json").read_text()) for n in (1, 2)]
@@ -764,7 +764,9 @@ def test_a_dataset_of_another_image_size_is_refused(finished, tmp_path):
     open_run(config(**{"data.image_size": 64}), tmp_path / "run").workdir.close()
     shutil.copytree(finished / "dataset", tmp_path / "run" / "dataset")
     for _ in range(2):  # a refusal does not keep the folder locked
-        with pytest.raises(DataError, match=r"dataset.* holds images 32x32, but image_size 64"):
+        with pytest.raises(
+            DataError, match=r"dataset.* holds pictures 32x32x3, the spec has 64x64x3"
+        ):
             open_run(config(**{"data.image_size": 64}), tmp_path / "run")
 
 

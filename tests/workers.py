@@ -11,20 +11,22 @@ from test_rollout import SIZE, children, descriptors, make_trials, scripted
 from mili_jax.domains.kitchen import rollout, scenes, tasks
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
 from mili_jax.domains.kitchen.rollout import Player
+from mili_jax.domains.kitchen.spec import spec
 from mili_jax.storage.dataset import Dataset
 from mili_jax.workers.pool import run_jobs
 
 SHARD, SHARDS, SPLITS = 2, 4, 5
+SPEC = spec(SIZE)
 
 
 def write_split_shard(root, index, episodes):
     split, shard = divmod(index, SHARDS)
-    Dataset(root, SIZE).write_shard(f"round_{split + 1}", shard, episodes)
+    Dataset(root, SPEC).write_shard(f"round_{split + 1}", shard, episodes)
 
 
 def collect(root):
     """Several rounds, the way the stages collect: what is there stays, the rest is made."""
-    dataset = Dataset(root, SIZE)
+    dataset = Dataset(root, SPEC)
     trials = make_trials(SHARD * SHARDS * SPLITS)
     jobs = [(i, trials[i * SHARD : (i + 1) * SHARD]) for i in range(SHARDS * SPLITS)]
     names = [f"round_{i + 1}" for i in range(SPLITS)]
@@ -54,7 +56,7 @@ def make_player(envs=3):
 
 
 def write_each(root, index, episodes):
-    dataset = Dataset(root, SIZE)
+    dataset = Dataset(root, SPEC)
     for episode in episodes:
         dataset.write_shard("round_1", int(episode.meta.episode_id.split("-")[1]), [episode])
 
@@ -102,4 +104,4 @@ class Wild:
 
 
 def write_wild(root, index, episodes):
-    Dataset(root, 16).write_shard("round_1", index, episodes)
+    Dataset(root, spec(16)).write_shard("round_1", index, episodes)

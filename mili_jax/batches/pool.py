@@ -95,7 +95,7 @@ def read_pool(
                 yield episode
 
     pool = _without_pictures(chosen(), demonstrations)
-    frames = Frames(tuple(records), pool.length, dataset.image_size)
+    frames = Frames(tuple(records), pool.length, dataset.picture)
     return dataclasses.replace(pool, image=frames)
 
 
@@ -186,7 +186,7 @@ def _concatenate_images(images: Sequence[np.ndarray | Frames]) -> np.ndarray | F
     if held:
         raise DataError("pools in memory and stored ones; hold all of them or none")
     records = tuple(record for image in stored for record in image.records)
-    return Frames(records, np.concatenate([image.length for image in stored]), stored[0].side)
+    return Frames(records, np.concatenate([image.length for image in stored]), stored[0].picture)
 
 
 def _check_unique(pool: Pool) -> None:

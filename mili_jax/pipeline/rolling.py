@@ -46,9 +46,7 @@ def roll_out(
         LOG.warning("%s is of an older policy or of other settings; it is made again", split)
         run.dataset.drop(split)
     missing = [job for job in jobs if not run.dataset.has_shard(split, job[0])]
-    sink = functools.partial(
-        write_shard, run.dataset.path.parents[1], run.dataset.image_size, split
-    )
+    sink = functools.partial(write_shard, run.dataset.path.parents[1], run.dataset.spec, split)
     there = len(items) - sum(len(job) for _, job in missing)
     with (
         simulating(),

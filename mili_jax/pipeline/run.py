@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from mili_jax.domains.kitchen.spec import spec
 from mili_jax.domains.kitchen.world import CAMERA_HEIGHT, VIEW_HALF
 from mili_jax.pipeline import schema
 from mili_jax.policy.camera import Camera
@@ -51,7 +52,7 @@ def open_run(config: ConfigDict, path: Path) -> Run:
         del kept["machine"][field]
     workdir = Workdir(path, kept, free=("evaluate",))
     try:
-        return Run(config, workdir, Dataset(workdir.path / "dataset", config.data.image_size))
+        return Run(config, workdir, Dataset(workdir.path / "dataset", spec(config.data.image_size)))
     except BaseException:
         workdir.close()
         raise

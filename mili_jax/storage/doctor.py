@@ -161,7 +161,6 @@ def _checkpoints(path: Path) -> Iterator[Damage]:
 
 def _dataset(path: Path) -> Iterator[Damage]:
     data = _data(path)
-    descriptions = ("dataset_info.json", "features.json")
     for file, why in verify.verify(data):
         drop: list[Path] = [file]
         if found := _OF_SPLIT.fullmatch(file.name):
@@ -174,7 +173,7 @@ def _dataset(path: Path) -> Iterator[Damage]:
         elif found := _OF_PAIRS.fullmatch(file.name):
             drop.append(_stage(path, f"pair_{found[1]}"))
         else:  # the splits are committed again, from the shards that are there
-            drop += [data / name for name in descriptions]
+            drop += [data / "dataset_info.json", data / "features.json"]
             shards = map(_OF_SPLIT.fullmatch, os.listdir(data))
             drop += {_stage_of_split(path, shard[1]) for shard in shards if shard}
         yield Damage(file, why, tuple(drop))

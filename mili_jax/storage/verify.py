@@ -8,12 +8,13 @@ from pathlib import Path
 
 from mili_jax.storage.files import locked, sha256
 from mili_jax.storage.ledger import allowed_digests, describe_state, read_checksums, write_checksums
-from mili_jax.storage.records import decode_metadata, parse_record, read_records
+from mili_jax.storage.records import decode_metadata, parse_record
+from mili_jax.storage.shards import read_records
 from mili_jax.types import DataError
 
-_DESCRIPTIONS = ("dataset_info.json", "features.json")
+_DESCRIPTIONS = ("dataset_info.json", "features.json", "spec.json")
 _SHARD = ".array_record-"
-_COUNTS = re.compile(r"mili-.*|labels_.*\.jsonl|pairs_.*\.csv|dataset_info\.json|features\.json")
+_COUNTS = re.compile(r"mili-.*|labels_.*\.jsonl|pairs_.*\.csv|(dataset_info|features|spec)\.json")
 
 
 def verify(directory: Path) -> Iterator[tuple[Path, str]]:
@@ -49,14 +50,15 @@ def verify(directory: Path) -> Iterator[tuple[Path, str]]:
 def forget(directory: Path, names: Sequence[str]) -> None:
     """Takes damaged files out of `checksums.json`; shards stay, so that new ones must equal them.
 
-    If it is damaged itself it is made anew, for the label and pair files that can be read, and if
-    any description is, no split is committed any more. The damaged files must be gone already.
+    If it is damaged itself it is made anew, for the label and pair files and the robot, and if any
+    description is, no split is committed any more. The damaged files must be gone already.
     """
     with locked(directory / ".commit.lock"):
         listed = read_checksums(directory)
         if "checksums.json" in names:
-            for path in (*directory.glob("labels_*.jsonl"), *directory.glob("pairs_*.csv")):
-                listed[path.name] = {"sha256": sha256(path)}
+            for pattern in ("labels_*.jsonl", "pairs_*.csv", "spec.json"):
+                for path in directory.glob(pattern):
+                    listed[path.name] = {"sha256": sha256(path)}
         for name in names:
             if _SHARD not in name:
                 listed.pop(name, None)
