@@ -48,7 +48,7 @@ def left_out(recording: Recording, mapping: Mapping) -> str | None:
     line = mapping.task
     if line.field is not None and line.empty == "skip":
         text = _text(recording, line.field, line.changes)
-        if not (text if line.as_is else task_name(text)):
+        if not (text if line.as_is else task_name(text)).strip():
             return f"{recording.where} has no instruction"
     return None
 
@@ -59,11 +59,11 @@ def convert(recording: Recording, mapping: Mapping) -> Converted:
     task, language = task_of(recording, mapping)
     success = _success(recording, mapping)
     length = recording.length - (mapping.last_step == "drop")
-    if length < 2:
+    if length < 1 or (length < 2 and mapping.short != "keep"):
         raise DataError(
             f"{recording.where} has {recording.length} step{'s' * (recording.length > 1)}; an "
             "episode needs two with an action. Set short: skip in the mapping to leave such "
-            "episodes out"
+            "episodes out, or keep"
         )
     counts = {"clipped": 0, "outside": 0}
     raw_pose = _raw(recording, mapping.pose, "pose", length, mapping, counts)
@@ -74,7 +74,7 @@ def convert(recording: Recording, mapping: Mapping) -> Converted:
         action = _integrated(pose, action, mapping)
         absolute[:] = True
     steps, pose, action = _resampled(pose, action, absolute, mapping)
-    if len(steps) < 2:
+    if len(steps) < min(2, length):
         raise DataError(
             f"{recording.where}: of {length} steps one is left at to_fps {mapping.to_fps:g}; keep "
             "more steps a second"
@@ -100,7 +100,7 @@ def task_of(recording: Recording, mapping: Mapping) -> tuple[str, str]:
     assert line.field is not None
     text = _text(recording, line.field, line.changes)
     name = text if line.as_is else task_name(text)
-    if not name:
+    if not name.strip():
         if line.empty in ("refuse", "skip"):
             raise DataError(
                 f"{recording.where}: {line.field} is empty, so nobody knows the task. Set "
@@ -132,7 +132,7 @@ def _text(recording: Recording, field: str, changes: str) -> str:
         text = "" if value is None else str(value)
     if "\0" in text or len(text) > 2000:
         raise DataError(f"{recording.where}: {field} is no instruction ({len(text)} characters)")
-    return text.strip()
+    return text
 
 
 def _fact(recording: Recording, field: str) -> Any:
@@ -301,9 +301,9 @@ def _pictures(recording: Recording, mapping: Mapping, steps: np.ndarray) -> np.n
             raise DataError(
                 f"{recording.where} has no pictures {line.field!r}, which the mapping names"
             )
-        source = recording.pictures[line.field]
-        # What the mapping says of the codec counts, not what the files promise.
-        source = dataclasses.replace(source, codec=line.codec)  # type: ignore[type-var]
-        pictures = source.read(steps)
-        views.append(resize(pictures, mapping.height, mapping.width, mapping.fit))
+        view = np.empty((len(steps), mapping.height, mapping.width, 3), np.uint8)
+        pictures = recording.pictures[line.field].read(steps, line.codec)
+        for new, picture in zip(view, pictures, strict=True):
+            new[...] = resize(picture, mapping.height, mapping.width, mapping.fit)
+        views.append(view)
     return views[0] if len(views) == 1 else np.stack(views, axis=1)

@@ -100,9 +100,8 @@ def _pictures(
 ) -> None:
     steps = np.unique([0, recording.length // 2, recording.length - 1])
     for name, pictures in recording.pictures.items():
-        found = pictures.read(steps)
-        shapes.setdefault(name, (found.shape[1], found.shape[2]))
-        for picture in found:
+        for picture in pictures.read(steps):
+            shapes.setdefault(name, (picture.shape[0], picture.shape[1]))
             content = picture.tobytes()
             if same.setdefault(name, content) != content:
                 same[name] = None

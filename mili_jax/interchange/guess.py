@@ -164,9 +164,8 @@ def _fields(source: Source, sample: Sample, group: str) -> list[Column]:
         if np.dtype(source.columns[name].dtype).kind in "fiu"
     }
     for wanted in [(name,) for name in _ACTIONS] if group == "action" else _POSES:
-        if found := [there[name] for name in wanted if name in there]:
-            if len(found) == len(wanted):
-                return found
+        if all(name in there for name in wanted):
+            return [there[name] for name in wanted]
     if group == "action":
         parts = [c for name, c in there.items() if name.startswith(("steps/action/", "action."))]
         parts = [c for c in parts if "terminate" not in c.name]
@@ -231,7 +230,7 @@ def _unit(line: dict[str, Any], found: Range, episodes: Sequence[np.ndarray]) ->
             line["unit"] = "1"
             if where is None:
                 line |= {"closed": UNKNOWN, "open": UNKNOWN}
-                return f"A gripper; which of {ends[0]:g} and {ends[1]:g} is open is not known: {reason}."
+                return f"A gripper; {ends[0]:g} or {ends[1]:g} is open, it is not known: {reason}."
             line |= {"closed": ends[0] if where == ends[1] else ends[1], "open": where}
             return f"A gripper, open at {where:g}: {reason}."
         line |= {"unit": UNKNOWN, "closed": UNKNOWN, "open": UNKNOWN}
@@ -311,7 +310,7 @@ def _deltas(sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
         for line in raw[group]["numbers"]:
             if line.get("unit") == "rad" and names.quantity(line["name"]) == "angle":
                 line["period"] = 6.283185307179586
-                if -3.2 <= line["low"] and line["high"] <= 3.2:
+                if line["low"] >= -3.2 and line["high"] <= 3.2:
                     line |= {"low": -3.141592653589793, "high": 3.141592653589793}
 
 
@@ -324,9 +323,7 @@ def _group_units(raw: dict[str, Any], why: dict[str, str]) -> None:
             for line in missing:
                 del line["unit"]
             raw[group] = {"unit": UNKNOWN, **raw[group]}
-            why[group] += (
-                " `unit` is of all numbers that have none of their own: m, mm, rad, deg, 1."
-            )
+            why[group] += " `unit` is of all lines without one of their own: m, mm, rad, deg, 1."
 
 
 def _task(source: Source, sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
@@ -387,8 +384,8 @@ def _answers(field: str, sample: Sample) -> tuple[str, int, int] | None:
     take: Callable[[np.ndarray], bool] = (
         (lambda v: bool((v > 0.5).any())) if rule == "any" else (lambda v: bool(v[-1].max() > 0.5))
     )
-    values = sample.numbers[field]
-    return rule, sum(map(take, values)), len(values)
+    episodes = sample.numbers[field]
+    return rule, sum(map(take, episodes)), len(episodes)
 
 
 def _time(source: Source, sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
@@ -426,9 +423,9 @@ def _identity(source: Source, sample: Sample) -> dict[str, str]:
 
 def _head(source: Source, sample: Sample, left: list[str]) -> str:
     lines = [
-        f"How the {source.format} episodes in {source.path.name} are read: a guess to check.",
-        f'Fill in every "?", change what is wrong, then import with --map and this file. {sample.total} '
-        "episodes.",
+        f"How the {source.format} episodes in {source.path} are read: a guess to check, from what "
+        f"was seen {sample.said}.",
+        'Fill in every "?", change what is wrong, then import with --map and this file.',
     ]
     lines += list(source.notes)
     lines += _flags(source, sample)

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -72,16 +72,16 @@ def import_episodes(
     file and field, for the first episode that cannot be imported. Then nothing is left at `out`.
     """
     out = Path(out)
-    _check_free(out)
+    check_free(out)
     opened = open_source(source, form, partial)
     plan = plan_for(opened, mapping)
     check(opened, plan)
     report = Report(notes=opened.notes)
-    with _staging(out) as staging:
-        _fill(opened, plan, staging, report, processes, progress)
+    with staging(out) as folder:
+        _fill(opened, plan, folder, report, processes, progress)
         head = f"How the {form} episodes in {opened.path} became this dataset.\n"
         text = render(as_plain(plan), head=head + "\n".join(opened.notes))
-        _write(staging / MAPPING_FILE, text)
+        _write(folder / MAPPING_FILE, text)
     return report
 
 
@@ -136,7 +136,7 @@ def check(source: Source, mapping: Mapping) -> None:
             )
 
 
-def _check_free(out: Path) -> None:
+def check_free(out: Path) -> None:
     try:
         taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     except OSError as error:
@@ -146,7 +146,7 @@ def _check_free(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def _staging(out: Path) -> Iterator[Path]:
+def staging(out: Path) -> Iterator[Path]:
     """A hidden folder beside `out` that becomes `out`, or goes. One that a killed import left
     behind goes too."""
     prefix = f".{out.name}.importing-"
@@ -154,22 +154,22 @@ def _staging(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         for old in out.parent.glob(f"{prefix}*"):
             _remove_abandoned(old)
-        staging = out.parent / f"{prefix}{uuid.uuid4().hex[:12]}"
-        staging.mkdir()
-        lock = (staging / _LOCK).open("w")
+        folder = out.parent / f"{prefix}{uuid.uuid4().hex[:12]}"
+        folder.mkdir()
+        lock = (folder / _LOCK).open("w")
     except OSError as error:
         raise DataError(f"{out} cannot be made ({error})") from error
     try:
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield staging
-            (staging / _LOCK).unlink()
+            yield folder
+            (folder / _LOCK).unlink()
             try:
-                os.replace(staging, out)
+                os.replace(folder, out)
             except OSError as error:
                 raise DataError(f"{out} cannot be made ({error})") from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned(old: Path) -> None:
@@ -299,7 +299,7 @@ def _work(job: _Job) -> _Found:
 
 def _results(
     source: Source, plan: Mapping, root: Path, jobs: Sequence[_Job], processes: int
-) -> Iterator[tuple[_Job, _Found]]:
+) -> Generator[tuple[_Job, _Found]]:
     """The shards in their order, made by several processes if that is asked for."""
     if processes <= 1 or len(jobs) < 2:
         for job in jobs:

@@ -140,12 +140,10 @@ class LerobotSource:
         size = (column.shape[0], column.shape[1])
         if column.name not in self.videos:
             blobs = rows.pictures(column.name, self.path)
-            return EncodedPictures(where, column.name, blobs, column.codec, size)
+            return EncodedPictures(where, column.name, blobs, size)
         path, begin = place.videos[column.name]
         frames = place.length if place.alone else None
-        return VideoPictures(
-            where, column.name, path, times + begin, 0.5 / self.fps, column.codec, size, frames
-        )
+        return VideoPictures(where, column.name, path, times + begin, 0.5 / self.fps, size, frames)
 
 
 def open_lerobot(path: Path | str, partial: bool = False) -> LerobotSource:

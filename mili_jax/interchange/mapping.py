@@ -27,6 +27,7 @@ UNITS = {
     "Nm": (1.0, "Nm"),
     "s": (1.0, "s"),
 }
+AS_IS = "="  # before the name of any other unit
 FORMATS = ("rlds", "lerobot", "robomimic")
 FITS = ("stretch", "crop")
 DELTAS = ("keep", "add_to_pose", "accumulate")
@@ -91,7 +92,7 @@ class NumberLine:
         """What a value, or a change of it, is multiplied with."""
         if self.closed is not None and self.open is not None:
             return 1 / (self.open - self.closed)
-        return UNITS[self.unit][0]
+        return _unit(self.unit)[0]
 
     @property
     def offset(self) -> float:
@@ -103,7 +104,7 @@ class NumberLine:
         if self.gripper:
             low, high = (-1.0, 1.0) if self.delta else (0.0, 1.0)
             return Field(self.name, "1", low, high)
-        scale, unit = UNITS[self.unit]
+        scale, unit = _unit(self.unit)
         period = None if self.period is None else self.period * scale
         return Field(self.name, unit, self.low * scale, self.high * scale, period)
 
@@ -146,7 +147,7 @@ class Mapping:
       their span, is refused, clipped or kept.
     fps: steps a second in the files, None where nobody knows. to_fps: those to keep, None for all.
     splits: from the files' split to ours. last_step: "keep" it, or "drop" it where the files have
-      no action in it. short: "refuse" an episode of a single step, or "skip" it.
+      no action in it. short: "refuse" an episode of a single step, "skip" it, or "keep" it.
     facts: further facts of an episode (keys of FACTS) and the fields that have them.
 
     Raises ConfigError naming what does not fit.
@@ -177,7 +178,7 @@ class Mapping:
         _one_of("outside", self.outside, OUTSIDE)
         _one_of("success.rule", self.success.rule, RULES)
         _one_of("last_step", self.last_step, ("keep", "drop"))
-        _one_of("short", self.short, ("refuse", "skip"))
+        _one_of("short", self.short, ("refuse", "skip", "keep"))
         _one_of("task.changes", self.task.changes, ("refuse", "first"))
         for fact in self.facts:
             _one_of("facts", fact, tuple(FACTS))
@@ -263,7 +264,8 @@ class Mapping:
     @property
     def used(self) -> frozenset[str]:
         """The fields of the files that it reads."""
-        names = {line.field for line in (*self.cameras, *self.pose, *self.action)}
+        names = {line.field for line in self.cameras}
+        names |= {line.field for line in (*self.pose, *self.action)}
         names |= set(self.facts.values())
         return frozenset(
             name
@@ -272,14 +274,21 @@ class Mapping:
         )
 
 
+def _unit(name: str) -> tuple[float, str]:
+    return (1.0, name[1:]) if name.startswith(AS_IS) else UNITS[name]
+
+
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ConfigError(f"{what} is {value!r}; it must be one of {', '.join(known)}")
 
 
 def _check_line(what: str, line: NumberLine) -> None:
-    if line.unit not in UNITS:
-        raise ConfigError(f"{what}: unit is {line.unit!r}; it must be one of {', '.join(UNITS)}")
+    if line.unit not in UNITS and not (line.unit.startswith(AS_IS) and len(line.unit) > 1):
+        raise ConfigError(
+            f"{what}: unit is {line.unit!r}; it must be one of {', '.join(UNITS)}, or {AS_IS} and "
+            "the name of another, whose numbers stay as they are"
+        )
     if (line.closed is None) != (line.open is None):
         raise ConfigError(f"{what}: of a gripper both are wanted, closed and open")
     if line.closed is not None and line.open is not None:

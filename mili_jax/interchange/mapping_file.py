@@ -23,7 +23,7 @@ from mili_jax.types import ConfigError
 
 UNKNOWN = "?"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+_WORDS = {"null", "true", "false", "yes", "no", "on", "off"}
 _LIMIT = 10_000_000  # characters; a mapping has some thousands
 _NUMBER = ("name", "field", "index", "unit", "low", "high", "period", "closed", "open", "delta")
 _GROUP = ("unit", "delta", "numbers")

@@ -93,6 +93,7 @@ def quantity(name: str) -> str:
     last = name.rsplit("_", 1)[-1]
     if last in POSITIONS or name.startswith("finger_joint"):
         return "length"
-    if last in (*ANGLES, "rx", "ry", "rz"):
+    # The pitch of a shoulder is a joint's; of a tool, it is the tool's.
+    if name in ANGLES or re.fullmatch(r"(eef?|tcp|tool)_(roll|pitch|yaw|r[xyz])", name):
         return "angle"
     return "quaternion" if last in ("qx", "qy", "qz", "qw") else ""

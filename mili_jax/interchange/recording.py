@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from mili_jax.types import DataError
 
-# A mapping may come with what this package exported: a file of this name, in HDF5 an attribute.
+# A mapping comes with what this package exported: a file of this name, in HDF5 a text.
 MAPPING = "mili_mapping.yaml"
 
 PICTURE, NUMBER, TEXT, OTHER = "picture", "number", "text", "other"
@@ -50,11 +52,12 @@ class Column:
 class Pictures(Protocol):
     """The pictures of one camera of an episode, decoded when they are asked for."""
 
-    codec: str
+    def read(self, steps: np.ndarray, codec: str = "") -> Iterator[np.ndarray]:
+        """uint8 [H,W,3] of each of the steps int [n], which rise.
 
-    def read(self, steps: np.ndarray) -> np.ndarray:
-        """uint8 [n,H,W,3] of the steps int [n], which rise. Raises DataError, naming file and
-        field, for what cannot be decoded or differs in size."""
+        codec: that they must have, "" for whichever they have. Raises DataError, naming file and
+        field, for what has another, cannot be decoded or differs in size.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +90,20 @@ class Source(Protocol):
     mapping: the text of a mapping file that came with it, None if none did.
     """
 
-    path: Path
-    format: str
-    fps: float | None
-    notes: tuple[str, ...]
-    mapping: str | None
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def format(self) -> str: ...
+
+    @property
+    def fps(self) -> float | None: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def mapping(self) -> str | None: ...
 
     @property
     def columns(self) -> Mapping[str, Column]:
@@ -109,6 +121,16 @@ class Source(Protocol):
         cannot be read."""
 
 
+def decode_picture(blob: bytes) -> np.ndarray:
+    """uint8 [H,W,3] of a JPEG or PNG. Raises OSError or ValueError for what is damaged."""
+    if blob.startswith(_MAGIC["jpeg"]):
+        # The same pixels as PIL's in half the time; what it does not know is left to PIL.
+        with contextlib.suppress(ValueError):
+            return np.asarray(simplejpeg.decode_jpeg(blob, "RGB"))
+    with Image.open(io.BytesIO(blob)) as image:
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
 @dataclasses.dataclass(frozen=True)
 class EncodedPictures:
     """JPEG or PNG, one a step. shape: (H, W) that the files promise, None where they do not."""
@@ -116,36 +138,37 @@ class EncodedPictures:
     where: str
     field: str
     blobs: Sequence[bytes]
-    codec: str
     shape: tuple[int | None, int | None] = (None, None)
 
-    def read(self, steps: np.ndarray) -> np.ndarray:
-        if self.codec and self.codec not in _MAGIC:
+    def read(self, steps: np.ndarray, codec: str = "") -> Iterator[np.ndarray]:
+        if codec and codec not in _MAGIC:
             raise DataError(
-                f"{self.where}: {self.field} is a JPEG or PNG each step and cannot be "
-                f"{self.codec!r}; correct the camera's codec in the mapping"
+                f"{self.where}: {self.field} is a JPEG or PNG each step and cannot be {codec!r}; "
+                "correct the camera's codec in the mapping"
             )
-        pictures = [self._decode(int(step)) for step in steps]
-        sizes = {picture.shape for picture in pictures}
-        if len(sizes) > 1:
-            raise DataError(
-                f"{self.where}: {self.field} has pictures of unlike sizes {sorted(sizes)}; an "
-                "episode needs one size"
-            )
-        return np.stack(pictures)
+        size = None
+        for step in steps:
+            picture = self._decode(int(step), codec)
+            size = size or picture.shape
+            if picture.shape != size:
+                raise DataError(
+                    f"{self.where}: {self.field} of step {step} is {picture.shape[0]} x "
+                    f"{picture.shape[1]} pixels, of the steps before {size[0]} x {size[1]}; an "
+                    "episode needs one size"
+                )
+            yield picture
 
-    def _decode(self, step: int) -> np.ndarray:
+    def _decode(self, step: int, codec: str) -> np.ndarray:
         blob = self.blobs[step]
-        if self.codec in _MAGIC and not blob.startswith(_MAGIC[self.codec]):
+        if codec and not blob.startswith(_MAGIC[codec]):
             found = [name for name, magic in _MAGIC.items() if blob.startswith(magic)]
             raise DataError(
                 f"{self.where}: {self.field} of step {step} is {found[0] if found else 'neither'}"
-                f"{'' if found else ' JPEG nor PNG'}, not {self.codec} as promised; if the files "
+                f"{'' if found else ' JPEG nor PNG'}, not {codec} as promised; if the files "
                 "are right, set the camera's codec in the mapping"
             )
         try:
-            with Image.open(io.BytesIO(blob)) as image:
-                picture = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+            picture = decode_picture(blob)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(
                 f"{self.where}: {self.field} of step {step} cannot be decoded ({error})"
@@ -169,15 +192,15 @@ class ArrayPictures:
     where: str
     field: str
     array: Any
-    codec: str = "raw"
 
-    def read(self, steps: np.ndarray) -> np.ndarray:
-        if self.codec not in ("", "raw"):
+    def read(self, steps: np.ndarray, codec: str = "") -> Iterator[np.ndarray]:
+        if codec not in ("", "raw"):
             raise DataError(
-                f"{self.where}: {self.field} is not compressed and cannot be {self.codec!r}; "
+                f"{self.where}: {self.field} is not compressed and cannot be {codec!r}; "
                 "correct the camera's codec in the mapping"
             )
         try:
-            return np.asarray(self.array[np.asarray(steps)], np.uint8)
+            for begin in range(0, len(steps), 64):
+                yield from np.asarray(self.array[np.asarray(steps[begin : begin + 64])], np.uint8)
         except (OSError, RuntimeError, ValueError, IndexError) as error:
             raise DataError(f"{self.where}: {self.field} cannot be read ({error})") from error

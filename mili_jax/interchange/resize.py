@@ -7,35 +7,29 @@ import functools
 import numpy as np
 
 
-def resize(pictures: np.ndarray, height: int, width: int, fit: str = "stretch") -> np.ndarray:
-    """uint8 [T,H,W,3] to uint8 [T,height,width,3], rounded to nearest.
+def resize(picture: np.ndarray, height: int, width: int, fit: str = "stretch") -> np.ndarray:
+    """uint8 [H,W,3] to uint8 [height,width,3], rounded to nearest.
 
     fit: "stretch" takes the whole picture, "crop" the largest part in its middle that has the new
     picture's proportions.
     """
     if fit == "crop":
-        pictures = _middle(pictures, height, width)
-    old_height, old_width = pictures.shape[1:3]
+        picture = _middle(picture, height, width)
+    old_height, old_width = picture.shape[:2]
     if (old_height, old_width) == (height, width):
-        return pictures
-    rows, columns = _weights(old_height, height), _weights(old_width, width)
-    out = np.empty((len(pictures), height, width, 3), np.uint8)
-    for picture, new in zip(pictures, out, strict=True):
-        # [height,H] x [H,W*3], then the columns of what has become small.
-        narrow = rows @ picture.reshape(old_height, -1).astype(np.float32)
-        narrow = narrow.reshape(height, old_width, 3)
-        mean = np.einsum("vw,hwc->hvc", columns, narrow, optimize=True)
-        np.clip(np.rint(mean, out=mean), 0, 255, out=mean)
-        new[...] = mean
-    return out
+        return picture
+    # [height,H] x [H,W*3], then the columns of what has become small.
+    narrow = _weights(old_height, height) @ picture.reshape(old_height, -1).astype(np.float32)
+    mean = _weights(old_width, width) @ narrow.reshape(height, old_width, 3)
+    return np.clip(np.rint(mean, out=mean), 0, 255, out=mean).astype(np.uint8)
 
 
-def _middle(pictures: np.ndarray, height: int, width: int) -> np.ndarray:
-    old_height, old_width = pictures.shape[1:3]
+def _middle(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    old_height, old_width = picture.shape[:2]
     keep_height = min(old_height, max(1, round(old_width * height / width)))
     keep_width = min(old_width, max(1, round(old_height * width / height)))
     top, left = (old_height - keep_height) // 2, (old_width - keep_width) // 2
-    return pictures[:, top : top + keep_height, left : left + keep_width]
+    return picture[top : top + keep_height, left : left + keep_width]
 
 
 @functools.cache

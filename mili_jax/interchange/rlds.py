@@ -116,7 +116,7 @@ class RldsSource:
                 pictures[name] = ArrayPictures(where, name, found)
             else:
                 pictures[name] = EncodedPictures(
-                    where, name, found, column.codec, (column.shape[0], column.shape[1])
+                    where, name, found, (column.shape[0], column.shape[1])
                 )
         return Recording(
             where, split, number, _length(where, counts), pictures, numbers, texts, facts

@@ -143,10 +143,8 @@ def open_robomimic(path: Path | str, partial: bool = False) -> RobomimicSource:
         for mask in demos:
             if mask != ALL:
                 columns[f"mask/{mask}"] = Column(f"mask/{mask}", NUMBER, per_step=False)
-        own = data.attrs.get(MAPPING)
-    return RobomimicSource(
-        path, columns, demos, facts, tuple(notes), own if isinstance(own, str) else None
-    )
+        own = _own_mapping(file, path)
+    return RobomimicSource(path, columns, demos, facts, tuple(notes), own)
 
 
 def read_robomimic(
@@ -192,6 +190,14 @@ def _group(file: Any, name: str, path: Path) -> Any:
     if not isinstance(found, h5py.Group):
         raise DataError(f"{path} has no group {name!r}, which robomimic's files have")
     return found
+
+
+def _own_mapping(file: Any, path: Path) -> str | None:
+    try:
+        text = file[MAPPING][()] if MAPPING in file else None
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: {MAPPING} cannot be read ({error})") from error
+    return text.decode() if isinstance(text, bytes) else None
 
 
 def _length(group: Any, where: str) -> int:

@@ -11,7 +11,7 @@ from mili_jax.interchange.rlds import open_rlds
 from mili_jax.interchange.robomimic import open_robomimic
 from mili_jax.types import ConfigError
 
-_OPEN: Mapping[str, Callable[[Path, bool], Source]] = {
+_OPEN: Mapping[str, Callable[..., Source]] = {
     "rlds": open_rlds,
     "lerobot": open_lerobot,
     "robomimic": open_robomimic,

@@ -32,7 +32,7 @@ def index(path: Path) -> list[tuple[int, int]]:
     It reads the lengths alone and hops from one to the next. Raises DataError, naming file and
     record, for a length that its checksum or the file's end contradicts.
     """
-    found = []
+    found: list[tuple[int, int]] = []
     try:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
@@ -64,7 +64,10 @@ def index(path: Path) -> list[tuple[int, int]]:
 
 
 def read_record(file: BinaryIO, place: tuple[int, int], where: str) -> bytes:
-    """The record at a place that `index` found. Raises DataError, naming `where`, if it is damaged."""
+    """The record at a place that `index` found.
+
+    Raises DataError, naming `where`, if it is damaged.
+    """
     offset, length = place
     file.seek(offset)
     data = file.read(length + _TAIL.size)

@@ -15,14 +15,15 @@ import numpy as np
 
 from mili_jax.types import DataError
 
+CRF = "18"  # of H.264: what is hardly seen
+
 
 @dataclasses.dataclass(frozen=True)
 class VideoPictures:
     """Frames of one video stream at the times float64 [T], in seconds of the file.
 
     shape: (H, W) promised. tolerance: seconds by which a frame's time may differ.
-    frames: how many the file should hold, None where it holds other episodes too. codec: "" where
-      none is promised.
+    frames: how many the file should hold, None where it holds other episodes too.
     """
 
     where: str
@@ -30,16 +31,14 @@ class VideoPictures:
     path: Path
     times: np.ndarray
     tolerance: float
-    codec: str
     shape: tuple[int | None, int | None]
     frames: int | None = None
 
-    def read(self, steps: np.ndarray) -> np.ndarray:
+    def read(self, steps: np.ndarray, codec: str = "") -> Iterator[np.ndarray]:
         wanted = self.times[steps]
         with opened(self.path, self.field) as (container, stream):
-            self._check(stream)
-            found = list(self._frames(container, stream, wanted))
-        return np.stack(found)
+            self._check(stream, codec)
+            yield from self._frames(container, stream, wanted)
 
     def _frames(self, container: Any, stream: Any, wanted: np.ndarray) -> Iterator[np.ndarray]:
         first = float(wanted[0]) - self.tolerance
@@ -64,12 +63,12 @@ class VideoPictures:
             f"{len(self.times)} steps"
         )
 
-    def _check(self, stream: Any) -> None:
+    def _check(self, stream: Any, codec: str) -> None:
         found = codec_of(stream)
-        if self.codec and found != self.codec:
+        if codec and found != codec:
             raise DataError(
-                f"{self.path}, {self.field}: the video is {found}, {self.codec} is promised; if "
-                "the file is right, set the camera's codec in the mapping"
+                f"{self.path}, {self.field}: the video is {found}, {codec} is promised; if the "
+                "file is right, set the camera's codec in the mapping"
             )
         size = (stream.codec_context.height, stream.codec_context.width)
         if any(side is not None and side != n for side, n in zip(self.shape, size, strict=True)):
@@ -106,42 +105,39 @@ def codec_of(stream: Any) -> str:
 
 
 class VideoWriter:
-    """Episodes one after another in an MP4 file of H.264, a key frame at the start of each.
+    """Episodes one after another in an MP4 file of H.264, a key frame at the start of each."""
 
-    lossless: pictures come back to the bit, in files some times as large.
-    """
-
-    def __init__(self, path: Path, height: int, width: int, fps: int, lossless: bool) -> None:
+    def __init__(self, path: Path, height: int, width: int, fps: int) -> None:
         self.path = path
         self.frames = 0
-        self._container: Any = av.open(str(path), "w")
-        codec = "libx264rgb" if lossless else "libx264"
-        self._stream: Any = self._container.add_stream(codec, rate=fps)
-        self._stream.width, self._stream.height = width, height
-        # Half as many colours as pixels are what every player shows; it takes even sides.
-        even = height % 2 == 0 and width % 2 == 0
-        self._stream.pix_fmt = "rgb24" if lossless else "yuv420p" if even else "yuv444p"
+        container: Any = av.open(str(path), "w")
+        stream: Any = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = self.pixels(height, width)
         # A key frame every other frame, so that any step is found at once.
-        quality = {"qp": "0"} if lossless else {"crf": "18"}
-        self._stream.options = {**quality, "g": "2", "bf": "0", "preset": "veryfast"}
-        self._stream.codec_context.time_base = Fraction(1, fps)
-        self.pix_fmt = self._stream.pix_fmt
+        stream.options = {"crf": CRF, "g": "2", "bf": "0", "preset": "veryfast"}
+        stream.codec_context.time_base = Fraction(1, fps)
+        self._container, self._stream, self._tick = container, stream, Fraction(1, fps)
+
+    @staticmethod
+    def pixels(height: int, width: int) -> str:
+        """The format of the pixels: half the colours where the sides are even, which every player
+        shows, else all of them."""
+        return "yuv420p" if height % 2 == 0 and width % 2 == 0 else "yuv444p"
 
     def add(self, pictures: np.ndarray) -> None:
         """An episode, uint8 [T,H,W,3]."""
         for k, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts = self.frames
-            frame.time_base = Fraction(1, self._stream.codec_context.framerate)
+            frame.time_base = self._tick
             if k == 0:
                 frame.pict_type = av.video.frame.PictureType.I
             self._container.mux(self._stream.encode(frame))
             self.frames += 1
 
     def close(self) -> None:
-        if self._container is None:
-            return
-        container, self._container = self._container, None
-        with contextlib.closing(container):
+        """Writes what is left; the file is whole then."""
+        with contextlib.closing(self._container):
             if self.frames:
-                container.mux(self._stream.encode(None))
+                self._container.mux(self._stream.encode(None))
