@@ -227,7 +227,7 @@ def _bounded(
         low, high = min(line.closed, line.open), max(line.closed, line.open)
         if line.delta:
             low, high = low - high, high - low
-    if line.period is not None:
+    if line.period is not None and mapping.outside != "keep":
         # An angle means the same a period further; what is within its bounds stays as it is.
         turns = np.rint((column - (low + high) / 2) / line.period)
         beyond = (column < low) | (column > high)

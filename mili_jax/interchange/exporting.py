@@ -145,15 +145,18 @@ def _read_back(
             episode = before.episode
             converted = convert(recording, plan)
             after, answers = to_episode(converted, "")
-            same = after.meta == episode.meta and answers == list(before.answers)
-            for name in ("pose", "action"):
-                one, other = getattr(episode, name), getattr(after, name)
-                same = same and one.tobytes() == other.tobytes()
             difference = np.abs(episode.image.astype(np.int16) - after.image)
-            if not same or (exact and difference.any()):
+            same = {
+                "pose": after.pose.tobytes() == episode.pose.tobytes(),
+                "action": after.action.tobytes() == episode.action.tobytes(),
+                "pictures": not exact or not difference.any(),
+                "facts": after.meta == episode.meta,
+                "labels": answers == list(before.answers),
+            }
+            if wrong := [name for name, equal in same.items() if not equal]:
                 raise DataError(
-                    f"{recording.where}: what was written comes back changed; this is a fault of "
-                    "the export, please report it"
+                    f"{recording.where}: what was written comes back with other {wrong[0]}; this "
+                    "is a fault of the export, please report it"
                 )
             loss += float(difference.sum())
             pixels += difference.size

@@ -144,7 +144,8 @@ class Mapping:
     height, width, fit: of the pictures; see `resize`.
     deltas: "keep" them, "add_to_pose" for the target that is meant, or "accumulate" from the first
       pose. outside: an action beyond its bounds, or a pose that overshoots them by a twentieth of
-      their span, is refused, clipped or kept.
+      their span, is refused, clipped or kept. An angle is brought within its bounds by whole turns
+      first, unless all is kept.
     fps: steps a second in the files, None where nobody knows. to_fps: those to keep, None for all.
     splits: from the files' split to ours. last_step: "keep" it, or "drop" it where the files have
       no action in it. short: "refuse" an episode of a single step, "skip" it, or "keep" it.

@@ -24,6 +24,8 @@ from mili_jax.types import ConfigError
 UNKNOWN = "?"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS = {"null", "true", "false", "yes", "no", "on", "off"}
+# The safe loader, the quick one where there is one.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LIMIT = 10_000_000  # characters; a mapping has some thousands
 _NUMBER = ("name", "field", "index", "unit", "low", "high", "period", "closed", "open", "delta")
 _GROUP = ("unit", "delta", "numbers")
@@ -154,10 +156,10 @@ def parse(text: str, where: str) -> Plan:
         raise ConfigError(f"{where} is no mapping file: it has {len(text)} characters")
     try:
         # References could make a short file endlessly long.
-        if any(isinstance(t, (yaml.AnchorToken, yaml.AliasToken)) for t in yaml.scan(text)):
+        if any(getattr(event, "anchor", None) for event in yaml.parse(text, Loader=_Loader)):
             raise ConfigError(f"{where}: anchors and aliases (& and *) are not used in a mapping")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=_Loader)
+        raw = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{where} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
@@ -176,7 +178,7 @@ def parse(text: str, where: str) -> Plan:
 
 def unknown_lines(text: str) -> list[str]:
     """The lines of a file's text that must be filled in."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = yaml.compose(text, Loader=_Loader)
     lines = text.splitlines()
     return [f"line {n}: {lines[n - 1].strip()}" for n in sorted(set(_unknown(node, 0)))]
 
