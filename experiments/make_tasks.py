@@ -17,7 +17,7 @@ import numpy as np
 from absl import app
 
 from mili_jax.domains.kitchen import objects
-from mili_jax.types import FAMILIES, Task
+from mili_jax.domains.kitchen.families import FAMILIES, KitchenTask
 
 SIZES = {"train": 520, "validation": 40, "test": 40}
 SEED = 20
@@ -47,7 +47,7 @@ def _split(split: str, size: int, rng: np.random.Generator) -> list[str]:
     while len(tasks) < size:
         for family in FAMILIES:
             if queues[family] and len(tasks) < size:
-                tasks.append(Task(family, queues[family].pop(0)).id)
+                tasks.append(KitchenTask(family, queues[family].pop(0)).id)
         if not any(queues.values()):
             raise ValueError(f"the {split} objects allow only {len(tasks)} of {size} tasks")
     return tasks

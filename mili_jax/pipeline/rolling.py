@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mili_jax.domains.kitchen.rollout import Request
+from mili_jax.domains.rollout import Request
 from mili_jax.pipeline.run import Run
 from mili_jax.pipeline.schema import BACKENDS
 from mili_jax.storage.dataset import write_shard
@@ -46,7 +46,7 @@ def roll_out(
         LOG.warning("%s is of an older policy or of other settings; it is made again", split)
         run.dataset.drop(split)
     missing = [job for job in jobs if not run.dataset.has_shard(split, job[0])]
-    sink = functools.partial(write_shard, run.dataset.path.parents[1], run.dataset.spec, split)
+    sink = functools.partial(write_shard, run.dataset.path.parents[1], run.spec, split)
     there = len(items) - sum(len(job) for _, job in missing)
     with (
         simulating(),

@@ -15,26 +15,25 @@ from ml_collections import ConfigDict
 
 from mili_jax.batches import sampling
 from mili_jax.batches.pool import Pool, build_pool, hold, read_pool
-from mili_jax.batches.sampling import Batch, PairTable
+from mili_jax.batches.sampling import PairTable
 from mili_jax.improve import arms
 from mili_jax.learning import acting, augment, mil, step
 from mili_jax.learning.hyper import Hyper
+from mili_jax.learning.losses import Metrics
 from mili_jax.learning.mesh import make_mesh
 from mili_jax.learning.mil import MilHyper, Shown
 from mili_jax.learning.step import TrainState
 from mili_jax.pipeline import loop
 from mili_jax.pipeline.run import Run, config_part
 from mili_jax.pipeline.schema import SUPPORTS
-from mili_jax.types import EpisodeMeta
+from mili_jax.types import Batch, EpisodeMeta, Params, PolicyId
 
 EMBEDDED = 256  # episodes in memory when a split is embedded
-
-# Training
 
 _make_train_step = functools.cache(step.make_train_step)  # compiled once for equal trainings
 _make_meta_step = functools.cache(mil.make_train_step)
 _make_embed = functools.cache(acting.make_embed)
-_LEARNING = ("data", "policy", "train")
+_LEARNING = ("domain", "data", "policy", "train")
 LOOP = (*_LEARNING, "improve")
 
 
@@ -69,7 +68,7 @@ def train_mil(
     inputs: Mapping[str, str] | None = None,
     *,
     table: PairTable | None = None,
-    params: Any = None,
+    params: Params | None = None,
     seed: int | None = None,
 ) -> None:
     """Trains MIL on tasks of demonstrations, and on pairs of a table if there is one; the rest as
@@ -94,9 +93,9 @@ def train_mil(
 
 
 def mil_hyper(config: ConfigDict, name: str) -> MilHyper:
+    """What the MIL of that name has: a baseline, or an arm, which goes on from `mil`."""
     c = config.baselines
     return MilHyper(
-        # What goes on from `mil` is shown what that is.
         support=SUPPORTS.get(name, SUPPORTS["mil"]),
         adapted=c.mil_adapted,
         inner_steps=c.mil_inner_steps,
@@ -115,7 +114,7 @@ def pair_rows(config: ConfigDict) -> int:
 
 
 def demonstration_pool(run: Run) -> Pool:
-    return read_pool(run.dataset, "demos_train", demonstrations=True)
+    return read_pool(run.domain, run.dataset, "demos_train", demonstrations=True)
 
 
 def hyper_of(config: ConfigDict, steps: int, learning_rate: float) -> Hyper:
@@ -149,7 +148,7 @@ def train_imitation(
     inputs: Mapping[str, str] | None = None,
     *,
     table: PairTable | None = None,
-    params: Any = None,
+    params: Params | None = None,
     seed: int | None = None,
 ) -> None:
     """Trains one-shot imitation (or behaviour cloning) on demonstrations, `rows` of a batch, and a
@@ -197,7 +196,7 @@ def run_training(
     name: str,
     hyper: Hyper,
     state: TrainState,
-    step_fn: Callable[..., tuple[TrainState, Any]],
+    step_fn: Callable[..., tuple[TrainState, Metrics]],
     batch: Callable[..., Batch],
     sections: Sequence[str],
     facts: Mapping[str, Any],
@@ -221,31 +220,30 @@ def run_training(
     )
 
 
-def load_params(run: Run, name: str) -> Any:
+def load_params(run: Run, policy: PolicyId) -> Params:
     """The averaged parameters that a training stage ended with. Raises DataError without them."""
+    name = str(policy)
     # The last step and no other: a stage that did not finish has earlier checkpoints too.
     last, frames = run.workdir.read_manifest(name)["steps"], run.config.policy.frames
     hyper = hyper_of(run.config, 1, 1.0)
-    if arms.adapts(name):
-        options = mil_hyper(run.config, name)
+    if arms.adapts(run.config, policy):
+        options = mil_hyper(run.config, policy.arm)
         state = jax.eval_shape(lambda: mil.init_state(run.policy, hyper, options, 0, frames))
     else:
         state = jax.eval_shape(lambda: step.init_state(run.policy, hyper, 0, frames))
-    return run.workdir.load_checkpoint(name, state, last).average
-
-
-# Acting
+    params: Params = run.workdir.load_checkpoint(name, state, last).average
+    return params
 
 
 def supports_of(run: Run, splits: Sequence[str]) -> tuple[Shown, list[EpisodeMeta]]:
     """The steps that MIL adapts to, of every episode of the splits, and the episodes' facts."""
     episodes = [e for split in splits for e in run.dataset.read(split)]
-    pool = build_pool(episodes, demonstrations=False)
+    pool = build_pool(run.domain, episodes, demonstrations=False)
     fields = sampling.steps_along(pool, np.arange(len(pool)), run.config.baselines.mil_policy_steps)
     return Shown(*fields), [e.meta for e in episodes]
 
 
-def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, list[EpisodeMeta]]:
+def embed(run: Run, params: Params, splits: Sequence[str]) -> tuple[np.ndarray, list[EpisodeMeta]]:
     """Embeds every episode of the splits: z float32 [N,Z] and the episodes' facts."""
     function = _make_embed(run.policy)
     c = run.config.policy
@@ -254,7 +252,7 @@ def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, lis
         stored = run.dataset.read(split)
         # A split may be larger than the memory.
         while episodes := list(itertools.islice(stored, EMBEDDED)):
-            pool = build_pool(episodes, demonstrations=False)
+            pool = build_pool(run.domain, episodes, demonstrations=False)
             inputs = sampling.demo_inputs(pool, np.arange(len(pool)), c.frames, c.places)
             parts.append(acting.embed_all(function, params, *inputs))
             metas += [e.meta for e in episodes]

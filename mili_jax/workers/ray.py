@@ -1,8 +1,9 @@
 """`workers.pool.run_jobs` on a Ray cluster: the same jobs, the same shards, on other machines.
 
 An actor holds a `workers.pool.Pool` of one process, so a worker that dies or hangs is noticed,
-replaced and set aside by the same code as on one machine; Ray starts an actor again whose node is gone. No
-episode travels: workers write shards to the file system that all nodes share, the driver commits.
+replaced and set aside by the same code as on one machine; Ray starts an actor again whose node is
+gone. No episode travels: workers write shards to the file system that all nodes share, the driver
+commits.
 """
 
 from __future__ import annotations

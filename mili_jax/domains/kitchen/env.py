@@ -6,15 +6,19 @@ horizon; the reward is 1 on the last step if the commanded task is achieved then
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from mili_jax.domains.kitchen import objects, scenes, tasks
+from mili_jax.domains.kitchen.families import KitchenTask
+from mili_jax.domains.kitchen.spec import spec
 from mili_jax.domains.kitchen.tasks import SPLITS, History
+from mili_jax.domains.kitchen.viewpoints import LIGHTS
 from mili_jax.domains.kitchen.world import REACH, TILT_LIMIT, TOOL_Z, Scene, World
-from mili_jax.types import Episode, EpisodeMeta, SimulationError, Task
+from mili_jax.types import SimulationError
 
 HORIZON = 45  # control steps, 4.5 s
 REST_STEPS = 5  # control steps without motion that end an episode
@@ -39,6 +43,8 @@ class KitchenEnv(gymnasium.Env):
       split: whose tasks and objects are drawn: "train", "validation" or "test".
       task: a task id that every episode commands; drawn from the split when None.
       image_size: side of the square RGB observation in pixels.
+      cameras: of `viewpoints.VIEWPOINTS`; several pictures are stacked, [V,H,W,3].
+      light: of `viewpoints.LIGHTS`.
       horizon: control steps (10 Hz) after which an episode is truncated.
 
     Raises SimulationError on an unknown split, task or object, and on an action that is not
@@ -54,7 +60,13 @@ class KitchenEnv(gymnasium.Env):
         image_size: int = 64,
         horizon: int = HORIZON,
         render_mode: str | None = None,
+        cameras: Sequence[str] = ("top",),
+        light: str = "above",
     ) -> None:
+        if light not in LIGHTS:
+            raise SimulationError(f"no light {light!r}; one of {sorted(LIGHTS)}")
+        self._cameras, self._light = tuple(cameras), light
+        shape = spec(image_size, self._cameras).picture
         if not 16 <= image_size <= 1024:
             raise SimulationError(f"image_size must be 16..1024 pixels, got {image_size}")
         self.split, self.image_size, self.horizon = split, image_size, horizon
@@ -66,7 +78,7 @@ class KitchenEnv(gymnasium.Env):
         self.action_space = gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
         self.observation_space = gymnasium.spaces.Dict(
             {
-                "image": gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+                "image": gymnasium.spaces.Box(0, 255, shape, np.uint8),
                 # Measured, so it may overshoot the commanded range a little.
                 "pose": gymnasium.spaces.Box(
                     (low - 0.2).astype(np.float32), (high + 0.2).astype(np.float32)
@@ -74,7 +86,7 @@ class KitchenEnv(gymnasium.Env):
             }
         )
         self.world = World()
-        self.task: Task | None = self._fixed
+        self.task: KitchenTask | None = self._fixed
         self.history: History | None = None
         self._poses: list[np.ndarray] = []
 
@@ -142,7 +154,9 @@ class KitchenEnv(gymnasium.Env):
         self.world.close()
 
     def _observe(self) -> dict[str, np.ndarray]:
-        return {"image": self.world.image(self.image_size), "pose": self._poses[-1].copy()}
+        pictures = [self.world.image(self.image_size, c, self._light) for c in self._cameras]
+        image = pictures[0] if len(pictures) == 1 else _stacked(pictures)
+        return {"image": image, "pose": self._poses[-1].copy()}
 
     def _at_rest(self) -> bool:
         if len(self._poses) <= REST_STEPS:
@@ -157,18 +171,7 @@ class KitchenEnv(gymnasium.Env):
         return bool(turn < REST_TURN and np.ptp(recent[:, 6]) < REST_FINGER)
 
 
-class Recorder:
-    """Collects the steps of an episode: what was seen, and the label or command that answered."""
-
-    def __init__(self) -> None:
-        self.image: list[np.ndarray] = []
-        self.pose: list[np.ndarray] = []
-        self.action: list[np.ndarray] = []
-
-    def add(self, observation: dict[str, np.ndarray], action: np.ndarray) -> None:
-        self.image.append(observation["image"])
-        self.pose.append(observation["pose"])
-        self.action.append(np.array(action, np.float32))  # the caller may reuse its array
-
-    def episode(self, meta: EpisodeMeta) -> Episode:
-        return Episode(np.stack(self.image), np.stack(self.pose), np.stack(self.action), meta)
+def _stacked(pictures: list[np.ndarray]) -> np.ndarray:
+    """Several pictures as one array; what has no depth beside one that has gets zeros."""
+    most = max(picture.shape[2] for picture in pictures)
+    return np.stack([np.pad(p, ((0, 0), (0, 0), (0, most - p.shape[2]))) for p in pictures])

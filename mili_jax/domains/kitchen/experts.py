@@ -11,8 +11,9 @@ import math
 
 import numpy as np
 
+from mili_jax.domains.kitchen.env import KitchenEnv
+from mili_jax.domains.kitchen.families import KitchenTask
 from mili_jax.domains.kitchen.world import OPENING, World, half_turn
-from mili_jax.types import Task
 
 TRAVEL_Z = 0.17  # m, tool height when it carries or has finished
 HOVER_Z = 0.13  # m, tool height above a place before it goes down
@@ -30,12 +31,13 @@ OVER = 0.010, 0.040  # of something that is carried to a container
 CLOSE = 0.020  # m above a grasp at which the fingers begin to close: they are slower than the tool
 RELEASE = 0.012  # m above where a carried object is set down at which it is let go
 PAD_HALF_WIDTH = 0.010  # m
+HOLD_STEPS = 2  # steps a demonstration goes on after it has succeeded and come to its last pose
 
 
 class Expert:
     """Acts for one task in one world; make a new one for every episode."""
 
-    def __init__(self, task: Task, world: World) -> None:
+    def __init__(self, task: KitchenTask, world: World) -> None:
         self.task = task
         self.world = world
         self._family = {
@@ -161,3 +163,29 @@ def _label(xy: np.ndarray, z: float, yaw: float, finger: float) -> np.ndarray:
 def _share(value: float, low: float, high: float) -> float:
     """How far a value lies from `low` (0) to `high` (1), within these."""
     return min(1.0, max(0.0, (value - low) / (high - low)))
+
+
+class Demonstrator:
+    """The expert for the episode that an environment was just reset to, and when it may end."""
+
+    def __init__(self, env: KitchenEnv) -> None:
+        assert env.task is not None
+        self._env, self._expert = env, Expert(env.task, env.world)
+        self._label: np.ndarray | None = None
+        self._held = 0
+
+    def act(self) -> np.ndarray:
+        """float32 [7], see `Expert.act`."""
+        self._label = self._expert.act()
+        return self._label
+
+    def done(self) -> bool:
+        """Whether it has succeeded, has come to its last pose and has stayed there for a while."""
+        if self._label is None:
+            return False
+        env = self._env
+        pose = env.world.pose()
+        arrived = float(np.abs(pose[:3] - self._label[:3]).max()) < 0.015
+        arrived = arrived or self._expert.task.family in ("press", "push")
+        self._held = self._held + 1 if env.success() and arrived else 0
+        return self._held > HOLD_STEPS

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mili_jax.domains.kitchen import objects
+from mili_jax.domains.kitchen.families import KitchenTask
 from mili_jax.domains.kitchen.objects import ObjectSpec
 from mili_jax.domains.kitchen.world import Placement, Scene
-from mili_jax.types import SimulationError, Task
+from mili_jax.types import SimulationError
 
 PLACE_HALF = 0.20  # m, half the side of the square where objects' centres may stand
 GAP = 0.030  # m, least distance between two footprints: the pads need room
@@ -20,10 +21,10 @@ OBJECTS = (5, 7)  # how many objects a scene has, inclusive
 
 
 def sample(
-    tasks: Sequence[Task],
+    tasks: Sequence[KitchenTask],
     pool: Sequence[str],
     rng: np.random.Generator,
-    foil: Task | None = None,
+    foil: KitchenTask | None = None,
 ) -> Scene:
     """A random scene in which the given tasks are feasible, with distractors from `pool`.
 
@@ -40,7 +41,10 @@ def sample(
 
 
 def choose_objects(
-    tasks: Sequence[Task], pool: Sequence[str], rng: np.random.Generator, most: int = OBJECTS[1]
+    tasks: Sequence[KitchenTask],
+    pool: Sequence[str],
+    rng: np.random.Generator,
+    most: int = OBJECTS[1],
 ) -> tuple[str, ...]:
     """The objects of the given tasks plus distractors, so that every family is afforded.
 
@@ -70,7 +74,9 @@ def choose_objects(
     return tuple(names)
 
 
-def arrange(names: Sequence[str], rng: np.random.Generator, tasks: Sequence[Task] = ()) -> Scene:
+def arrange(
+    names: Sequence[str], rng: np.random.Generator, tasks: Sequence[KitchenTask] = ()
+) -> Scene:
     """Random places and turns for the objects, and a random first pose of the gripper.
 
     The given tasks stay feasible: a pushed object has room behind it and a free way to its goal.

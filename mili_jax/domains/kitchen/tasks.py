@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from mili_jax.domains.kitchen import bodies, objects
+from mili_jax.domains.kitchen.families import KitchenTask
 from mili_jax.domains.kitchen.world import TABLE_HALF, World
-from mili_jax.types import DataError, SimulationError, Task
+from mili_jax.types import DataError, SimulationError
 
 PRESS_DEPTH = 0.008  # m the cap has gone down at any time
 LIFT_HEIGHT = 0.05  # m between the table and the object's base at the end, held by the gripper
@@ -31,7 +32,7 @@ SPLITS = ("train", "validation", "test")
 
 
 @functools.cache
-def load_tasks(path: Path | None = None) -> dict[str, tuple[Task, ...]]:
+def load_tasks(path: Path | None = None) -> dict[str, tuple[KitchenTask, ...]]:
     """The versioned 520/40/40 tasks by split, in the file's order.
 
     Raises DataError naming a file that is missing or damaged.
@@ -39,19 +40,19 @@ def load_tasks(path: Path | None = None) -> dict[str, tuple[Task, ...]]:
     path = path or _DATA / "tasks.json"
     try:
         raw = json.loads(path.read_text())
-        return {split: tuple(Task.parse(t) for t in raw[split]) for split in SPLITS}
+        return {split: tuple(KitchenTask.parse(t) for t in raw[split]) for split in SPLITS}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a list of tasks per split ({error!r})") from error
 
 
-def find(task_id: str) -> Task:
+def find(task_id: str) -> KitchenTask:
     """The task of that name. Raises SimulationError when it or its objects do not exist."""
-    task = Task.parse(task_id)
+    task = KitchenTask.parse(task_id)
     check(task)
     return task
 
 
-def check(task: Task) -> None:
+def check(task: KitchenTask) -> None:
     """Raises SimulationError unless the catalogue's objects can play the task's roles."""
     catalogue = objects.load_catalogue()
     for name in task.objects:
@@ -70,17 +71,17 @@ def check(task: Task) -> None:
         raise SimulationError(f"task {task.id!r}: its objects cannot do that")
 
 
-def afforded(names: tuple[str, ...]) -> tuple[Task, ...]:
+def afforded(names: tuple[str, ...]) -> tuple[KitchenTask, ...]:
     """Every task that a scene with these objects affords."""
     catalogue = objects.load_catalogue()
     specs = [catalogue[name] for name in names]
     movable = [s for s in specs if not s.button]
-    found = [Task("press", (s.id,)) for s in specs if s.button]
-    found += [Task("grasp", (s.id,)) for s in movable if s.graspable]
+    found = [KitchenTask("press", (s.id,)) for s in specs if s.button]
+    found += [KitchenTask("grasp", (s.id,)) for s in movable if s.graspable]
     for a, b in itertools.permutations(movable, 2):
-        found.append(Task("push", (a.id, b.id)))
+        found.append(KitchenTask("push", (a.id, b.id)))
         if a.graspable and b.container:
-            found.append(Task("place", (a.id, b.id)))
+            found.append(KitchenTask("place", (a.id, b.id)))
     return tuple(found)
 
 
@@ -123,14 +124,14 @@ class History:
         return float(np.linalg.norm(way[:2]))
 
 
-def succeeded(task: Task, world: World, history: History) -> bool:
+def succeeded(task: KitchenTask, world: World, history: History) -> bool:
     """Whether the world and its history satisfy the task; never where its objects are missing."""
     if not set(task.objects) <= set(world.bodies):
         return False
     return _PREDICATES[task.family](world, history, *task.objects)
 
 
-def achieved(world: World, history: History) -> tuple[Task, ...]:
+def achieved(world: World, history: History) -> tuple[KitchenTask, ...]:
     """Every afforded task whose predicate holds. Oracle information."""
     names = tuple(world.bodies)
     still = {n for n in names if history.moved(n) < 0.01 and history.highest[n] < 0.01}
@@ -146,7 +147,7 @@ def fallen(world: World, history: History) -> bool:
     )
 
 
-def useful(done: Sequence[Task], world: World, history: History) -> bool:
+def useful(done: Sequence[KitchenTask], world: World, history: History) -> bool:
     """The automatic filter F, of what was `achieved`: anything, with nothing off the table."""
     return bool(done) and not fallen(world, history)
 
