@@ -13,7 +13,7 @@ import numpy as np
 from mili_jax.interchange.mapping import FACTS, Mapping, NumberLine
 from mili_jax.interchange.recording import Recording
 from mili_jax.interchange.resize import resize
-from mili_jax.types import DataError
+from mili_jax.types import ConfigError, DataError, Task
 
 # How far a value may lie beyond its bounds, as a share of their span: a measured pose overshoots.
 _SLACK = {"pose": 0.05, "action": 1e-4}
@@ -21,7 +21,7 @@ _SLACK = {"pose": 0.05, "action": 1e-4}
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """image uint8 [T,(V,)H,W,3], pose float32 [T,D], action float32 [T,A].
+    """image uint8 [T,(V,)H,W,C], pose float32 [T,D], action float32 [T,A].
 
     facts: keys of `mapping.FACTS`, where the mapping has fields for them. clipped: how many numbers
     were brought back to their bounds, outside: how many were kept beyond.
@@ -107,13 +107,21 @@ def task_of(recording: Recording, mapping: Mapping) -> tuple[str, str]:
                 "task.empty in the mapping to skip, or to a name for such episodes"
             )
         return line.empty, language
+    try:
+        Task(name, "")
+    except ConfigError as error:
+        raise DataError(
+            f"{recording.where}: {line.field} makes no name of a task ({error}); give task.name in "
+            "the mapping and the field as task.language"
+        ) from None
     return name, language if line.language is not None else text
 
 
 def task_name(text: str) -> str:
-    """An instruction as a name: small letters, single spaces, no full stop at its end."""
-    words = unicodedata.normalize("NFC", text).lower().split()
-    return " ".join(words).rstrip(" .!;,")
+    """An instruction as a name: small letters, single spaces, no full stop at its end, and what a
+    name may not have, such as a slash, as a hyphen."""
+    words = " ".join(unicodedata.normalize("NFC", text).lower().split()).rstrip(" .!;,")
+    return "".join("-" if c in "/\\" or not c.isprintable() else c for c in words)
 
 
 def _text(recording: Recording, field: str, changes: str) -> str:
@@ -295,15 +303,18 @@ def _resampled(
 
 
 def _pictures(recording: Recording, mapping: Mapping, steps: np.ndarray) -> np.ndarray:
-    views = []
-    for line in mapping.cameras:
-        if line.field not in recording.pictures:
-            raise DataError(
-                f"{recording.where} has no pictures {line.field!r}, which the mapping names"
-            )
-        view = np.empty((len(steps), mapping.height, mapping.width, 3), np.uint8)
-        pictures = recording.pictures[line.field].read(steps, line.codec)
-        for new, picture in zip(view, pictures, strict=True):
-            new[...] = resize(picture, mapping.height, mapping.width, mapping.fit)
-        views.append(view)
-    return views[0] if len(views) == 1 else np.stack(views, axis=1)
+    size = mapping.height, mapping.width
+    channels = 3 + any(line.depth is not None for line in mapping.cameras)
+    image = np.zeros((len(steps), len(mapping.cameras), *size, channels), np.uint8)
+    for v, line in enumerate(mapping.cameras):
+        for field, first, last in ((line.field, 0, 3), (line.heights, 3, 4)):
+            if field is None:
+                continue
+            if field not in recording.pictures:
+                raise DataError(
+                    f"{recording.where} has no pictures {field!r}, which the mapping names"
+                )
+            pictures = recording.pictures[field].read(steps, line.codec)
+            for new, picture in zip(image[:, v, ..., first:last], pictures, strict=True):
+                new[...] = resize(picture, *size, mapping.fit)[..., : last - first]
+    return image[:, 0] if len(mapping.cameras) == 1 else image

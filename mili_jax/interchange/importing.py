@@ -112,7 +112,12 @@ def check(source: Source, mapping: Mapping) -> None:
                 f"the mapping takes the split {split!r}, and {source.path} has {there}. {said}"
                 "".strip()
             )
-    wanted = [(line.field, PICTURE, f"camera {line.name!r}") for line in mapping.cameras]
+    wanted = [
+        (field, PICTURE, f"camera {line.name!r}")
+        for line in mapping.cameras
+        for field in (line.field, line.heights)
+        if field is not None
+    ]
     for group in ("pose", "action"):
         for line in getattr(mapping, group):
             wanted.append((line.field, NUMBER, f"{group} {line.name!r}"))

@@ -53,7 +53,8 @@ FACTS: AnyMapping[str, type] = {
 class CameraLine:
     """One picture of a step.
 
-    codec: that of the files, "" for whichever it is. matrix, mount: see `spec.Camera`.
+    codec: that of the files, "" for whichever it is. matrix, mount, depth: see `spec.Camera`.
+    heights: of a camera that sees depth, the field of pictures, grey, that are its fourth channel.
     """
 
     name: str
@@ -61,6 +62,8 @@ class CameraLine:
     codec: str = ""
     matrix: tuple[tuple[float, ...], ...] | None = None
     mount: str = "world"
+    depth: float | None = None
+    heights: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +186,11 @@ class Mapping:
         _one_of("task.changes", self.task.changes, ("refuse", "first"))
         for fact in self.facts:
             _one_of("facts", fact, tuple(FACTS))
+        for camera in self.cameras:
+            if (camera.depth is None) != (camera.heights is None):
+                raise ConfigError(
+                    f"camera {camera.name!r}: one that sees depth needs both, depth and heights"
+                )
         for group, lines in (("pose", self.pose), ("action", self.action)):
             for k, line in enumerate(lines):
                 _check_line(f"{group}[{k}] ({line.name})", line)
@@ -246,7 +254,9 @@ class Mapping:
         """The robot as it comes out. Raises ConfigError as `spec.Spec`."""
         pose = Layout(tuple(line.described() for line in self.pose))
         action = Layout(tuple(self._action_field(line) for line in self.action))
-        cameras = tuple(Camera(line.name, line.matrix, line.mount) for line in self.cameras)
+        cameras = tuple(
+            Camera(line.name, line.matrix, line.mount, line.depth) for line in self.cameras
+        )
         return Spec(pose, action, self.height, self.width, cameras, delta=self.delta)
 
     def _action_field(self, line: NumberLine) -> Field:
@@ -266,6 +276,7 @@ class Mapping:
     def used(self) -> frozenset[str]:
         """The fields of the files that it reads."""
         names = {line.field for line in self.cameras}
+        names |= {line.heights for line in self.cameras if line.heights is not None}
         names |= {line.field for line in (*self.pose, *self.action)}
         names |= set(self.facts.values())
         return frozenset(

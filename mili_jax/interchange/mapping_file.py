@@ -68,6 +68,8 @@ def _camera(line: CameraLine) -> dict[str, Any]:
     raw: dict[str, Any] = {"name": line.name, "field": line.field, "codec": line.codec}
     if line.matrix is not None:
         raw |= {"matrix": [list(row) for row in line.matrix]}
+    if line.heights is not None:
+        raw |= {"depth": line.depth, "heights": line.heights}
     return raw if line.mount == "world" else {**raw, "mount": line.mount}
 
 
@@ -249,7 +251,7 @@ def _plan(raw: Mapping[str, Any]) -> Plan:
 
 def _camera_line(what: str, raw: Any) -> CameraLine:
     raw = _table(what, raw)
-    _keys(what, raw, ("name", "field", "codec", "matrix", "mount"), ("name", "field"))
+    _keys(what, raw, tuple(CameraLine.__dataclass_fields__), ("name", "field"))
     matrix = raw.get("matrix")
     if matrix is not None:
         if not isinstance(matrix, list) or not all(isinstance(row, list) for row in matrix):
@@ -263,6 +265,8 @@ def _camera_line(what: str, raw: Any) -> CameraLine:
         _text(f"{what}.codec", raw.get("codec") or ""),
         matrix,
         _text(f"{what}.mount", raw.get("mount", "world")),
+        _maybe_number(f"{what}.depth", raw.get("depth")),
+        _maybe_text(f"{what}.heights", raw.get("heights")),
     )
 
 

@@ -15,6 +15,7 @@ from mili_jax.interchange.mapping import (
 )
 from mili_jax.interchange.mapping import Mapping as Plan
 from mili_jax.interchange.mapping_file import as_plain, render
+from mili_jax.interchange.store import heights_of
 from mili_jax.spec import Layout, Spec
 
 
@@ -32,14 +33,23 @@ def own_mapping(
     """A mapping under which nothing is changed.
 
     Args:
-      pose, action: the fields of these. camera: from a camera's name to its field. codec: of all
+      pose, action: the fields of these. camera: from a stream's name to its field. codec: of all
         pictures. fact: from "task", "language", "success" or a key of FACTS to its field.
     """
     facts: Mapping[str, str] = {name: fact(name) for name in FACTS}
     return Plan(
         format=form,
         cameras=tuple(
-            CameraLine(c.name, camera(c.name), codec, c.matrix, c.mount) for c in spec.cameras
+            CameraLine(
+                c.name,
+                camera(c.name),
+                codec,
+                c.matrix,
+                c.mount,
+                c.depth,
+                None if c.depth is None else camera(heights_of(c.name)),
+            )
+            for c in spec.cameras
         ),
         height=spec.height,
         width=spec.width,

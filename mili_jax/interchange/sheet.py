@@ -24,7 +24,7 @@ class Row:
     def of(episode: Episode, frames: int) -> Row:
         """Evenly over the episode."""
         steps = np.linspace(0, len(episode) - 1, frames).round().astype(int)
-        pictures = episode.image[steps]
+        pictures = episode.image[steps][..., :3]
         if pictures.ndim == 4:
             pictures = pictures[:, None]
         meta = episode.meta

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mili_jax.interchange.convert import Converted
 from mili_jax.spec import Spec
 from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.labels import Label
-from mili_jax.types import DataError, Episode, EpisodeMeta
+from mili_jax.types import ConfigError, DataError, Episode, EpisodeMeta
 
 RENDERER = "camera"  # of pictures that no simulator drew
 
@@ -120,6 +122,41 @@ def read_all(dataset: Dataset, splits: Sequence[str]) -> Iterator[Exported]:
                 () if label is None else (dataclasses.asdict(label),),
                 None if label is None else label.useful,
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """Pictures that other formats have as a camera: the colours of one of ours, or the heights that
+    it sees, in grey. name: of the stream."""
+
+    name: str
+    camera: int
+    heights: bool
+
+
+def streams(spec: Spec) -> tuple[Stream, ...]:
+    """Those of a robot, a camera's heights after its colours. Raises ConfigError if two have one
+    name."""
+    found = []
+    for k, camera in enumerate(spec.cameras):
+        found.append(Stream(camera.name, k, False))
+        if camera.depth is not None:
+            found.append(Stream(heights_of(camera.name), k, True))
+    names = [stream.name for stream in found]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"cameras {names}: the heights of one are called as another; rename it")
+    return tuple(found)
+
+
+def heights_of(camera: str) -> str:
+    """The name of the stream with the heights that a camera sees."""
+    return f"{camera}_heights"
+
+
+def pictures_of(spec: Spec, episode: Episode, stream: Stream) -> np.ndarray:
+    """uint8 [T,H,W,3] of a stream."""
+    view = episode.image if spec.views == 1 else episode.image[:, stream.camera]
+    return np.repeat(view[..., 3:], 3, axis=-1) if stream.heights else view[..., :3]
 
 
 def facts_of(exported: Exported) -> dict[str, Any]:

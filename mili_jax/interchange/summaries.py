@@ -75,7 +75,7 @@ def summarise(episode: Episode, split: str, spec: Spec) -> Summary:
     views = episode.image[:, None] if spec.views == 1 else episode.image
     flat = views.reshape(*views.shape[:2], -1)
     same = [(flat[1:, v] == flat[:-1, v]).all(-1) for v in range(spec.views)]
-    colours = views.reshape(*views.shape[:2], -1, 3)
+    colours = views.reshape(*views.shape[:2], -1, views.shape[-1])
     meta = episode.meta
     pose, action = episode.pose, episode.action
     follows = pose.shape[1] == action.shape[1] and len(pose) > 1

@@ -16,7 +16,7 @@ from mili_jax.interchange.mapping import Mapping as Plan
 from mili_jax.interchange.own_mapping import own_mapping, own_text
 from mili_jax.interchange.recording import MAPPING
 from mili_jax.interchange.statistics import Stats
-from mili_jax.interchange.store import Exported, facts_of
+from mili_jax.interchange.store import Exported, facts_of, pictures_of, streams
 from mili_jax.interchange.to_rlds import png
 from mili_jax.interchange.video import CRF, VideoWriter
 from mili_jax.spec import Spec
@@ -68,7 +68,7 @@ def write(
     for name in ("data", "meta/episodes/chunk-000"):
         (folder / name).mkdir(parents=True)
     tables = _Tables(folder, spec, lossless)
-    videos = {} if lossless else {c.name: _Videos(folder, spec, c.name, fps) for c in spec.cameras}
+    videos = {} if lossless else {s.name: _Videos(folder, spec, s.name, fps) for s in streams(spec)}
     tasks: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
     spans = {}
@@ -79,18 +79,16 @@ def write(
             first = len(rows)
             for exported in found:
                 episode = exported.episode
-                views = episode.image[:, None] if spec.views == 1 else episode.image
+                views = {_camera(s.name): pictures_of(spec, episode, s) for s in streams(spec)}
                 words = episode.meta.language or episode.meta.task
                 task = tasks.setdefault(words, len(tasks))
                 columns = _columns(exported, len(rows), frame, task, fps)
                 place = tables.add(columns, views)
-                for k, camera in enumerate(spec.cameras):
-                    if not lossless:
-                        place |= videos[camera.name].add(views[:, k])
+                for name, video in videos.items():
+                    place |= video.add(views[_camera(name)])
                 own = {name: statistics.of_numbers(values) for name, values in columns.items()}
-                for k, camera in enumerate(spec.cameras):
-                    some = np.unique(np.linspace(0, len(episode) - 1, 100).astype(int))
-                    own[_camera(camera.name)] = statistics.of_pictures(views[some, k])
+                some = np.unique(np.linspace(0, len(episode) - 1, 100).astype(int))
+                own |= {name: statistics.of_pictures(view[some]) for name, view in views.items()}
                 stats.append(own)
                 rows.append(_row(exported, len(rows), words, frame, place, own))
                 frame += len(episode)
@@ -132,16 +130,18 @@ class _Tables:
 
     def __init__(self, folder: Path, spec: Spec, lossless: bool) -> None:
         self._folder = folder
-        self._cameras = [_camera(c.name) for c in spec.cameras] if lossless else []
+        self._cameras = [_camera(s.name) for s in streams(spec)] if lossless else []
         self._writer: pq.ParquetWriter | None = None
         self._file = 0
         self._bytes = 0
 
-    def add(self, columns: Mapping[str, np.ndarray], views: np.ndarray) -> dict[str, Any]:
+    def add(
+        self, columns: Mapping[str, np.ndarray], views: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
         """Appends an episode; where it went."""
         arrays = {name: _array(values) for name, values in columns.items()}
-        for k, name in enumerate(self._cameras):
-            blobs = [{"bytes": png(picture), "path": None} for picture in views[:, k]]
+        for name in self._cameras:
+            blobs = [{"bytes": png(picture), "path": None} for picture in views[name]]
             kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
             arrays[name] = pa.array(blobs, kind)
         table = pa.table(arrays)
@@ -279,7 +279,7 @@ def _info(
         STATE: {"dtype": "float32", "shape": [len(spec.pose)], "names": list(spec.pose.names)},
         ACTION: {"dtype": "float32", "shape": [len(spec.action)], "names": list(spec.action.names)},
     }
-    for camera in spec.cameras:
+    for stream in streams(spec):
         feature: dict[str, Any] = {
             "dtype": "image" if lossless else "video",
             "shape": [spec.height, spec.width, 3],
@@ -296,7 +296,7 @@ def _info(
                 "video.channels": 3,
                 "has_audio": False,
             }
-        features[_camera(camera.name)] = feature
+        features[_camera(stream.name)] = feature
     for name, dtype in (*_INDEX, *_OUTCOME):
         features[name] = {"dtype": dtype, "shape": [1], "names": None}
     return {

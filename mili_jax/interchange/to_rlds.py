@@ -18,7 +18,7 @@ from mili_jax.interchange import tfrecord
 from mili_jax.interchange.mapping import Mapping as Plan
 from mili_jax.interchange.own_mapping import own_mapping, own_text
 from mili_jax.interchange.recording import MAPPING
-from mili_jax.interchange.store import Exported, facts_of
+from mili_jax.interchange.store import Exported, facts_of, pictures_of, streams
 from mili_jax.spec import Spec
 
 NAME, VERSION = "mili_episodes", "1.0.0"
@@ -86,14 +86,16 @@ def write(
     (folder / MAPPING).write_text(own_text(mapping))
 
 
-def _image(spec: Spec, camera: str) -> str:
-    return "image" if spec.views == 1 else f"image_{camera}"
+def _image(spec: Spec, stream: str) -> str:
+    """Of one camera "image", and perhaps "image_heights"."""
+    name = stream.removeprefix(spec.cameras[0].name) if spec.views == 1 else f"_{stream}"
+    return f"image{name}"
 
 
 def _features(spec: Spec) -> tfds.features.FeaturesDict:
     image = tfds.features.Image(shape=(spec.height, spec.width, 3), encoding_format="png")
     text = tfds.features.Text()
-    observation: dict[str, Any] = {_image(spec, c.name): image for c in spec.cameras}
+    observation: dict[str, Any] = {_image(spec, s.name): image for s in streams(spec)}
     observation["state"] = tfds.features.Tensor(shape=(len(spec.pose),), dtype=np.float32)
     return tfds.features.FeaturesDict(
         {
@@ -134,10 +136,9 @@ def _record(spec: Spec, exported: Exported) -> bytes:
     meta, length = episode.meta, len(episode)
     example = tf_example_pb2.Example()
     fields = example.features.feature
-    views = episode.image[:, None] if spec.views == 1 else episode.image
-    for k, camera in enumerate(spec.cameras):
-        blobs = fields[f"steps/observation/{_image(spec, camera.name)}"].bytes_list.value
-        blobs.extend(png(picture) for picture in views[:, k])
+    for stream in streams(spec):
+        blobs = fields[f"steps/observation/{_image(spec, stream.name)}"].bytes_list.value
+        blobs.extend(png(picture) for picture in pictures_of(spec, episode, stream))
     for name, values in (
         ("observation/state", episode.pose),
         ("action", episode.action),

@@ -13,7 +13,7 @@ import numpy as np
 from mili_jax.interchange.mapping import Mapping as Plan
 from mili_jax.interchange.own_mapping import own_mapping, own_text
 from mili_jax.interchange.recording import MAPPING
-from mili_jax.interchange.store import Exported, facts_of
+from mili_jax.interchange.store import Exported, facts_of, pictures_of, streams
 from mili_jax.spec import Spec
 from mili_jax.types import ConfigError
 
@@ -86,15 +86,15 @@ def _write_episode(group: Any, spec: Spec, exported: Exported) -> None:
     group.create_dataset("dones", data=last.astype(np.int64))
     # robomimic wants the simulator's state; there is none to give.
     group.create_dataset("states", data=np.zeros((length, 0)))
-    views = episode.image[:, None] if spec.views == 1 else episode.image
     steps = {"obs": np.arange(length), "next_obs": np.minimum(np.arange(length) + 1, length - 1)}
     for when, chosen in steps.items():
         group.create_dataset(f"{when}/state", data=episode.pose[chosen])
-        for k, camera in enumerate(spec.cameras):
+        for stream in streams(spec):
+            pictures = pictures_of(spec, episode, stream)
             group.create_dataset(
-                f"{when}/{camera.name}_image",
-                data=views[chosen, k],
-                chunks=(1, *views.shape[2:]),
+                f"{when}/{stream.name}_image",
+                data=pictures[chosen],
+                chunks=(1, *pictures.shape[1:]),
                 compression="gzip",
                 compression_opts=1,
             )

@@ -238,6 +238,7 @@ def test_a_number_that_is_not_there():
         ("place:mug_03:tray_01", "place:mug_03:tray_01"),
         ("Öffne die Tür", "öffne die tür"),
         ("...", ""),
+        ("Open/close the\u200b lid", "open-close the- lid"),
     ],
 )
 def test_an_instruction_becomes_a_name(text, name):

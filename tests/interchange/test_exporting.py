@@ -35,8 +35,9 @@ def layout(names=NAMES, unit="m"):
     ))  # fmt: skip
 
 
-def robot(views=1, height=24, width=32, **changes):
-    cameras = (Camera.straight_down("top", 0.3, 1.7), Camera("wrist", mount="tool"))
+def robot(views=1, height=24, width=32, depth=None, **changes):
+    top = dataclasses.replace(Camera.straight_down("top", 0.3, 1.7), depth=depth)
+    cameras = (top, Camera("wrist", mount="tool"))
     spec = Spec(layout(), layout(NAMES[:4], "deg"), height, width, cameras[:views])
     return dataclasses.replace(spec, **changes)
 
@@ -48,6 +49,10 @@ def trials(root, spec, count=5, steps=12, split="round_1", labels=True, seed=0):
     for k in range(count):
         made = make(seed + k, steps=steps + k, height=spec.height, width=spec.width)
         views = np.stack([made.front, made.wrist][: spec.views], 1)
+        if spec.channels == 4:
+            heights = rng.integers(0, 30, (*views.shape[:4], 1), np.uint8).cumsum(3, np.uint8)
+            sees = np.array([camera.depth is not None for camera in spec.cameras])
+            views = np.concatenate([views, heights * sees[:, None, None, None]], -1)
         pose = rng.normal(size=(steps + k, len(spec.pose))).astype(np.float32)
         pose[0, :3] = [1e-42, -0.0, 3e38]  # a denormal, a negative zero, nearly the largest
         meta = EpisodeMeta(
@@ -84,8 +89,9 @@ FORMS = [("rlds", {}), ("robomimic", {}), ("lerobot", {}), ("lerobot", {"lossles
 
 @pytest.mark.parametrize(("form", "how"), FORMS, ids=["rlds", "robomimic", "lerobot", "png"])
 @pytest.mark.parametrize("views", [1, 2])
-def test_out_and_back_is_the_same(tmp_path, form, how, views):
-    spec = robot(views)
+@pytest.mark.parametrize("depth", [None, 0.4])
+def test_out_and_back_is_the_same(tmp_path, form, how, views, depth):
+    spec = robot(views, depth=depth)
     wanted = trials(tmp_path / "ours", spec)
     done = export_episodes(tmp_path / "ours", form, tmp_path / "theirs", fps=10, **how)
     assert done.episodes == {"round_1": 5} and done.labels == 4
