@@ -123,6 +123,7 @@ ROOMS = {
     "batches": ("storage", "domains.base", *BELOW),
     "improve": ("storage", "domains.base", "domains.rollout", *BELOW),
     "report": ("storage", "improve", *BELOW),
+    "interchange": ("storage", *BELOW),
     "pipeline": (
         *("policy", "learning", "storage", "batches", "workers", "domains", "improve", "report"),
         *BELOW,
