@@ -7,11 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from mili_jax.learning.losses import Metrics
-
-Array = jax.Array
-Params = Any
+from mili_jax.types import Params
 
 
 def adapt(

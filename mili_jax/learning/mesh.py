@@ -8,10 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
 
-from mili_jax.types import ConfigError
+from mili_jax.types import Batch, ConfigError
 
-Array = jax.Array
 ROWS, WHOLE = P("rows"), P()  # how a batch and a state lie on a mesh of devices
 
 
@@ -20,7 +20,7 @@ def make_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(AxisType.Auto,))
 
 
-def place(batch: Any, mesh: Mesh) -> Any:
+def place(batch: Batch, mesh: Mesh) -> Batch:
     """A batch on the mesh: each host gives its part of the rows, in the order of the hosts.
 
     Raises ConfigError if the rows do not divide by the devices.

@@ -1,22 +1,24 @@
-"""MIL: one-shot imitation by gradient steps on the demonstration (Finn et al. 2017b), and MAML.
+"""MIL: one-shot imitation by gradient steps on the demonstration (Finn et al. 2017b), which is MAML
+(`learning.maml`) on the project's policy.
 
-`adapt` and `meta_loss` are MAML (Finn et al. 2017a): they know losses, parameters and data, nothing
-of pictures or robots. What follows them is MAML on the project's policy. Letters are the papers':
-theta are the parameters, theta' those after the inner loop, psi those of a learned loss.
+Letters are the papers': theta are the parameters, theta' those after the inner loop, psi those of a
+learned loss.
 
-A batch (`batches.sampling.sample_tasks`) has two rows per task: row i holds steps of one
-episode and row B + i steps of another one of the same task. The first half are queries, the second supports.
+A batch (`batches.sampling.sample_tasks`) has two rows per task: row i holds steps of one episode
+and row B + i steps of another one of the same task. The first half are queries, the second
+supports.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from mili_jax.learning import acting, losses
 from mili_jax.learning.acting import MEMORY
@@ -26,19 +28,14 @@ from mili_jax.learning.maml import adapt, meta_loss
 from mili_jax.learning.step import TrainState, make_step, new_state
 from mili_jax.policy import learned_loss
 from mili_jax.policy.learned_loss import LearnedLoss
-from mili_jax.policy.policy import Policy, init_params
-from mili_jax.types import ConfigError, DataError
-
-Array = jax.Array
-Params = Any
+from mili_jax.policy.policy import Policy, init_params, views_with
+from mili_jax.policy.view import View
+from mili_jax.types import Batch, ConfigError, DataError, Params, PolicyFn
 
 # What a demonstration shows: with actions it is imitated; without, a learned loss says what it
 # means, and poses, if there are any, say which places it is about.
 SUPPORTS = ("video_pose_action", "video_pose", "video")
 ADAPTED = ("actor", "all")
-
-
-# MAML on the policy.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +64,9 @@ class MilHyper:
 class Shown(NamedTuple):
     """S steps of an episode, each field with any axes in front.
 
-    image uint8 [S,H,W,3], or its feature map [S,h,w,C] where the encoder does not adapt; pose and
-    action float32 [S,7]; focus float32 [S,2,K,2] m and focus_seen bool [S,2]: see
-    `find_focus`.
+    image uint8 [S,(V,)H,W,3], or its feature map [S,h,w,C] where the encoder does not adapt; pose
+    float32 [S,D] and action float32 [S,A]; focus float32 [S,2,C,2] m and focus_seen bool [S,2]: see
+    `domains.base.Hindsight`.
     """
 
     image: Any
@@ -88,9 +85,7 @@ def check(head: str, support: str) -> None:
         )
 
 
-def init(
-    policy: Policy, hyper: MilHyper, key: Array, image_size: int = 64, frames: int = 2
-) -> Params:
+def init(policy: Policy, hyper: MilHyper, key: Array, frames: int = 2) -> Params:
     """theta, its rates and psi.
 
     policy: of `init_params`; bias [Z]: stands where other methods have the embedding (the bias
@@ -98,8 +93,8 @@ def init(
     Raises as `check`.
     """
     first, second = jax.random.split(key)
-    params = {
-        "policy": init_params(policy, first, image_size, frames),
+    params: dict[str, Any] = {
+        "policy": init_params(policy, first, frames),
         "bias": jnp.full((policy.embedding_size,), policy.embedding_size**-0.5, jnp.float32),
     }
     theta = _adapting(params, hyper)
@@ -109,7 +104,8 @@ def init(
         look = jnp.zeros((2, 2, 2)), jnp.zeros((2, 2, policy.channels))
         maps = jnp.zeros((2, 2, 2, policy.channels))
         pose = jnp.zeros((2, 7)) if hyper.support == "video_pose" else None
-        params["loss"] = _learned(policy).init(second, *look, maps, pose)["params"]
+        view = views_with(policy, params["policy"])[0]
+        params["loss"] = LearnedLoss().init(second, *look, maps, pose, view)["params"]
     return params
 
 
@@ -119,7 +115,7 @@ def init_state(
     mil: MilHyper,
     seed: int,
     frames: int = 2,
-    params: Params = None,
+    params: Params | None = None,
 ) -> TrainState:
     """A fresh state for `make_train_step`, with the given parameters if there are any."""
     if params is None:
@@ -127,8 +123,9 @@ def init_state(
     return new_state(params, hyper)
 
 
-def _learned(policy: Policy) -> LearnedLoss:
-    return LearnedLoss(policy.camera)
+def _shared(params: Params) -> dict[str, Any]:
+    """What of a policy's parameters neither adapts nor encodes: where its cameras are."""
+    return {k: params[k] for k in ("camera", "camera_shift", "fuse") if k in params}
 
 
 def _adapting(params: Params, hyper: MilHyper) -> Params:
@@ -152,11 +149,16 @@ class _Losses:
         """The density over actions at every step, and the feature maps."""
         maps = shown.image
         if "encoder" in theta:
-            maps = encode(self.policy, theta, maps)
+            maps = encode(self.policy, {**_shared(self.params["policy"]), **theta}, maps)
         z = jnp.broadcast_to(theta["bias"], (len(maps), len(theta["bias"])))
         known = (shown.focus, shown.focus_seen) if hindsight else None
         density = self.policy.apply(
-            {"params": {"actor": theta["actor"]}}, maps, shown.pose, z, known, method="act_maps"
+            {"params": {**_shared(self.params["policy"]), "actor": theta["actor"]}},
+            maps,
+            shown.pose,
+            z,
+            known,
+            method="act_maps",
         )
         return density, maps
 
@@ -167,7 +169,7 @@ class _Losses:
         return loss + self.hyper.focus_weight * self.pointing(density, shown)
 
     def pointing(self, density: Any, shown: Shown) -> Array:
-        if getattr(density, "focus", None) is None:
+        if not self.policy.acts_on_places:
             return jnp.zeros(())
         return losses.pointing(density.focus.log_prob(shown.focus), shown.focus_seen)
 
@@ -182,7 +184,8 @@ class _Losses:
         where, what = learned_loss.looked_at(density.focus, maps)
         pose = shown.pose if poses else None
         psi = {"params": self.params["loss"]}
-        learned: Any = _learned(self.policy).apply(psi, where, what, maps, pose)
+        view = cast(View, views_with(self.policy, self.params["policy"])[0])
+        learned: Any = LearnedLoss().apply(psi, where, what, maps, pose, view)
         return learned + self.pointing(density, shown) if poses else learned
 
     def adapt(self, theta: Params, support: Shown) -> Params:
@@ -195,14 +198,14 @@ class _Losses:
 
 
 def encode(policy: Policy, theta: Params, image: Array) -> Array:
-    """uint8 [...,H,W,3] -> feature maps [...,h,w,C], with the encoder in theta."""
-    encoder = {"params": {"encoder": theta["encoder"]}}
+    """uint8 [...,(V,)H,W,3] -> feature maps [...,h,w,C], with the encoder in theta."""
+    encoder = {"params": {**_shared(theta), "encoder": theta["encoder"]}}
     maps: Any = policy.apply(encoder, image, method="encode")
     return maps
 
 
 def loss_fn(
-    policy: Policy, hyper: Hyper, mil: MilHyper, params: Params, batch: Any
+    policy: Policy, hyper: Hyper, mil: MilHyper, params: Params, batch: Batch
 ) -> tuple[Array, Metrics]:
     """The meta-objective on a batch of two rows per task -> (loss, metrics)."""
     steps = Shown(batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
@@ -225,7 +228,7 @@ def loss_fn(
 
 def make_train_step(
     policy: Policy, hyper: Hyper, mil: MilHyper, mesh: Any = None
-) -> Callable[[TrainState, Any, int], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Batch, int], tuple[TrainState, Metrics]]:
     """The meta-step: (state, batch, seed) -> (state, metrics), jitted; the old state is consumed.
 
     Augmented like any other batch: each episode is another arrangement, in the colours of its task.
@@ -241,16 +244,16 @@ def improvement(
     mil: MilHyper,
     params: Params,
     shown: Shown,
-    support: np.ndarray,
-    query: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+    support: Int[np.ndarray, " tasks"],
+    query: Int[np.ndarray, " tasks"],
+) -> tuple[Float[np.ndarray, " tasks"], Float[np.ndarray, " tasks"]]:
     """The outer loss on episodes before and after adapting to others of the same task.
 
     Args:
       shown: steps of N episodes, [N,S,...].
-      support, query: indices into them, int [tasks].
+      support, query: indices into them.
 
-    Returns two float arrays [tasks]. Raises DataError for an episode that is both.
+    Raises DataError for an episode that is both.
     """
     if (support == query).any():
         row = int(np.argmax(support == query))
@@ -283,7 +286,7 @@ def make_act(
     mil: MilHyper,
     temperature: float = 0.0,
     memory: tuple[float, float] = MEMORY,
-) -> Callable[..., Callable[[Any, Any], Array]]:
+) -> Callable[..., PolicyFn]:
     """Acting like `acting.make_act`: (params, support, shown, seed) -> a function of one trial.
 
     support: `Shown` steps of one demonstration for each of n robots, [n,S,...]; shown bool [n]:
@@ -311,10 +314,10 @@ def make_act(
         def one(theta: Params, image: Array, pose: Array, memory: Any) -> Any:
             maps = image[None]
             if mil.adapted == "all":
-                maps = encode(policy, theta, maps)
+                maps = encode(policy, {**_shared(params["policy"]), **theta}, maps)
             if memory is not None:
                 memory = jax.tree.map(lambda a: a[None], memory[0]), memory[1]
-            actor = {"params": {"actor": theta["actor"]}}
+            actor = {"params": {**_shared(params["policy"]), "actor": theta["actor"]}}
             z = theta["bias"][None]
             density = policy.apply(actor, maps, pose[None], z, None, memory, method="act_maps")
             return jax.tree.map(lambda a: a[0], density)
@@ -322,7 +325,7 @@ def make_act(
         axes = (0, 0, 0, None if memory is None else 0)
         return jax.vmap(one, axes)(theta, image, pose, memory)
 
-    play = acting.make_player(respond, temperature, memory)
+    play = acting.make_player(respond, policy, temperature, memory)
 
     def start(params: Params, support: Shown, shown: Array, seed: int = 0) -> Any:
         return play((params, learn(params, support, shown)), seed)

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float
 
 from mili_jax.learning import losses
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.losses import Metrics
 from mili_jax.learning.mesh import ROWS, WHOLE
-from mili_jax.policy.densities import Density, Mixture
-from mili_jax.policy.policy import Policy
-from mili_jax.types import ConfigError
-
-Array = jax.Array
-Params = Any
+from mili_jax.policy.densities import half_ranges
+from mili_jax.policy.policy import Policy, views_with
+from mili_jax.policy.protocols import Density, FocusDensity
+from mili_jax.policy.view import View
+from mili_jax.spec import Spec
+from mili_jax.types import Batch, ConfigError, Params
 
 
 def loss_fn(
     policy: Policy,
     hyper: Hyper,
     params: Params,
-    batch: Any,
+    batch: Batch,
     key: Array,
-    spots: Array | None = None,
+    spots: Float[Array, "b 2 2 2"] | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[Array, Metrics]:
     """Eq. 3 (eq. 1 if not `hyper.condition`) on one batch -> (loss, metrics).
@@ -108,33 +110,46 @@ def loss_fn(
                 rest = apply("encode", batch.demo_image[compared:, 0, 0])
                 first = jnp.concatenate([first, rest])
             asked = apply("portray", first, spots[:, 0])
-            recall, details = _recall(policy, apply("find", maps[:, m], asked), spots[:, 1])
+            view = cast(View, views_with(policy, params)[0])
+            recall, details = _recall(view, apply("find", maps[:, m], asked), spots[:, 1])
             loss = loss + hyper.recall_weight * recall
             metrics |= details
-    if isinstance(density, Mixture) and density.focus is not None:
-        pointing = losses.pointing(density.focus.log_prob(focus), seen)
+    if policy.acts_on_places:
+        found = cast(FocusDensity, density).focus
+        pointing = losses.pointing(found.log_prob(focus), seen)
         loss = loss + hyper.focus_weight * pointing
-        apart = jnp.linalg.norm(density.focus.mode()[:, :, None] - focus, axis=-1).min(-1)
-        found = jnp.sum((apart < 0.03) & seen, 0) / jnp.maximum(seen.sum(0), 1)
-        metrics |= {"pointing": pointing, "found_first": found[0], "found_second": found[1]}
+        apart = jnp.linalg.norm(found.mode()[:, :, None] - focus, axis=-1).min(-1)
+        share = jnp.sum((apart < 0.03) & seen, 0) / jnp.maximum(seen.sum(0), 1)
+        metrics |= {"pointing": pointing, "found_first": share[0], "found_second": share[1]}
     # One step of each row: seeking the mode of all would take a tenth of the train step.
     some: Density = jax.tree.map(lambda a: a.reshape(b, p, *a.shape[1:])[:, 0], density)
-    distance = jnp.linalg.norm((some.mode() - batch.action[:, 0])[:, :2], axis=-1)
-    metrics |= {"loss": loss, "xy_error_cm": 100 * distance.mean()}
+    metrics |= {"loss": loss, **_errors(policy.spec, some.mode(), batch.action[:, 0])}
     return loss, metrics
+
+
+def _errors(spec: Spec, mode: Float[Array, "n a"], action: Float[Array, "n a"]) -> Metrics:
+    """How far the mode lies from an action: in the plane (cm) of a tool; else the mean over the
+    numbers that are no angles, as a share of their range."""
+    if spec.tool is not None:
+        return {"xy_error_cm": 100 * jnp.linalg.norm((mode - action)[:, :2], axis=-1).mean()}
+    lengths = np.array(spec.action.lengths, int)
+    ranges = 2 * half_ranges(spec.action)[lengths]
+    return {"action_error": jnp.mean(jnp.abs((mode - action)[:, lengths]) / ranges)}
 
 
 NEAR = 0.012  # m between a spot and others that count as the same
 
 
-def _recall(policy: Policy, found: Any, spots: Array) -> tuple[Array, Metrics]:
-    """The loss of finding spots [n,2,2] m again, and the share that was found.
+def _recall(
+    view: View, found: Any, spots: Float[Array, "n 2 2"]
+) -> tuple[Float[Array, ""], Metrics]:
+    """The loss of finding spots (m) again, and the share that was found.
 
     Every object in every picture takes part, and nobody has to say where any is: that is how the
     policy learns to tell apart objects that no demonstration is about.
     """
     beside = jnp.array([[0.0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) * NEAR
-    inside = jnp.all(jnp.abs(spots) < policy.camera.view, -1)
+    inside = jnp.all(jnp.abs(view.seen_at(spots)) < 1, -1)
     loss = losses.pointing(found.log_prob(spots[:, :, None] + beside), inside)
     apart = jnp.linalg.norm(found.mode() - spots, axis=-1)
     share = jnp.sum((apart < 0.04) & inside) / jnp.maximum(inside.sum(), 1)

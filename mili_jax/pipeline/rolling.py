@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mili_jax.domains.kitchen.rollout import Request
+from mili_jax.domains.rollout import Request
 from mili_jax.pipeline.run import Run
 from mili_jax.pipeline.schema import BACKENDS
 from mili_jax.storage.dataset import write_shard
@@ -48,7 +48,7 @@ def roll_out(
         _make_room(run, split, items)
     missing = [job for job in jobs if not run.dataset.has_shard(split, job[0])]
     root, made = run.dataset.path.parents[1], run.workdir.made(split)
-    sink = functools.partial(write_shard, root, run.dataset.spec, split, made=made)
+    sink = functools.partial(write_shard, root, run.spec, split, made=made)
     there = len(items) - sum(len(job) for _, job in missing)
     with (
         simulating(),

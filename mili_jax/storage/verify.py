@@ -90,7 +90,7 @@ def put_back(path: Path, content: bytes) -> None:
 def forget(directory: Path, names: Sequence[str]) -> None:
     """Takes damaged files out of `checksums.json`; shards stay, so that new ones must equal them.
 
-    If it is damaged itself it is made anew, for the label and pair files and the robot, and if any
+    If it is damaged itself it is made again, for the label and pair files and the robot, and if any
     description is, no split is committed any more. The damaged files must be gone already.
     """
     with locked(directory / ".commit.lock"):
