@@ -359,12 +359,12 @@ def test_trials_that_the_run_did_not_make_are_left_alone(copy):
             dataclasses.replace(e, meta=dataclasses.replace(e.meta, policy="my-robot"))
             for e in run.dataset.read("round_1")
         ][:4]
-        run.dataset.drop("round_1")
+        run.dataset.set_aside("round_1")
         assert "round_1" not in run.dataset.splits() and not run.dataset.read_labels("round_1")
         run.dataset.write_shard("round_1", 0, own)
         run.dataset.commit("round_1", 1)
         run_again(copy, "round_1")
-        with pytest.raises(DataError, match="of the policy 'my-robot', which this stage does not"):
+        with pytest.raises(DataError, match="of the policy 'my-robot', which this stage of this"):
             collect.collect(run, 1)
         assert [m.policy for m in run.dataset.read_metadata("round_1")] == ["my-robot"] * 4
         # It answers for them, pairs them and learns from them all the same.
