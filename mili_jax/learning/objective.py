@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float
 
@@ -14,9 +13,10 @@ from mili_jax.learning import losses
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.losses import Metrics
 from mili_jax.learning.mesh import ROWS, WHOLE
-from mili_jax.policy.densities import half_ranges
+from mili_jax.policy.angles import wrap
 from mili_jax.policy.policy import Policy, views_with
 from mili_jax.policy.protocols import Density, FocusDensity
+from mili_jax.policy.ranges import half_ranges, turns
 from mili_jax.policy.view import View
 from mili_jax.spec import Spec
 from mili_jax.types import Batch, ConfigError, Params
@@ -128,13 +128,14 @@ def loss_fn(
 
 
 def _errors(spec: Spec, mode: Float[Array, "n a"], action: Float[Array, "n a"]) -> Metrics:
-    """How far the mode lies from an action: in the plane (cm) of a tool; else the mean over the
-    numbers that are no angles, as a share of their range."""
+    """How far the mode lies from an action: in the plane (cm) of a tool; else over all numbers, as
+    a share of their range."""
     if spec.tool is not None:
         return {"xy_error_cm": 100 * jnp.linalg.norm((mode - action)[:, :2], axis=-1).mean()}
-    lengths = np.array(spec.action.lengths, int)
-    ranges = 2 * half_ranges(spec.action)[lengths]
-    return {"action_error": jnp.mean(jnp.abs((mode - action)[:, lengths]) / ranges)}
+    apart = mode - action
+    for i, period in turns(spec.action):
+        apart = apart.at[:, i].set(wrap(apart[:, i], period))
+    return {"action_error": jnp.mean(jnp.abs(apart) / (2 * half_ranges(spec.action)))}
 
 
 NEAR = 0.012  # m between a spot and others that count as the same
