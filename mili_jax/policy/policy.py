@@ -217,6 +217,13 @@ def views_with(policy: Policy, params: Params) -> tuple[View | None, ...]:
     return views_of(policy.spec, _moved(params["camera"], params["camera_shift"]))
 
 
+def view_with(policy: Policy, params: Params) -> View:
+    """That of the first camera, for a policy that acts on places of a table."""
+    view = views_with(policy, params)[0]
+    assert view is not None  # `check` refuses such a policy for any other robot
+    return view
+
+
 def _moved(start: Float[Array, "3 4"], shift: Float[Array, "3 4"]) -> Float[Array, "3 4"]:
     """A learned camera's matrix: where it started, and what learning adds."""
     start = jax.lax.stop_gradient(start)
