@@ -8,9 +8,9 @@ import shutil
 
 import numpy as np
 import pytest
+from mili_jax.domains.kitchen.rollout import Request, Trial
 from runs import config
 
-from mili_jax.domains.kitchen.rollout import Request, Trial
 from mili_jax.improve.filters import simulator
 from mili_jax.pipeline import demonstrate
 from mili_jax.pipeline.rolling import roll_out
