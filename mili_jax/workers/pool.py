@@ -12,11 +12,12 @@ import types
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection as connections
-from multiprocessing import reduction
+from multiprocessing import reduction, resource_tracker
 from pathlib import Path
 from typing import Any
 
 from mili_jax.types import SimulationError
+from mili_jax.workers import stopping
 from mili_jax.workers.worker import (
     IDLE,
     ITEM,
@@ -63,7 +64,10 @@ class _Worker:
             target=work, args=(theirs, self.pulse, os.getpid()), daemon=True
         )
         try:
-            self.process.start()
+            # By itself it would start, and then let signals through again, below.
+            resource_tracker.ensure_running()
+            with stopping.shielded():
+                self.process.start()
         except OSError as error:
             raise SimulationError(f"a worker process could not be started ({error})") from error
         theirs.close()
