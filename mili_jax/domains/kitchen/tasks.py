@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mili_jax.domains.kitchen import bodies, objects
+from mili_jax.domains.kitchen import bodies, objects, shipped
 from mili_jax.domains.kitchen.families import KitchenTask
 from mili_jax.domains.kitchen.world import TABLE_HALF, World
 from mili_jax.types import DataError, SimulationError
@@ -27,7 +27,6 @@ PUSH_DISTANCE = 0.05  # m the pushed object has moved horizontally
 PUSH_LIFT = 0.025  # m the pushed object may have left the table on the way
 UPRIGHT = 0.8  # cosine of the tilt that a pushed object may have
 STEADY = 0.005  # m per control step: a placed object that moves faster is not at rest
-_DATA = Path(__file__).resolve().parents[3] / "data"
 SPLITS = ("train", "validation", "test")
 
 
@@ -37,7 +36,7 @@ def load_tasks(path: Path | None = None) -> dict[str, tuple[KitchenTask, ...]]:
 
     Raises DataError naming a file that is missing or damaged.
     """
-    path = path or _DATA / "tasks.json"
+    path = path or shipped.path("tasks.json")
     try:
         raw = json.loads(path.read_text())
         return {split: tuple(KitchenTask.parse(t) for t in raw[split]) for split in SPLITS}
