@@ -132,9 +132,7 @@ def listen(code: int | None = None) -> None:
 
 
 @contextlib.contextmanager
-def asking(
-    after: str, first: Callable[[], object] = lambda: None
-) -> Iterator[Callable[[], bool]]:
+def asking(after: str, first: Callable[[], object] = lambda: None) -> Iterator[Callable[[], bool]]:
     """While it lasts, a signal ends nothing: whoever calls this asks the function that comes
     whether one came, saves what there is, and raises what `stopped` makes. A second one ends the
     process at once.
@@ -212,4 +210,3 @@ def _say(line: str) -> None:
     with contextlib.suppress(OSError):
         if select.select([], [2], [], 0)[1]:  # nobody may be reading
             os.write(2, f"\n{line}\n".encode())
-

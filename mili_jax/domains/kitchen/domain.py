@@ -65,6 +65,7 @@ class Kitchen:
     """See `domains.base.Domain`."""
 
     groups = FAMILIES
+    cameras = tuple(kitchen_spec.CAMERAS)  # what config.data.cameras can choose
 
     def __init__(
         self, name: str = "kitchen", light: str = "above", calibrated: bool = True
