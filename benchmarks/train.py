@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-
 from mili_jax.batches.hindsight import CANDIDATES
+
 from mili_jax.batches.sampling import Batch
 from mili_jax.learning import objective
 from mili_jax.learning.hyper import Hyper

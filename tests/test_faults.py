@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mili_jax.domains.kitchen.rollout import Trial
 from runs import ROOT, command, config, data_of
 from test_rollout import CursedPlayer, children, descriptors, ignore, make_trials
 from test_stages import assert_same_checkpoints, assert_same_episodes, rows_of
@@ -27,7 +28,6 @@ from workers import SHARD, SHARDS, SPEC, SPLITS, Wild, make_player, write_each, 
 
 from mili_jax.domains.kitchen import scenes, tasks
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
-from mili_jax.domains.kitchen.rollout import Trial
 from mili_jax.domains.kitchen.spec import spec
 from mili_jax.learning.step import init_state
 from mili_jax.pipeline import train

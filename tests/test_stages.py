@@ -26,13 +26,17 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 from runs import ROOT, SMALL, command, config, data_of, shards_of
 
-from mili_jax.domains.kitchen import rollout, tasks
+from mili_jax.domains import rollout
+from mili_jax.domains.base import SPLITS
+from mili_jax.domains.kitchen import tasks
+from mili_jax.domains.kitchen.disturbance import LOW_SHARE, LOW_Z
+from mili_jax.domains.kitchen.domain import KITCHEN
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
-from mili_jax.domains.kitchen.rollout import LOW_SHARE, LOW_Z
+from mili_jax.domains.kitchen.families import FAMILIES
 from mili_jax.domains.kitchen.scenes import sample
-from mili_jax.domains.kitchen.tasks import SPLITS
 from mili_jax.domains.kitchen.world import Scene
-from mili_jax.improve.arms import METHODS, adapts, lineage, policies, start_of
+from mili_jax.improve import exploration
+from mili_jax.improve.arms import ARMS, adapts, lineage, policies, start_of
 from mili_jax.pipeline import collect, demonstrate, pair, retrain, rolling, schema, train
 from mili_jax.pipeline.evaluate import evaluate
 from mili_jax.pipeline.run import open_run
@@ -41,7 +45,7 @@ from mili_jax.report.results import write_comparison, write_figures
 from mili_jax.storage import verify
 from mili_jax.storage.dataset import Dataset, Label
 from mili_jax.storage.workdir import lock
-from mili_jax.types import FAMILIES, ConfigError, DataError, EpisodeMeta, SimulationError
+from mili_jax.types import ConfigError, DataError, EpisodeMeta, PolicyId, SimulationError
 
 TRAINED = ("pretrain", "mili_1", "control_1")
 STAGES = {
@@ -536,7 +540,12 @@ def test_a_full_disk_names_the_shard_and_leaves_nothing_half_written(call, tmp_p
     "field, value, message",
     [
         ("data.image_size", 50, r"config\.data\.image_size = 50 .*multiple of 4"),
-        ("data.tasks", 521, r"config\.data\.tasks = 521 .*1\.\.520"),
+        ("data.tasks", 0, r"config\.data\.tasks = 0 .*positive"),
+        ("data.tasks", 521, r"config\.data\.tasks = 521.*has 520 tasks"),
+        ("evaluate.tasks", 41, r"config\.evaluate\.tasks = 41.*has 40 tasks"),
+        ("domain.name", "garage", r"config\.domain\.name = 'garage' .*kitchen"),
+        ("data.cameras", ("attic",), "no camera 'attic'.*oblique"),
+        ("data.cameras", ("wrist", "top"), "'wrist' moves with the tool"),
         ("seed", -1, r"config\.seed = -1"),
         ("data.demonstrations", 21, r"config\.data\.demonstrations = 21 .*2\.\.20"),
         ("evaluate.episodes", 1001, r"config\.evaluate\.episodes = 1001 .*1\.\.1000"),
@@ -599,20 +608,26 @@ def test_rounds_that_the_configuration_has_not(tmp_path):
                     stage(run, number)
         with pytest.raises(ConfigError, match="no round 2"):
             evaluate(run, 2)
-    all_arms = config(**{"improve.rounds": 3, "improve.arms": tuple(METHODS)})
-    assert start_of(all_arms, 3) == "mili_2"
-    assert start_of(all_arms, 3, "control") == "control_2"
-    starts = {arm: start_of(all_arms, 1, arm) for arm in METHODS}
+    chosen = {"improve.arms": tuple(ARMS), "baselines.methods": ("bc", "mil", "mil_pose")}
+    all_arms = config(**{"improve.rounds": 3, **chosen})
+    assert start_of(all_arms, PolicyId("mili", 3)) == PolicyId("mili", 2)
+    assert start_of(all_arms, PolicyId("control", 3)) == PolicyId("control", 2)
+    starts = {arm: start_of(all_arms, PolicyId(arm, 1)).arm for arm in ARMS}
     mil = {arm for arm, start in starts.items() if start == "mil"}
     assert mil == {"mil_pairs", "mil_more"} and {*starts.values()} == {"mil", "pretrain"}
     names = ("mil", "mil_pose", "mil_pairs_1", "mil_more_1", "mili_1", "bc", "pretrain")
-    assert [adapts(name) for name in names] == [True] * 4 + [False] * 3
-    assert lineage(all_arms, "mil_pairs_1", 1) == ["mil_pairs_1", "mil"]
-    assert list(policies(all_arms, 1)) == [f"{arm}_1" for arm in METHODS]
-    assert list(policies(all_arms, 3)) == ["mili_3", "control_3"]
+    adapting = [adapts(all_arms, PolicyId.parse(name)) for name in names]
+    assert adapting == [True] * 4 + [False] * 3
+    assert lineage(all_arms, PolicyId("mil_pairs", 1)) == [
+        PolicyId("mil_pairs", 1),
+        PolicyId("mil"),
+    ]
+    assert list(policies(all_arms, 1)) == [PolicyId(arm, 1) for arm in ARMS]
+    assert list(policies(all_arms, 3)) == [PolicyId("mili", 3), PolicyId("control", 3)]
     one, without = config(), config(**{"improve.arms": ("mili",)})
-    assert policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
-    assert policies(without, 1) == {"mili_1": "mili"}
+    methods = {str(policy): method for policy, method in policies(one, 1).items()}
+    assert methods == {"mili_1": "mili", "control_1": "meta_imitation"}
+    assert list(policies(without, 1)) == [PolicyId("mili", 1)]
 
 
 def test_folders_that_are_no_workdir(tmp_path):
@@ -819,6 +834,10 @@ def test_the_snippets_of_the_readme_run(snippet, finished, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def planned(config, number, demos, *shown):
+    return list(exploration.trial_plan(config, KITCHEN, number, "actor", 7, demos, *shown))
+
+
 def test_later_rounds_follow_earlier_trials_too():
     rng = np.random.default_rng(0)
     listed, pool = tasks.load_tasks()["train"][:4], object_pool("train")
@@ -830,8 +849,9 @@ def test_later_rounds_follow_earlier_trials_too():
     demos = [meta(f"demo-{i}", task, 0) for i, task in enumerate(listed)]
     shown = [meta(f"round1-{i}", task, 1) for i, task in enumerate(listed)]
     changes = {"improve.trials": 300, "improve.trial_share": 0.6, "improve.commanded_share": 0.5}
-    plan = list(collect.trial_plan(config(**changes), 2, "mili_1", demos, shown))
-    assert plan == list(collect.trial_plan(config(**changes), 2, "mili_1", demos, shown))
+    plan = planned(config(**changes), 2, demos, shown)
+    assert plan == planned(config(**changes), 2, demos, shown)
+    assert [t.seed for t in plan] == list(range(7, 307))
     source = {m.episode_id: m for m in (*demos, *shown)}
 
     def objects(scene):
@@ -843,12 +863,10 @@ def test_later_rounds_follow_earlier_trials_too():
     assert len(again) / len(own) == pytest.approx(0.5, abs=0.12)
     assert all(t.scene != source[t.demonstration].scene for t in again)  # arranged anew
     for trial in plan:
-        assert trial.task == source[trial.demonstration].task and trial.policy == "mili_1"
-    first = list(collect.trial_plan(config(**changes), 1, "pretrain", demos))
+        assert trial.task == source[trial.demonstration].task and trial.policy == "actor"
+    first = planned(config(**changes), 1, demos)
     assert {t.demonstration for t in first} == {m.episode_id for m in demos}
-    weighed = collect.trial_plan(
-        config(**changes), 2, "mili_1", demos, shown, np.array([0, 0.25, 0.75, 0])
-    )
+    weighed = planned(config(**changes), 2, demos, shown, np.array([0, 0.25, 0.75, 0]))
     counts = Counter(t.demonstration for t in weighed)
     assert counts["round1-0"] == counts["round1-3"] == 0
     assert 2 < counts["round1-2"] / counts["round1-1"] < 4.5
@@ -880,7 +898,7 @@ def test_some_disturbed_trials_begin_low_or_with_closed_fingers():
 
     def tools(noise):
         changes = {"improve.trials": 300, "improve.noise": noise}
-        plan = collect.trial_plan(config(**changes), 1, "pretrain", [demo])
+        plan = planned(config(**changes), 1, [demo])
         return np.array([Scene.from_json(trial.scene).tool for trial in plan])
 
     calm, disturbed = tools(0.0), tools(1.0)
@@ -917,7 +935,7 @@ def test_trials_share_sets_of_objects_so_that_the_same_can_be_done_twice():
 
     def sets(**changes):
         changes = {"improve.trials": 200, "improve.commanded_share": 0.0, **changes}
-        plan = collect.trial_plan(config(**changes), 1, "pretrain", [demo])
+        plan = planned(config(**changes), 1, [demo])
         scenes_ = [Scene.from_json(trial.scene) for trial in plan]
         assert len({trial.placements for trial in scenes_}) == 200  # each arranged anew
         return Counter(frozenset(q.object for q in trial.placements) for trial in scenes_)
@@ -941,7 +959,7 @@ def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
             if arm == "self_only":
                 a, b = [], []
             run.dataset.write_pairs(f"{arm}_1", a, b, np.ones(len(a)), 0.0)
-            joined, table = retrain._with_trials(run, pool, 1, arm)
+            joined, table = retrain._with_trials(run, pool, 1, ARMS[arm])
             own = table.episodes[:, 0] == table.episodes[:, 1]
             # All that may be paired, whether or not they have a partner.
             alone = [joined.ids[k] for k in table.episodes[own, 0]]

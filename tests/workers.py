@@ -6,12 +6,12 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from test_rollout import SIZE, children, descriptors, make_trials, scripted
+from test_rollout import SIZE, children, descriptors, make_trials, run_job, scripted
 
-from mili_jax.domains.kitchen import rollout, scenes, tasks
+from mili_jax.domains.kitchen import scenes, tasks
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
-from mili_jax.domains.kitchen.rollout import Player
 from mili_jax.domains.kitchen.spec import spec
+from mili_jax.domains.rollout import Player
 from mili_jax.storage.dataset import Dataset
 from mili_jax.workers.pool import run_jobs
 
@@ -52,7 +52,7 @@ def make_scripted():
 
 
 def make_player(envs=3):
-    return Player(make_scripted, SIZE, envs)
+    return Player(make_scripted, "kitchen", SPEC, envs)
 
 
 def write_each(root, index, episodes):
@@ -100,7 +100,7 @@ class Wild:
         self.envs = [KitchenEnv(image_size=16, horizon=15) for _ in range(4)]
 
     def __call__(self, trials, skip=()):
-        return rollout.run_job(self.envs, trials, wild, skip)
+        return run_job(self.envs, trials, wild, skip)
 
 
 def write_wild(root, index, episodes):

@@ -55,12 +55,13 @@ def augment(
     turns = turns[colour_groups(b, hyper)]
 
     def relight(image: Array) -> Array:
-        x = image.astype(jnp.float32) - 127.5
+        x = image[..., :3].astype(jnp.float32) - 127.5
         of_row = turns.reshape(b, *[1] * (x.ndim - 2), 3, 3)
         # Written out: the compiler is slow at products of 3 x 3 matrices with many pixels.
         rows = [sum(of_row[..., i, j] * x[..., j] for j in range(3)) for i in range(3)]
         x = jnp.stack(rows, -1) * gain + 127.5 + offset
-        return jnp.clip(jnp.round(x), 0, 255).astype(jnp.uint8)
+        x = jnp.clip(jnp.round(x), 0, 255).astype(jnp.uint8)
+        return jnp.concatenate([x, image[..., 3:]], -1)  # heights are as they are in any light
 
     batch = batch._replace(demo_image=relight(batch.demo_image), image=relight(batch.image))
     if batch.truncated_image is not None:
@@ -112,11 +113,11 @@ def _arrange(
     return batch, jnp.stack([spots, found], 1)
 
 
-def salient(image: UInt8[Array, "n H W 3"], key: Array, view: View) -> Float[Array, "n 2 2"]:
+def salient(image: UInt8[Array, "n H W d"], key: Array, view: View) -> Float[Array, "n 2 2"]:
     """Two random spots of every picture (m on the table): centres of different cells, each the
     likelier the more its surroundings vary."""
     n, h, w = len(image), image.shape[1] // STRIDE, image.shape[2] // STRIDE
-    cells = image.astype(jnp.float32).reshape(n, h, STRIDE, w, STRIDE, 3)
+    cells = image[..., :3].astype(jnp.float32).reshape(n, h, STRIDE, w, STRIDE, 3)
     varies = cells.std((2, 4)).mean(-1)
     around = jax.lax.reduce_window(varies, 0.0, jax.lax.add, (1, 3, 3), (1, 1, 1), "SAME") / 9
     logits = 3 * jnp.log(around + 2).reshape(n, h * w)

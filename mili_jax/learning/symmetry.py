@@ -101,7 +101,7 @@ def _warp(
     image: Array, element: Array, shift: Array, spec: Spec, index: int, view: View | None
 ) -> Array:
     """One camera's pictures [E,F,H,W,3]."""
-    e, f, h, w, _ = image.shape
+    e, f, h, w, channels = image.shape
     camera = spec.cameras[index]
     uv = jnp.asarray(grid(h, w))
     if camera.matrix is None:
@@ -116,6 +116,6 @@ def _warp(
         source = view.seen_at(jnp.einsum("eji,epj->epi", back, place))
     column = jnp.clip(jnp.round((source[..., 0] + 1) / 2 * w - 0.5), 0, w - 1).astype(jnp.int32)
     row = jnp.clip(jnp.round((1 - source[..., 1]) / 2 * h - 0.5), 0, h - 1).astype(jnp.int32)
-    pixels = image.reshape(e, f, h * w, 3)
+    pixels = image.reshape(e, f, h * w, channels)
     take = jax.vmap(lambda a, i: jnp.take(a, i, axis=1, mode="clip"))
     return take(pixels, row * w + column).reshape(image.shape)

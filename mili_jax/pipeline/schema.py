@@ -392,6 +392,17 @@ def check(config: ConfigDict) -> None:
     spec = domain.spec(config.data.image_size, config.data.cameras)
     if spec is not None:
         policy.check(spec, config.policy.embedding, config.policy.head)
+    if domain.simulator is not None:
+        tasks = domain.simulator.tasks
+        splits = {"data.tasks": "train", "evaluate.tasks": config.evaluate.split}
+        for asked_by, split in splits.items():
+            section, _, name = asked_by.partition(".")
+            asked, there = config[section][name], len(tasks(split))
+            if asked > there:
+                raise ConfigError(
+                    f"config.{asked_by} = {asked}: the domain {domain.name!r} has {there} tasks of "
+                    f"the split {split!r}; ask for at most so many"
+                )
     trials = config.improve.trials
     for name in config.improve.arms:
         arm = arms.parse(name)

@@ -155,7 +155,7 @@ class KitchenEnv(gymnasium.Env):
 
     def _observe(self) -> dict[str, np.ndarray]:
         pictures = [self.world.image(self.image_size, c, self._light) for c in self._cameras]
-        image = pictures[0] if len(pictures) == 1 else np.stack(pictures)
+        image = pictures[0] if len(pictures) == 1 else _stacked(pictures)
         return {"image": image, "pose": self._poses[-1].copy()}
 
     def _at_rest(self) -> bool:
@@ -169,3 +169,9 @@ class KitchenEnv(gymnasium.Env):
             return False
         turn = np.abs((recent[:, 5] - recent[-1, 5] + np.pi / 2) % np.pi - np.pi / 2).max()
         return bool(turn < REST_TURN and np.ptp(recent[:, 6]) < REST_FINGER)
+
+
+def _stacked(pictures: list[np.ndarray]) -> np.ndarray:
+    """Several pictures as one array; what has no depth beside one that has gets zeros."""
+    most = max(picture.shape[2] for picture in pictures)
+    return np.stack([np.pad(p, ((0, 0), (0, 0), (0, most - p.shape[2]))) for p in pictures])

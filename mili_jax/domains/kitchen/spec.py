@@ -39,5 +39,5 @@ def spec(image_size: int = 64, cameras: Sequence[str] = (), calibrated: bool = T
             raise ConfigError(f"the kitchen has no camera {name!r}; take of {sorted(CAMERAS)}")
     chosen = tuple(CAMERAS[name] for name in cameras or ("top",))
     if not calibrated:
-        chosen = tuple(Camera(camera.name, None, camera.mount) for camera in chosen)
+        chosen = tuple(Camera(camera.name, None, camera.mount, camera.depth) for camera in chosen)
     return Spec(POSE, POSE, image_size, image_size, chosen, tool=TOOL)

@@ -15,13 +15,15 @@ from mili_jax.spec import Camera
 VIEW_HALF = 0.27  # m, half the side of the square that "top" sees at table height
 CAMERA_HEIGHT = 1.2  # m above the table centre, of "top"
 # Where the light comes from.
+DEPTH = 0.2  # m above the table that a depth camera tells apart
 LIGHTS = {"above": (0.0, 0.0, 1.0), "side": (-0.8, 0.3, 0.55)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Viewpoint:
     """A pin-hole camera: eye, target (m) and up, in the frame of the world or of the tool; the
-    whole angle that it sees (degrees), near and far limits (m)."""
+    whole angle that it sees (degrees), near and far limits (m). depth: whether it is a depth camera
+    as well."""
 
     eye: tuple[float, float, float]
     target: tuple[float, float, float]
@@ -30,6 +32,7 @@ class Viewpoint:
     near: float
     far: float
     mount: str = "world"
+    depth: bool = False
 
     @functools.cached_property
     def view(self) -> list[float]:
@@ -51,7 +54,21 @@ class Viewpoint:
         """As networks see it: both matrices in one, without depth."""
         view, projection = (np.array(m).reshape(4, 4).T for m in (self.view, self.projection))
         rows = (projection @ view)[[0, 1, 3]]
-        return Camera(name, tuple(tuple(map(float, row)) for row in rows), self.mount)
+        depth = DEPTH if self.depth else None
+        return Camera(name, tuple(tuple(map(float, row)) for row in rows), self.mount, depth)
+
+    def heights(self, buffer: np.ndarray) -> np.ndarray:
+        """The heights above the table, uint8 [S,S] in steps of DEPTH / 255, of a renderer's depth
+        buffer [S,S]."""
+        size = len(buffer)
+        away = self.far * self.near / (self.far - (self.far - self.near) * buffer)
+        matrix = np.asarray(self.camera("any").matrix)
+        # A point is the inverse of the matrix' left part times (u w, v w, w) less its last column.
+        row = np.linalg.inv(matrix[:, :3])[2]
+        u = (np.arange(size) + 0.5) / size * 2 - 1
+        ray = row[0] * u[None, :] - row[1] * u[:, None] + row[2]
+        height = away * ray - row @ matrix[:, 3]
+        return np.clip(np.round(height * (255 / DEPTH)), 0, 255).astype(np.uint8)
 
 
 VIEWPOINTS = {
@@ -83,3 +100,5 @@ VIEWPOINTS = {
         mount="tool",
     ),
 }
+for _name in ("top", "oblique"):  # the same with a camera that sees depth
+    VIEWPOINTS[f"{_name}_depth"] = dataclasses.replace(VIEWPOINTS[_name], depth=True)

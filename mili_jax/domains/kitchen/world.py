@@ -312,7 +312,8 @@ class World:
                 self._q[link] = stopped
 
     def image(self, size: int, camera: str = "top", light: str = "above") -> np.ndarray:
-        """uint8 [size, size, 3] by one of `viewpoints.VIEWPOINTS`, in one of its `LIGHTS`.
+        """uint8 [size, size, 3] by one of `viewpoints.VIEWPOINTS`, in one of its `LIGHTS`; of one
+        that sees depth [size, size, 4], with the height above the table.
 
         Of "top" column right is +x, row down is -y.
         """
@@ -321,13 +322,17 @@ class World:
         if viewpoint.mount == "tool":
             q = self._q
             view = viewpoint.view_from(q[:3], (q[_ROLL], q[_PITCH], q[_YAW]))
-        return self._render(size, size, view, viewpoint.projection, viewpoints.LIGHTS[light])
+        shine = viewpoints.LIGHTS[light]
+        colours, buffer = self._render(size, size, view, viewpoint.projection, shine)
+        if not viewpoint.depth:
+            return colours
+        return np.concatenate([colours, viewpoint.heights(buffer)[:, :, None]], -1)
 
     def picture(self, width: int, height: int) -> np.ndarray:
         """uint8 [height, width, 3]: an oblique view for people, not for policies."""
         view = p.computeViewMatrix([0.0, -0.62, 0.55], [0.0, -0.01, 0.02], [0, 0, 1])
         projection = p.computeProjectionMatrixFOV(46.0, width / height, 0.1, 2.0)
-        return self._render(width, height, view, projection, viewpoints.LIGHTS["above"])
+        return self._render(width, height, view, projection, viewpoints.LIGHTS["above"])[0]
 
     def _render(
         self,
@@ -336,8 +341,8 @@ class World:
         view: Sequence[float],
         projection: Sequence[float],
         light: Sequence[float],
-    ) -> np.ndarray:
-        _, _, pixels, _, _ = p.getCameraImage(
+    ) -> tuple[np.ndarray, np.ndarray]:
+        _, _, pixels, buffer, _ = p.getCameraImage(
             width, height, view, projection, lightDirection=light, shadow=0,
             lightAmbientCoeff=0.65, lightDiffuseCoeff=0.35, lightSpecularCoeff=0.0,
             renderer=p.ER_TINY_RENDERER, flags=p.ER_NO_SEGMENTATION_MASK,
@@ -347,7 +352,7 @@ class World:
         frame = np.empty((height, width, 3), np.uint8)
         for channel in range(3):  # a third of the time of one copy of all three
             frame[:, :, channel] = pixels[:, :, channel]
-        return frame
+        return frame, np.asarray(buffer).reshape(height, width)
 
     def state(self, name: str) -> State:
         """Where the object's centre of mass is (m), and how it is turned (a quaternion)."""
