@@ -85,9 +85,7 @@ def execute(argv: Sequence[str]) -> int:
         print(help_text())
         return 0 if name else 1
     if name == "--version":
-        from mili_jax import __version__
-
-        print(f"mili {__version__}")
+        print(f"mili {importlib.import_module('mili_jax').__version__}")
         return 0
     if name not in COMMANDS:
         kind = "flag" if name.startswith("-") else "command"

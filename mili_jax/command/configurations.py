@@ -1,4 +1,4 @@
-"""Where the configuration of a command comes from: a name, somebody's file, the run's own folder."""
+"""Where the configuration of a command comes from: a name, somebody's file, the run's folder."""
 
 from __future__ import annotations
 

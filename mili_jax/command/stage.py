@@ -25,7 +25,7 @@ Trains one-shot imitation and the latent space of tasks on the demonstrations.""
 Trains what the loop is compared with, behaviour cloning and MIL: those that
 config.baselines.methods names. Where it names none there is nothing to do.""",
     "collect": """
-The latest policy tries, each time after a demonstration: config.improve.trials times in a round.""",
+The latest policy tries config.improve.trials times, each time after a demonstration.""",
     "filter": """
 The automatic filter F answers for every trial of the round that nobody has answered for yet: was it
 useful? Answers that people gave are never overruled.""",
