@@ -25,9 +25,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
 _STOPPED = flags.DEFINE_integer(
-    "stopped_exit_code",
-    None,
-    "of a command that a signal has ended; else 128 + the signal's number",
+    "stopped_exit_code", None, "of a command that a signal ends; else 128 + the signal's number"
 )
 
 

@@ -1,9 +1,9 @@
 """How a command ends that is asked to: by ctrl-C, by a scheduler, by a terminal that closes.
 
-A signal becomes no exception: raised inside a compiler it is lost, or it takes the interpreter down.
-A thread hears of it instead, whatever the other threads are at. A training asks after every step
-whether one came, saves and ends. Anywhere else the command ends where it is, as if it were killed.
-Its files stand that, its workers go with it, and the same command goes on.
+A signal becomes no exception: raised inside a compiler it is lost, or it takes the interpreter
+down. A thread hears of it instead, whatever the other threads are at. A training asks after every
+step whether one came, saves and ends. Anywhere else the command ends where it is, as if it were
+killed. Its files stand that, its workers go with it, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class _Listener:
 
     def end(self) -> NoReturn:
         """Ends the process where it is, and with it all that it has started."""
-        started = _descendants(os.getpid())
+        started = descendants(os.getpid())
         name = signal.Signals(self.came).name
         _say(f"stopped at once by {name}: the same command goes on from here")
         for pid in started:
@@ -187,11 +187,11 @@ def same_handlers() -> Iterator[None]:
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """This process gets the signal when the thread that started it ends, whatever state it is in."""
+    """This process gets the signal when the thread that started it ends, whatever both are at."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """The processes that a process has started, and those have."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
