@@ -91,19 +91,6 @@ def shared_flags(argv: Sequence[str]) -> list[str]:
     return [f"--{flag}" for flag in found]
 
 
-def numbers(seeds: Sequence[str]) -> list[int]:
-    """The seeds of --seeds. Raises ConfigError for what is no number or comes twice."""
-    for seed in seeds:
-        if not seed.isdigit():
-            raise ConfigError(f"--seeds names {seed!r}, which is no number")
-    found = [int(seed) for seed in seeds]
-    if not found:
-        raise ConfigError("--seeds names no seed")
-    if len(set(found)) < len(found):
-        raise ConfigError(f"--seeds={','.join(seeds)} names a seed twice")
-    return found
-
-
 def _parse(argv: list[str]) -> list[str]:
     changes, others = [], []
     for word in argv:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -98,6 +99,7 @@ def execute(argv: Sequence[str]) -> int:
     options = parser.parse(rest)
     if getattr(options, "stopped_exit_code", None) is not None:
         stopping.listen(options.stopped_exit_code)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
     _see_here()
     return module.run(options) or 0
 

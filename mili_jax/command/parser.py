@@ -43,6 +43,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.command = command
         self._changes = False
+        self._optionals.title = "flags"
         self.add_argument("--help", "-h", action="help", help="show this and end")
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
@@ -88,13 +89,15 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("place", nargs="?", metavar="DIR", help=argparse.SUPPRESS)
         self.add_argument("--workdir", metavar="DIR", help="folder of the run, or just DIR")
 
-    def add_config(self, needless: str) -> None:
-        """`--config=...` and what changes fields of it. needless: when it is not needed."""
+    def add_config(self, needless: str = "") -> None:
+        """`--config=...` and what changes fields of it. needless: in words, when it is not
+        needed."""
         self._changes = True
         self.add_argument(
             "--config",
             metavar="NAME",
-            help=f"a named configuration, or FILE.py[:name] with get_config(). {needless}",
+            help="a named configuration, or FILE.py[:name] with get_config()"
+            + (f". {needless}" if needless else ""),
         )
         self.add_argument(
             "--config.section.field",
