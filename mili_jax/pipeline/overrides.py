@@ -46,14 +46,17 @@ def find(name: str) -> ConfigField:
 
 
 def _nearest(name: str, inside: list[str]) -> str:
+    """inside: the fields of the section that the name has, if there is such a section."""
     last = name.rpartition(".")[2]
-    found = difflib.get_close_matches(name, BY_NAME, 1, 0.7)
-    # Or the right name in the wrong section.
-    found = found or [known for known in BY_NAME if known.rpartition(".")[2] == last]
+    ends = {known.rpartition(".")[2]: known for known in inside}
+    near = [ends[end] for end in difflib.get_close_matches(last, ends, 1, 0.75)]
+    # Or the right name in the wrong section, or in none.
+    found = near or [known for known in BY_NAME if known.rpartition(".")[2] == last]
+    found = found or difflib.get_close_matches(name, BY_NAME, 1, 0.75)
     if found:
         return f"; did you mean {' or '.join(f'config.{known}' for known in found)}?"
     if inside:
-        return f"; it has {', '.join(known.rpartition('.')[2] for known in inside)}"
+        return f"; it has {', '.join(ends)}"
     return "; `mili config quick` lists all"
 
 
