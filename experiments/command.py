@@ -41,7 +41,7 @@ def main(name: str) -> None:
         flags.DEFINE_integer("round", stage.first_round, "round of improvement", lower_bound=0)
 
     def run(config: ConfigDict, path: Path) -> None:
-        given, hosts = flags.FLAGS, None
+        given, hosts = flags.FLAGS, console.Hosts()
         if stage.several_hosts:
             hosts = console.Hosts(given.coordinator, given.hosts, given.host)
         number = None if stage.first_round is None else given.round

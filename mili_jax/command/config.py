@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mili_jax.command import configurations
-from mili_jax.command.parser import Parser
+from mili_jax.command.parser import Parser, home
 from mili_jax.types import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def run(options: argparse.Namespace) -> None:
         print(configurations.listed())
         return
     options.config = options.name or options.config
-    workdir = Path(options.workdir) if options.workdir else None
+    workdir = home(options.workdir) if options.workdir else None
     print(described(configurations.chosen(options, workdir)))
 
 

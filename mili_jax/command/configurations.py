@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mili_jax.command.parser import home
 from mili_jax.types import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def of(text: str) -> ConfigDict:
     that has no `get_config`, or whose `get_config` fails.
     """
     if found := _FILE.fullmatch(text):
-        return _of_file(Path(found[1]).absolute(), found[2] or "")
+        return _of_file(home(found[1]).absolute(), found[2] or "")
     names = [name for name, _, _ in summaries()]
     if text not in names:
         near = difflib.get_close_matches(text, names, 1)
@@ -45,7 +46,7 @@ def of(text: str) -> ConfigDict:
 def absolute(text: str) -> str:
     """The same `--config`, for a command that begins in another folder."""
     found = _FILE.fullmatch(text)
-    return text if found is None else f"{Path(found[1]).absolute()}{text[found.end(1) :]}"
+    return text if found is None else f"{home(found[1]).absolute()}{text[found.end(1) :]}"
 
 
 def _of_file(file: Path, name: str) -> ConfigDict:

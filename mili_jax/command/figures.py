@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mili_jax.command.parser import Parser
+from mili_jax.command.parser import Parser, home
 from mili_jax.types import ConfigError
 
 
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
     for flag, value in (("--rows=FILE", options.rows), ("--out=DIR", options.out)):
         if not value:
             raise ConfigError(f"mili figures needs {flag}")
-    draw([Path(file) for file in options.rows], Path(options.out))
+    draw([home(file) for file in options.rows], home(options.out))
 
 
 def draw(rows: Sequence[Path], out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -124,7 +125,12 @@ def workdir(options: argparse.Namespace) -> Path:
     place = options.place if options.workdir is None else options.workdir
     if not place:
         raise ConfigError("say which folder the run is in: --workdir=DIR")
-    return Path(place)
+    return home(place)
+
+
+def home(place: str) -> Path:
+    """A path; ~ may stand for the home folder, which a shell leaves as it is after `--flag=`."""
+    return Path(os.path.expanduser(place))
 
 
 class whole:  # noqa: N801

@@ -83,7 +83,7 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Does the stage. Raises ConfigError, DataError or SimulationError."""
     stage, path = console.STAGES[options.command], workdir(options)
-    hosts = None
+    hosts = console.Hosts()
     if stage.several_hosts:
         hosts = console.Hosts(options.coordinator or "", options.hosts, options.host)
     number = None if stage.first_round is None else options.round

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mili_jax.types import DataError, MiliError
+from mili_jax.types import ConfigError, DataError, MiliError
 from mili_jax.workers import stopping
 
 if TYPE_CHECKING:
@@ -58,11 +58,24 @@ STAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
-    """Several hosts that share a training. coordinator: address:port of number 0."""
+    """The hosts that share a training. coordinator: address:port of number 0, "" for one alone.
 
-    coordinator: str
-    count: int
-    number: int
+    Raises ConfigError for what does not fit together.
+    """
+
+    coordinator: str = ""
+    count: int = 1
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        if self.number >= self.count:
+            raise ConfigError(
+                f"--host={self.number} of --hosts={self.count}: they are numbered from 0"
+            )
+        if (self.count > 1) != bool(self.coordinator):
+            raise ConfigError(
+                "several hosts need --hosts=N and --coordinator=HOST:PORT, which is host 0's"
+            )
 
 
 def run_stage(
@@ -70,7 +83,7 @@ def run_stage(
     config: ConfigDict,
     workdir: Path,
     number: int | None = None,
-    hosts: Hosts | None = None,
+    hosts: Hosts = Hosts(),
 ) -> None:
     """Opens the run and does the stage; prints the path that it returns.
 
@@ -80,7 +93,7 @@ def run_stage(
 
     home, _, name = stage.function.partition(".")
     function = getattr(importlib.import_module(f"mili_jax.pipeline.{home}"), name)
-    if hosts is not None and hosts.count > 1:
+    if hosts.count > 1:
         join_hosts(hosts.coordinator, hosts.count, hosts.number)
     run = open_run(config, workdir)
     with run.workdir:
