@@ -63,6 +63,8 @@ def start(function: Callable[[ConfigDict, Path], object]) -> None:
         def command() -> None:
             if argv[1:]:
                 raise ConfigError(f"what is {' '.join(argv[1:])!r}? Flags begin with --")
+            if not WORKDIR.value:
+                raise ConfigError("--workdir names no folder")
             function(_CONFIG.value, Path(WORKDIR.value))
 
         return console.exit_code(command)
@@ -92,17 +94,11 @@ def shared_flags(argv: Sequence[str]) -> list[str]:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    changes, others = [], []
-    for word in argv:
-        name, equals, value = word.removeprefix("--config.").partition("=")
-        if word.startswith("--config.") and equals:
-            changes.append((name, value))
-        else:
-            others.append(word)
     try:
+        changes, others = _changes(argv)
         rest = flags.FLAGS(others)
         config = flags.FLAGS["config"].value  # a file that is missing raises here
-        from mili_jax.pipeline import overrides  # as `mili` reads them: `a,b` are several words
+        from mili_jax.pipeline import overrides
 
         overrides.override(config, changes)
         return rest
@@ -115,3 +111,26 @@ def _parse(argv: list[str]) -> list[str]:
         # Of a configuration file that raised, the message holds the whole traceback.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         sys.exit(f"ConfigError: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")
+
+
+def _changes(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """What a command line changes in the configuration, and the rest of it.
+
+    The values are read as `mili` reads them, `a,b` as two words. What is true without a value, and
+    --noconfig.a.b, is left to absl.
+    """
+    from mili_jax.pipeline.overrides import BY_NAME
+
+    changes, others = [], []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.removeprefix("--config.").partition("=")
+        if not word.startswith("--config."):
+            others.append(word)
+        elif equals:
+            changes.append((name, value))
+        elif name in BY_NAME and not isinstance(BY_NAME[name].default, bool):
+            changes.append((name, next(words, "")))
+        else:
+            others.append(word)
+    return changes, others

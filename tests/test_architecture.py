@@ -123,12 +123,16 @@ ROOMS = {
     "batches": ("storage", "domains.base", *BELOW),
     "improve": ("storage", "domains.base", "domains.rollout", *BELOW),
     "report": ("storage", "improve", *BELOW),
+    "interchange": ("storage", *BELOW),
     "pipeline": (
         *("policy", "learning", "storage", "batches", "workers", "domains", "improve", "report"),
         *BELOW,
     ),
     "configs": ("pipeline", *BELOW),
-    "command": ("configs", "pipeline", "report", "improve", "storage", "workers", "domains", *BELOW),
+    "command": (
+        *("configs", "pipeline", "report", "improve", "storage", "workers", "domains"),
+        *BELOW,
+    ),
     "cli": ("command", "pipeline", "workers", "types"),
 }
 

@@ -177,7 +177,7 @@ def test_the_package_imports_nothing_until_a_name_is_used():
         (["launch", "--config=test", "new", "--stages=fliter"], ".*'fliter'.*did you mean filter?"),
         (
             ["launch", "--config=test", "new", "--options=x"],
-            "--options has 'x'; write name=value.*",
+            "--options names 'x' without .*",
         ),
         (["compare", "--config=test", "new", "--seeds=1,x"], "--seeds names 'x', which is no .*"),
         (["compare", "--config=test", "new", "--seeds=1,1"], "--seeds=1,1 names a seed twice"),

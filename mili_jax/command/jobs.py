@@ -112,7 +112,10 @@ def on_submitit(
         before = None
         for arguments in chain:
             name = f"{seed}_{named(arguments)}"
-            executor.update_parameters(name=name, **{**limit, **options})
+            try:
+                executor.update_parameters(name=name, **{**limit, **options})
+            except (AssertionError, NameError, TypeError, ValueError) as error:
+                raise ConfigError(f"--options: {str(error).splitlines()[0]}") from error
             if kind == "slurm":
                 after: dict[str, str] = {"dependency": f"afterok:{before}"} if before else {}
                 executor.update_parameters(slurm_additional_parameters=after)
@@ -121,11 +124,11 @@ def on_submitit(
                 job = executor.submit(Job(arguments))
             before = job.job_id
             print(f"{name}: job {before}, {job.paths.stderr}", flush=True)
-            error = job.exception() if kind == "local" else None
+            failure = job.exception() if kind == "local" else None
             if asked():
                 return failed
-            if error is not None:
-                failed.append(f"{seed}: {_said(error)} (see {job.paths.stderr})")
+            if failure is not None:
+                failed.append(f"{seed}: {_said(failure)} (see {job.paths.stderr})")
                 break  # what comes after it in this seed needs it; other seeds do not
     return failed
 

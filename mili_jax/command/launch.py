@@ -123,7 +123,9 @@ def chains(
     """The commands of every seed. Raises ConfigError for a seed or a stage that does not exist."""
     from mili_jax.pipeline import algorithm
 
-    listed = [[name] for name in stages]
+    listed = [[name] for name in stages if name]
+    if not listed:
+        raise ConfigError(f"--stages names no stage; it takes each, or some of {_known()}")
     if list(stages) == ["each"]:
         plan = algorithm.plan(config.improve.rounds)
         listed = [[name, *(f"--round={n}" for n in numbers)] for name, numbers in plan]
@@ -141,9 +143,13 @@ def _stage(name: str) -> str:
     stage = _BINARIES.get(name, name)
     if stage not in console.STAGES:
         near = difflib.get_close_matches(name, console.STAGES, 1)
-        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(console.STAGES)}"
+        meant = f"did you mean {near[0]}?" if near else f"it takes each, or some of {_known()}"
         raise ConfigError(f"--stages names {name!r}, which is no stage; {meant}")
     return stage
+
+
+def _known() -> str:
+    return ", ".join(console.STAGES)
 
 
 def _parameters(options: Sequence[str]) -> Mapping[str, int | str]:
@@ -151,6 +157,6 @@ def _parameters(options: Sequence[str]) -> Mapping[str, int | str]:
     for option in options:
         name, equals, value = option.partition("=")
         if not name or not equals:
-            raise ConfigError(f"--options has {option!r}; write name=value, separated by commas")
+            raise ConfigError(f"--options names {option!r} without a value; write name=value")
         found[name] = int(value) if value.isdecimal() else value
     return found

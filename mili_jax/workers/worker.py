@@ -47,8 +47,8 @@ class Done(NamedTuple):
     set_aside: tuple[str, ...] = ()
 
 
-TIME, _CPU, LIMIT, IDLE, ITEM = range(5)
-_pulse: Any = None  # of this process if it is a worker: those five numbers, which its parent sees
+TIME, _CPU, LIMIT, IDLE, ITEM, BEGUN = range(6)
+_pulse: Any = None  # of this process if it is a worker: those six numbers, which its parent sees
 
 
 def beat(item: int | None = None, limit: float = STEP_LIMIT, idle: float = STEP_LIMIT) -> None:
@@ -85,6 +85,7 @@ def work(connection: connections.Connection, pulse: Any, parent: int) -> None:
     if os.getppid() != parent:
         return
     _pulse = pulse
+    _pulse[BEGUN] = 1
     runner: Runner | None = None
     while True:
         answer: Any
