@@ -26,6 +26,7 @@ from absl import app, flags
 from mili_jax.batches import sampling
 from mili_jax.batches.pool import Pool, read_pool
 from mili_jax.batches.sampling import Batch, Groups
+from mili_jax.domains.kitchen.spec import spec
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.mesh import make_mesh, place, replicate
 from mili_jax.learning.step import init_state, make_train_step
@@ -46,7 +47,7 @@ LENGTH, FRAMES, PLACES, STEPS = 30, 2, 14, 4
 def write(root: Path, size: int, episodes: int) -> Dataset:
     """Episodes in which a small square moves over a still background, in shards of 32."""
     rng = np.random.default_rng(0)
-    dataset = Dataset(root, size)
+    dataset = Dataset(root, spec(size))
     made = []
     for number in range(episodes):
         image = np.tile(rng.integers(0, 256, (size // 8, size // 8, 3), np.uint8).repeat(8, 0)

@@ -30,10 +30,10 @@ import gymnasium
 import numpy as np
 import pybullet as p
 from absl import app, flags
+from mili_jax.domains.kitchen.rollout import Trial
 
 from mili_jax.domains.kitchen import rollout, scenes, tasks
 from mili_jax.domains.kitchen.env import HORIZON, KitchenEnv, object_pool
-from mili_jax.domains.kitchen.rollout import Trial
 from mili_jax.domains.kitchen.world import CAMERA_HEIGHT, SUBSTEPS, VIEW_HALF, World
 
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "side of the picture in pixels")

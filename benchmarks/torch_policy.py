@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 import torch
+from mili_jax.policy.camera import Camera
 from torch import Tensor
 from torch.nn import functional
 
-from mili_jax.policy.camera import Camera
 from mili_jax.policy.encoder import STRIDE
 from mili_jax.policy.features import FINGERS, HEIGHTS, UNIT
 from mili_jax.policy.heads.spatial_softmax import MSEHead

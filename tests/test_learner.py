@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mili_jax.policy.camera import Camera
 
 from mili_jax.batches.sampling import Batch
 from mili_jax.learning import acting, augment, objective
@@ -21,7 +22,6 @@ from mili_jax.learning.acting import DOWN_Z
 from mili_jax.learning.augment import DIHEDRAL
 from mili_jax.learning.hyper import CONTRASTIVE, Hyper
 from mili_jax.learning.step import TrainState, init_state, make_train_step
-from mili_jax.policy.camera import Camera
 from mili_jax.policy.encoder import STRIDE
 from mili_jax.policy.policy import Policy, init_params
 from mili_jax.types import ConfigError

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mili_jax.policy.camera import Camera
 from scipy.stats import qmc
 
 from mili_jax.policy import encoder, kernels
-from mili_jax.policy.camera import Camera
 from mili_jax.policy.densities import RAW, TILT_SIGMA, Binned, Density, Mixture, mixture_of
 from mili_jax.policy.embeddings.images_only_predicted import ImagesOnlyPredicted
 from mili_jax.policy.embeddings.pose_anchored import SIZE_SCALE, SIZES

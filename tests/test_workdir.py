@@ -27,7 +27,7 @@ import os, resource, signal, sys
 import numpy as np
 import jax.numpy as jnp
 from mili_jax.types import ConfigError, DataError
-from mili_jax.workdir import Workdir
+from mili_jax.storage.workdir import Workdir
 path = sys.argv[1]
 CONFIG = {"seed": 1}
 """

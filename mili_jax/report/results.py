@@ -89,9 +89,9 @@ def _costs(folder: Path, domain: object) -> list[dict[str, object]]:
     config = ConfigDict(workdir.config)
     costs = []
     for number in range(config.improve.rounds + 1):
-        for name, method in arms.policies(config, number).items():
-            facts = [workdir.read_manifest(n) for n in arms.lineage(config, name, number)]
-            measured = workdir.read_manifest(f"evaluate_{name}")
+        for policy, method in arms.policies(config, number).items():
+            facts = [workdir.read_manifest(str(p)) for p in arms.lineage(config, policy)]
+            measured = workdir.read_manifest(f"evaluate_{policy}")
             kinds = ("adaptation", "neighbours")
             costs.append(
                 {

@@ -6,6 +6,7 @@ A run's folder:
   lock                          held while a run writes here
   stages/<stage>.json           written last by a stage: its config, inputs, outputs with SHA-256
   rows/<stage>.jsonl            a stage's result rows; results.jsonl is all of them together
+  made/<split>.jsonl            SHA-256 of the shards that this run made, which it may drop
   metrics.jsonl, tensorboard/   training curves
   checkpoints/<name>/<step>/    Orbax; <step>.json beside it is written last and makes it count
 
@@ -16,7 +17,7 @@ checkpoint, for one, restores silently wrong from most single flipped bits.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -41,6 +42,7 @@ from mili_jax.storage.checkpoints import (
     check_leaves,
     content_digest,
     dtype,
+    failing_once,
     files_under,
     leaf_shapes,
     load_alone,
@@ -50,7 +52,9 @@ from mili_jax.storage.checkpoints import (
 from mili_jax.storage.files import (
     append_lines,
     atomic_write,
+    exists,
     fault,
+    lock_file,
     make_directory,
     read_lines,
     read_sealed,
@@ -96,7 +100,7 @@ class Workdir:
         self._leads = not jax.distributed.is_initialized() or jax.process_index() == 0
         manifest = self.path / "manifest.json"
         if config is None:
-            if not manifest.exists():
+            if not exists(manifest):
                 raise DataError(f"{manifest} is missing: {self.path} is no workdir of a run")
             self.config = self._read_manifest()["config"]
             return
@@ -123,7 +127,8 @@ class Workdir:
         that has just begun nor one whose manifest the doctor took away."""
         if any((self.path / "damaged").glob("manifest.json*")):
             return False
-        return bool(set(os.listdir(self.path)) - {"lock", "dataset", "damaged"})
+        names = set(os.listdir(self.path)) - {"lock", "dataset", "damaged"}
+        return any(not _lies_around(self.path / name) for name in names)
 
     def __enter__(self) -> Workdir:
         return self
@@ -135,6 +140,10 @@ class Workdir:
         trace: types.TracebackType | None,
     ) -> None:
         self.close()
+
+    def made(self, split: str) -> Path:
+        """The file in which a stage declares the shards of a split that it makes (`made`)."""
+        return self.path / "made" / f"{_checked(split)}.jsonl"
 
     def close(self) -> None:
         """Flushes TensorBoard and lets the next run in."""
@@ -287,7 +296,7 @@ class Workdir:
         """The metrics of a stage by step; a step done again after a restart counts once. They are
         not verified: a row that does not say of what it is, is left out."""
         metrics: dict[int, dict[str, Any]] = {}
-        for _, row in read_lines(self.path / "metrics.jsonl"):
+        for _, row in read_lines(self.path / "metrics.jsonl", appended=True):
             if row.pop("stage", None) == stage and "step" in row:
                 metrics[row.pop("step")] = row
         return dict(sorted(metrics.items()))
@@ -313,7 +322,8 @@ class Workdir:
                 # Without its manifest a folder does not count, so the manifest goes first.
                 manifest.unlink(missing_ok=True)
                 sweep_checkpoints(folder)
-            ocp.save(target, host, overwrite=True)
+            with failing_once():
+                ocp.save(target, host, overwrite=True)
             if self._leads:
                 files = {}
                 for file in files_under(target):
@@ -405,7 +415,7 @@ class Workdir:
         )
 
     def _fits_stages(self, free: Collection[str]) -> bool:
-        """Whether stages are done here, all with this config: then a lost manifest is made anew."""
+        """Whether stages are done here, all with this config: a manifest can be made again."""
         done = [read_sealed(file, ("config",)) for file in (self.path / "stages").glob("*.json")]
         for manifest in done:
             for field in sorted(manifest["config"].keys() & self.config.keys() - set(free)):
@@ -449,7 +459,8 @@ def all_rows(path: Path, *, finished: bool = False) -> bytes:
     files = sorted((path / "rows").glob("*.jsonl"))
     if finished:
         files = [file for file in files if (path / "stages" / f"{file.stem}.json").exists()]
-    return b"".join(file.read_bytes() for file in files)
+    rows = (file.read_bytes() for file in files)
+    return b"".join(row if row.endswith(b"\n") or not row else row + b"\n" for row in rows)
 
 
 def lock(path: Path) -> Any:
@@ -461,9 +472,12 @@ def lock(path: Path) -> Any:
         path.mkdir(parents=True, exist_ok=True)
         file = (path / "lock").open("a+")
     except OSError as error:
-        raise DataError(f"workdir {path} could not be opened: {error}") from error
+        raise DataError(
+            f"workdir {path} could not be opened ({error.strerror}); give yourself permission to "
+            "write there, free space or choose another"
+        ) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(file, path, wait=False)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
@@ -475,6 +489,9 @@ def lock(path: Path) -> Any:
         raise ConfigError(
             f"workdir {path} is in use by {holder}; wait for it or choose another workdir"
         ) from None
+    except DataError:
+        file.close()
+        raise
     except OSError as error:
         file.close()
         raise DataError(f"{path / 'lock'} could not be written ({error.strerror})") from error
@@ -501,6 +518,23 @@ def plain(value: Any, field: str = "config") -> Any:
     raise ConfigError(
         f"{field} is of type {type(value).__name__}; use text, numbers, lists or mappings"
     )
+
+
+def _lies_around(path: Path) -> bool:
+    """Whether a file is none of anyone's work: the log of a command, or what an operating system
+    leaves in folders that people look at."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    if path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini", "log"):
+        return True
+    if path.suffix in (".log", ".out", ".err"):
+        return True
+    found = path.stat()
+    mine = []
+    for descriptor in (1, 2):  # this command's own output, whatever its name
+        with contextlib.suppress(OSError):
+            mine.append(os.fstat(descriptor))
+    return any((found.st_dev, found.st_ino) == (m.st_dev, m.st_ino) for m in mine)
 
 
 def _check_same(stored: Any, asked: Any, path: Path, field: str = "config") -> None:
