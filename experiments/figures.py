@@ -3,7 +3,11 @@
     python -m experiments.figures --rows=experiments/results/quick/results.jsonl \
         --out=experiments/results/quick
 
---rows may be given several times: what every seed has of all these files is taken together.
+--rows may be given several times: what every seed has of all these files is taken together. The
+README's figure is `improvement.png` of compare and more_seeds:
+
+    python -m experiments.figures --rows=experiments/results/compare/results.jsonl \
+        --rows=experiments/results/more_seeds/results.jsonl --out=experiments/results/more_seeds
 """
 
 from __future__ import annotations
