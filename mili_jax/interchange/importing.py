@@ -137,7 +137,8 @@ def check(source: Source, mapping: Mapping) -> None:
         if kind and column.kind != kind:
             why = f" ({column.why})" if column.why else ""
             raise ConfigError(
-                f"the mapping's {what} is {field!r}, which is of the kind {column.kind}{why}"
+                f"the mapping's {what} is {field!r}, which in {source.path} is of the kind "
+                f"{column.kind}{why} and not a {kind}"
             )
 
 
