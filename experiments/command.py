@@ -1,40 +1,41 @@
-"""What the binaries share: their flags, a quiet console, and errors as one line.
+"""What the binaries share: their flags, a quiet console, errors as one line, and how they end.
 
 A binary names one function of `mili_jax.pipeline`:
 
-    command.main(stages.pretrain)
-    command.main(stages.retrain, first_round=1, several_hosts=True)
+    command.main("train.pretrain", several_hosts=True)
+    command.main("collect.collect", first_round=1)
+
+By its name, because importing it takes seconds, in which signals must be heard already.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mili_jax.pipeline.loop import Stopped
-from mili_jax.pipeline.run import join_hosts, open_run
 from mili_jax.types import ConfigError, MiliError
+from mili_jax.workers import stopping
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", "experiments/configs/mili.py:quick", "file:name; --config.a.b=v changes a field"
 )
 WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
-_STOPPED = flags.DEFINE_integer("stopped_exit_code", 0, "of a training that SIGTERM has ended")
+_STOPPED = flags.DEFINE_integer(
+    "stopped_exit_code", None, "of a command that a signal ends; else 128 + the signal's number"
+)
 
 
-def main(
-    stage: Callable[..., Any], first_round: int | None = None, several_hosts: bool = False
-) -> None:
+def main(stage: str, first_round: int | None = None, several_hosts: bool = False) -> None:
     """Runs a stage on the run of --config and --workdir; its errors become one line and exit 1.
 
     Args:
-      stage: called with the open run, and with --round if the stage has rounds. A path that it
-        returns is printed.
+      stage: module and function of `mili_jax.pipeline`, called with the open run, and with --round
+        if the stage has rounds. A path that it returns is printed.
       first_round: the first round that the stage has, the default of --round.
       several_hosts: whether hosts may share the stage: each runs the command with its own --host.
     """
@@ -46,13 +47,17 @@ def main(
         flags.DEFINE_integer("round", first_round, "round of improvement", lower_bound=0)
 
     def run(config: ConfigDict, path: Path) -> None:
+        from mili_jax.pipeline.run import join_hosts, open_run
+
+        home, _, name = stage.partition(".")
+        function = getattr(importlib.import_module(f"mili_jax.pipeline.{home}"), name)
         if several_hosts and flags.FLAGS.hosts > 1:
             given = flags.FLAGS
             join_hosts(given.coordinator, given.hosts, given.host)
         this = open_run(config, path)
         with this.workdir:
             numbers = () if first_round is None else (flags.FLAGS.round,)
-            page = stage(this, *numbers)
+            page = function(this, *numbers)
         if page is not None:
             print(page)
 
@@ -60,20 +65,25 @@ def main(
 
 
 def start(function: Callable[[ConfigDict, Path], None]) -> None:
-    """Calls the function with --config and --workdir; its errors become one line and exit 1."""
+    """Calls the function with --config and --workdir; its errors become one line and exit 1.
+
+    A signal ends it as `workers.stopping` says, with exit code 130 for ctrl-C, 143 for SIGTERM.
+    """
+    stopping.listen()
 
     def run(argv: list[str]) -> None:
+        stopping.listen(_STOPPED.value)
         try:
             if argv[1:]:
-                sys.exit(f"ConfigError: what is {' '.join(argv[1:])!r}? Flags begin with --")
-            function(_CONFIG.value, Path(WORKDIR.value))
+                raise ConfigError(f"what is {' '.join(argv[1:])!r}? Flags begin with --")
+            if not WORKDIR.value:
+                raise ConfigError("--workdir names no folder")
+            function(_with_lists(_CONFIG.value), Path(WORKDIR.value))
         except MiliError as error:
             sys.exit(f"{type(error).__name__}: {error}")
-        except Stopped as stopped:
+        except stopping.Stopped as stopped:
             print(stopped, file=sys.stderr)
-            sys.exit(_STOPPED.value)
-        except KeyboardInterrupt:
-            sys.exit("interrupted: the same command goes on from here")
+            sys.exit(stopped.code)
 
     # Before what the user says, so that the user has the last word.
     argv = [sys.argv[0], "--verbosity=-1", *sys.argv[1:]]
@@ -112,15 +122,26 @@ def numbers(seeds: Sequence[str]) -> list[int]:
     return found
 
 
+def _with_lists(config: ConfigDict) -> ConfigDict:
+    """The configuration with `a,b` for the tuple of a and b, as a flag may write it."""
+    for section in config.values():
+        for field, value in section.items() if isinstance(section, ConfigDict) else ():
+            if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+                names = [name for item in value for name in item.split(",")]
+                section[field] = tuple(filter(None, map(str.strip, names)))
+    return config
+
+
 def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
-        flags.FLAGS["config"].value  # noqa: B018  a file that is missing raises here
+        getattr(flags.FLAGS["config"].value, "name", None)  # a file that is missing raises here
         return rest
     except (KeyError, AttributeError) as error:
         name = str(error).strip("\"'")
         sys.exit(f"ConfigError: a --config flag names {name!r}, which the configuration has not")
-    except (flags.Error, TypeError, ValueError, OSError) as error:
-        # Of a configuration file that raised, the message holds the whole traceback.
+    except Exception as error:  # a configuration file is a program, and may raise anything
+        # Of one that raised, the message holds the whole traceback.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        sys.exit(f"ConfigError: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")
+        said = " ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else type(error).__name__
+        sys.exit(f"ConfigError: {said}")

@@ -22,7 +22,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command
-from mili_jax.pipeline import algorithm, rolling, schema
-from mili_jax.types import ConfigError, MiliError
+from mili_jax.types import ConfigError
+from mili_jax.workers import commands, stopping
+from mili_jax.workers.commands import JobError
+from mili_jax.workers.ray import connect
 
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "seeds of training, one run each")
 _STAGES = flags.DEFINE_list("stages", ["mili"], "binaries in their order; each: one job per stage")
@@ -41,24 +44,27 @@ _OPTIONS = flags.DEFINE_list("options", [], "parameters of submitit's executor, 
 
 SOURCE = Path(__file__).resolve().parents[1]
 DAY = 24 * 60  # minutes; what submitit does by default is 5
+LOOK = 1.0  # s between two looks at whether to stop
+NODE_LIMIT = 60.0  # s in which a node that is large enough for a job has to be there
 TIMEOUTS = 1000  # after which a job is not queued again: it cannot be getting on
 Chains = Mapping[str, Sequence[list[str]]]  # commands by the seed's folder, each after the last
 
 
-class JobError(MiliError):
-    """A job ended with an error."""
-
-
 def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str, list[list[str]]]:
     """The commands of every seed. Raises ConfigError for a seed or a binary that does not exist."""
+    from mili_jax.pipeline import algorithm  # here, not above: it takes seconds, see `command`
+
     shared = command.shared_flags(given)
     listed = [[name] for name in _STAGES.value]
     if _STAGES.value == ["each"]:
         plan = algorithm.plan(config.improve.rounds)
         listed = [[name, *(f"--round={n}" for n in numbers)] for name, numbers in plan]
+    known = ["mili", *dict(algorithm.plan(max(1, config.improve.rounds)))]
     for name, *_ in listed:
-        if not (SOURCE / "experiments" / f"{name}.py").exists():
-            raise ConfigError(f"--stages names {name!r}, which experiments/ has not")
+        if name not in known:
+            raise ConfigError(f"--stages names {name!r}; it takes each, or some of {known}")
+    if not listed:
+        raise ConfigError(f"--stages names no stage; it takes each, or some of {known}")
     found = {}
     for seed in command.numbers(_SEEDS.value):
         folder = f"seed_{seed}"
@@ -69,8 +75,10 @@ def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str,
     return found
 
 
-def run(arguments: Sequence[str], _after: Any = None) -> None:
-    """A job. Raises JobError with what the command printed last."""
+def run(arguments: Sequence[str], address: str, _after: Any = None) -> None:
+    """A job in a Ray cluster. Raises JobError with what the command said of its error."""
+    # Here, not by a runtime environment: see `workers.ray`.
+    os.environ["RAY_ADDRESS"] = address
     Job(arguments)()
 
 
@@ -82,13 +90,14 @@ class Job:
         self._pid = 0
 
     def __call__(self) -> None:
-        """Raises JobError, with what the command printed last, if it did not come to its end."""
+        """Raises JobError, with what the command said of it, if it did not come to its end."""
 
         def begin() -> None:
             # The scheduler's signal goes to all processes, and would end this one without a save.
             signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+            stopping.die_with_parent(signal.SIGTERM)
 
-        given = [*self.arguments, f"--stopped_exit_code={os.EX_TEMPFAIL}"]
+        given = [*self.arguments, commands.STOPPED_FLAG]
         process = subprocess.Popen(given, cwd=SOURCE, stderr=subprocess.PIPE, preexec_fn=begin)
         self._pid = process.pid
         assert process.stderr is not None
@@ -98,9 +107,8 @@ class Job:
             said = said[-(1 << 16) :] + piece
         code = process.wait()
         if code:
-            lines = said.decode(errors="replace").strip().splitlines()
-            last = (lines or ["nothing was printed"])[-1]
-            raise JobError(f"{' '.join(self.arguments[1:])} ended with {code}: {last}")
+            why = commands.last_words(said.decode(errors="replace"), code)
+            raise JobError(f"{' '.join(self.arguments[1:])} ended with {code}: {why}")
 
     def checkpoint(self) -> Any:
         """Called by submitit when time is over or the job is preempted: what to queue again."""
@@ -112,61 +120,80 @@ class Job:
         return _needed("submitit").helpers.DelayedSubmission(Job(self.arguments))
 
 
-def on_submitit(planned: Chains, folder: Path, kind: str, options: Mapping[str, Any]) -> None:
-    """Submits through submitit; on this machine each job is waited for."""
+def on_submitit(
+    planned: Chains,
+    folder: Path,
+    kind: str,
+    options: Mapping[str, Any],
+    asked: Callable[[], bool],
+) -> list[str]:
+    """Submits through submitit; on this machine each job is waited for. Returns what failed.
+
+    asked: whether to stop here.
+    """
     submitit: Any = _needed("submitit")
     most = {f"{kind}_max_num_timeout": TIMEOUTS}
     executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=kind, **most)
     limit = {"timeout_min": DAY if kind == "slurm" else 30 * DAY}
-    failed = []
-    for seed, commands in planned.items():
+    failed: list[str] = []
+    for seed, chain in planned.items():
         before = None
-        for arguments in commands:
+        for arguments in chain:
             name = f"{seed}_{arguments[2].rpartition('.')[2]}"
-            executor.update_parameters(name=name, **{**limit, **options})
+            try:
+                executor.update_parameters(name=name, **{**limit, **options})
+            except (AssertionError, NameError, TypeError, ValueError) as error:
+                raise ConfigError(f"--options: {str(error).splitlines()[0]}") from error
             if kind == "slurm":
                 after: dict[str, str] = {"dependency": f"afterok:{before}"} if before else {}
                 executor.update_parameters(slurm_additional_parameters=after)
-            job = executor.submit(Job(arguments))
+            # A terminal's signals are for this process, which asks the commands alone to stop.
+            with stopping.shielded(signal.SIGINT, signal.SIGHUP):
+                job = executor.submit(Job(arguments))
             before = job.job_id
             print(f"{name}: job {before}, {job.paths.stderr}", flush=True)
             error = job.exception() if kind == "local" else None
+            if asked():
+                return failed
             if error is not None:
-                failed.append(f"{seed}: {_said(error)}")
+                failed.append(f"{seed}: {_said(error)} (see {job.paths.stderr})")
                 break  # what comes after it in this seed needs it; other seeds do not
-    _raise_if(failed)
+    return failed
 
 
-def on_ray(planned: Chains, config: ConfigDict) -> None:
-    """Runs the commands as Ray tasks; those of a seed one after the other."""
+def on_ray(planned: Chains, config: ConfigDict, asked: Callable[[], bool]) -> list[str]:
+    """Runs the commands as Ray tasks; those of a seed one after the other. Returns what failed."""
     machine = config.machine
-    ray: Any = rolling.connect_ray(max(1, machine.processes))
+    ray: Any = connect(max(1, machine.processes))
     address = ray.get_runtime_context().gcs_address
     # A run whose workers are Ray's own leaves them the room, and only waits for them or trains.
     room = max(1, machine.processes) if machine.backend == "local" else 0
-    task = ray.remote(
-        num_cpus=room, max_retries=2, runtime_env={"env_vars": {"RAY_ADDRESS": address}}
-    )(run)
+    task = ray.remote(num_cpus=room, max_retries=2)(run)
     last = []
-    for commands in planned.values():
+    for chain in planned.values():
         before = None
-        for arguments in commands:
-            before = task.remote(arguments, before)
+        for arguments in chain:
+            before = task.remote(arguments, address, before)
         last.append(before)
-    failed = []
+    failed: list[str] = []
+    began = time.monotonic()
     for seed, result in zip(planned, last, strict=True):
+        while not ray.wait([result], timeout=LOOK)[0]:
+            if asked():
+                return failed
+            largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes())
+            if largest < room and time.monotonic() - began > NODE_LIMIT:
+                raise ConfigError(
+                    f"config.machine.processes = {room}, but no node of the cluster has more than "
+                    f"{largest:g} CPUs"
+                )
         try:
             ray.get(result)
         except ray.exceptions.RayError as error:
             failed.append(f"{seed}: {_said(error)}")
         else:
             print(f"{seed}: done", flush=True)
-    _raise_if(failed)
-
-
-def _raise_if(failed: Sequence[str]) -> None:
-    if failed:
-        raise JobError("; ".join(failed))
+    return failed
 
 
 def _said(error: BaseException) -> str:
@@ -185,18 +212,32 @@ def _needed(package: str) -> Any:
 
 def _options() -> dict[str, Any]:
     pairs = [item.partition("=") for item in _OPTIONS.value]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"--options names {name!r} without a value; write name=value")
     return {name: int(value) if value.isdigit() else value for name, _, value in pairs}
 
 
 def launch(config: ConfigDict, workdir: Path) -> None:
+    """Submits the jobs and, but for SLURM, waits for them. Raises JobError if any failed."""
+    from mili_jax.pipeline import schema
+
     schema.check(config)
     workdir = workdir.absolute()
     planned = chains(config, workdir, sys.argv[1:])
     os.environ["PYTHONPATH"] = os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])
-    if _ON.value == "ray":
-        on_ray(planned, config)
-    else:
-        on_submitit(planned, workdir, _ON.value, _options())
+    known: set[int] = set()
+    with stopping.asking("the jobs have saved", lambda: commands.stop_started(known)) as asked:
+        if _ON.value == "ray":
+            failed = on_ray(planned, config, asked)
+        else:
+            failed = on_submitit(planned, workdir, _ON.value, _options(), asked)
+        if asked():
+            while commands.stop_started(known):
+                time.sleep(LOOK)
+            raise stopping.stopped("among its jobs")
+    if failed:
+        raise JobError("; ".join(failed))
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ class Tool:
     reach: half-width of the square of the table that matters.
     hover: height above a place before the tool goes down. lifted: when it carries or has finished.
     down: below it the tool is at work on something. beside: between a tool that pushes something
-    and the middle of that.
+    and the middle of that. middle: from the tool's point up to the middle of what is seen of it.
     """
 
     reach: float
@@ -212,6 +212,7 @@ class Tool:
     lifted: float
     down: float
     beside: float
+    middle: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Params = Mapping[str, Any]  # a tree of arrays: what a network has learned
-FAMILIES = ("press", "grasp", "push", "place")
 MOST_LETTERS = 200  # of a task's name
 AnyArray = Any  # numpy's on the host, JAX's in a compiled step
 

@@ -33,7 +33,8 @@ from mili_jax.learning.step import init_state
 from mili_jax.pipeline import train
 from mili_jax.pipeline.run import Run
 from mili_jax.storage import doctor
-from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.labels import Label
 from mili_jax.storage.workdir import Workdir
 from mili_jax.types import DataError, MiliError
 from mili_jax.workers import pool as worker_pool
@@ -188,7 +189,7 @@ def writes(path):
             dataset.commit(split, 6)
             ids = [f"{number}-{shard}" for shard in range(6)]
             if not dataset.read_labels(split):
-                dataset.write_labels(split, [Label(i, True, "simulator") for i in ids])
+                dataset.write_labels(split, [Label(i, True, "simulator", "simulator") for i in ids])
             table = dataset.write_pairs(f"mili_{number}", ids[:3], ids[3:], np.ones(3), 0.9)
             workdir.write_rows(f"pair_{number}", [{"round": number}])
             workdir.finish(f"pair_{number}", {"seed": 1}, outputs=[table])

@@ -19,10 +19,10 @@ import pytest
 
 from experiments.configs.mili import get_config
 from mili_jax.pipeline import loop, train
-from mili_jax.pipeline.loop import Stopped
 from mili_jax.pipeline.run import Run, open_run
 from mili_jax.storage.workdir import Workdir
 from mili_jax.types import Episode, EpisodeMeta
+from mili_jax.workers.stopping import Stopped
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 32

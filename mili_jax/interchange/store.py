@@ -13,7 +13,7 @@ import numpy as np
 from mili_jax.interchange.convert import Converted
 from mili_jax.spec import Spec
 from mili_jax.storage.dataset import Dataset
-from mili_jax.storage.labels import Label
+from mili_jax.storage.labels import Label, resolve
 from mili_jax.types import ConfigError, DataError, Episode, EpisodeMeta
 
 RENDERER = "camera"  # of pictures that no simulator drew
@@ -114,14 +114,13 @@ def read_all(dataset: Dataset, splits: Sequence[str]) -> Iterator[Exported]:
     """The episodes of these splits, one at a time, with their labels."""
     for split in splits:
         labels = dataset.read_labels(split)
+        useful = resolve(labels)
+        given: dict[str, list[dict[str, Any]]] = {}
+        for label in labels:
+            given.setdefault(label.episode_id, []).append(dataclasses.asdict(label))
         for episode in dataset.read(split):
-            label = labels.get(episode.meta.episode_id)
-            yield Exported(
-                episode,
-                split,
-                () if label is None else (dataclasses.asdict(label),),
-                None if label is None else label.useful,
-            )
+            name = episode.meta.episode_id
+            yield Exported(episode, split, tuple(given.get(name, ())), useful.get(name))
 
 
 @dataclasses.dataclass(frozen=True)

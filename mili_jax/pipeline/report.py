@@ -14,11 +14,12 @@ from mili_jax.domains.rollout import Trial
 from mili_jax.improve import arms
 from mili_jax.pipeline.run import Run
 from mili_jax.pipeline.train import embed, load_params
+from mili_jax.storage.labels import resolve
 from mili_jax.types import PolicyId
 
 
 def write_report(run: Run) -> Path:
-    """Stage: `report/index.html` from what the other stages left; made anew every time."""
+    """Stage: `report/index.html` from what the other stages left; made again every time."""
     from mili_jax.report import page  # brings Matplotlib, which no other stage needs
 
     config, workdir, last = run.config, run.workdir, arms.last_policy(run.config)
@@ -58,7 +59,7 @@ def write_report(run: Run) -> Path:
 def _collected(run: Run, number: int) -> dict[str, Any]:
     """What the trials of a round did, for people: this reads the oracle."""
     metas = list(run.dataset.read_metadata(f"round_{number}"))
-    labels = run.dataset.read_labels(f"round_{number}")
+    answers = resolve(run.dataset.read_labels(f"round_{number}"))
     achieved: Counter[str] = Counter()
     confusion = {group: Counter[str]() for group in run.domain.groups}
     for m in metas:
@@ -68,7 +69,7 @@ def _collected(run: Run, number: int) -> dict[str, Any]:
     return {
         "round": number,
         "trials": len(metas),
-        "useful": sum(answer.useful for answer in labels.values()),
+        "useful": sum(answer is True for answer in answers.values()),
         "achieved": dict(achieved),
         "confusion": {group: dict(row) for group, row in confusion.items()},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from mili_jax.batches import sampling
 from mili_jax.batches.pool import Pool, build_pool, hold, read_pool
 from mili_jax.batches.sampling import PairTable
 from mili_jax.improve import arms
-from mili_jax.learning import acting, augment, mil, step
+from mili_jax.learning import acting, augment, calibration, mil, step
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.losses import Metrics
 from mili_jax.learning.mesh import make_mesh
@@ -26,9 +27,12 @@ from mili_jax.learning.step import TrainState
 from mili_jax.pipeline import loop
 from mili_jax.pipeline.run import Run, config_part
 from mili_jax.pipeline.schema import SUPPORTS
+from mili_jax.policy.policy import init_params
 from mili_jax.types import Batch, EpisodeMeta, Params, PolicyId
 
 EMBEDDED = 256  # episodes in memory when a split is embedded
+CALIBRATING = 100  # episodes that an uncalibrated camera is found by
+LOG = logging.getLogger(__name__)
 
 _make_train_step = functools.cache(step.make_train_step)  # compiled once for equal trainings
 _make_meta_step = functools.cache(mil.make_train_step)
@@ -75,8 +79,11 @@ def train_mil(
     in `train_imitation`."""
     config, options = run.config, mil_hyper(run.config, name)
     seed = config.seed if seed is None else seed
-    state = mil.init_state(run.policy, hyper, options, config.seed, config.policy.frames, params)
     pool = hold(pool, int(config.machine.pool_gb * 1e9))
+    if params is None:
+        params = mil.init(run.policy, options, jax.random.key(config.seed), config.policy.frames)
+        params = {**params, "policy": {**params["policy"], **_found_camera(run, pool)}}
+    state = step.new_state(params, hyper)
     batch = functools.partial(
         sampling.sample_tasks,
         pool,
@@ -155,8 +162,11 @@ def train_imitation(
     table of pairs, from `params` if there are any; `seed` is of what it draws."""
     config, mesh = run.config, make_mesh()
     seed = config.seed if seed is None else seed
-    state = step.init_state(run.policy, hyper, config.seed, config.policy.frames, params)
     pool = hold(pool, int(config.machine.pool_gb * 1e9))
+    if params is None:
+        params = init_params(run.policy, jax.random.key(config.seed), config.policy.frames)
+        params = {**params, **_found_camera(run, pool)}
+    state = step.new_state(params, hyper)
     extra = 0 if table is None else pair_rows(config)
     colours, compared = augment.most_colours(rows), rows if extra else None
     hyper = dataclasses.replace(hyper, colours=colours, compared=compared)
@@ -181,6 +191,22 @@ def train_imitation(
     one = isinstance(pool.image, np.ndarray) and jax.default_backend() == "cpu"
     threads = 1 if one else min(8, os.cpu_count() or 1)
     run_training(run, name, hyper, state, step_fn, batch, sections, facts, inputs, seed, threads)
+
+
+def _found_camera(run: Run, pool: Pool) -> dict[str, np.ndarray]:
+    """What the demonstrations say of where an uncalibrated camera stands, as parameters."""
+    if not run.policy.learns_camera or run.spec.tool is None:
+        return {}
+    some = np.linspace(0, len(pool) - 1, min(len(pool), CALIBRATING)).astype(int)
+    steps = [pool.start[i] + np.arange(pool.length[i]) for i in some]
+    first = (0,) if run.spec.views > 1 else ()
+    episodes = ((pool.image[s][(slice(None), *first)], pool.pose[s]) for s in steps)
+    found = calibration.calibrate(episodes, run.spec.tool)
+    if found is None:
+        LOG.warning("the demonstrations do not say where the camera is; training has to find it")
+        return {}
+    LOG.info("the camera was found, %.3f of a picture off", found.residual / 2)
+    return {"camera": found.matrix}
 
 
 def _learned_from(pool: Pool, table: PairTable | None) -> dict[str, int]:

@@ -5,17 +5,22 @@ tables from nothing but the rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from mili_jax.improve import arms
-from mili_jax.report import comparisons, style, summary
-from mili_jax.report.figures import alpha_figure, bars_figure, sweeps_figure
+from mili_jax.report import summary
+from mili_jax.report.figures.alpha import alpha_figure
+from mili_jax.report.figures.bars import bars_figure
+from mili_jax.report.figures.canvas import save_figure
+from mili_jax.report.figures.sweeps import sweeps_figure
+from mili_jax.report.groups import domain_of, domains_of
 from mili_jax.report.page import write_report
-from mili_jax.storage.files import atomic_write, read_lines
+from mili_jax.report.rowfiles import read_files
+from mili_jax.report.sweeps import sweeps
+from mili_jax.storage.files import atomic_write
 from mili_jax.storage.workdir import Workdir
 from mili_jax.types import ConfigError, DataError
 
@@ -27,7 +32,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     the path of the page. Raises DataError naming a run without rows, or a policy that one run has
     evaluated and another has not; ConfigError for a seed that comes twice.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[Mapping[str, object]] = []
     seeds: dict[int, Path] = {}
     policies_of: dict[Path, set[tuple[str, int]]] = {}
     for folder in folders:
@@ -65,7 +70,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     )
 
 
-def _costs(folder: Path) -> list[dict[str, Any]]:
+def _costs(folder: Path) -> list[dict[str, object]]:
     """What the policies of a finished run cost: gradient steps and seconds of the trainings that
     led to each; and what their evaluation measured on held-out demonstrations alone."""
     workdir = Workdir(folder)
@@ -92,66 +97,29 @@ def _costs(folder: Path) -> list[dict[str, Any]]:
 
 def write_figures(files: Sequence[Path], out: Path) -> list[Path]:
     """Draws the figures of runs, `bars.png`, `alpha.png` and `sweeps.png`, and writes their tables
-    and differences, `summary.md`, from result rows alone.
-
-    Several files are taken as one, say three seeds of everything and two more of what matters most.
-    Then policies that one seed has and another of the same configuration has not are left out, for
-    a mean over other seeds could not be compared.
+    and differences, `summary.md`, from result rows alone. Of several domains each has its own
+    figures, from the second on with its number in their names.
 
     Args:
-      files: `results.jsonl` of one run or several.
+      files: `results.jsonl` of one run or several, taken as one (`rowfiles.read_files`).
       out: the folder to write to.
 
-    Raises DataError naming the file if one is missing or damaged, or holds a seed that another
-    holds too; and if no policy is left.
+    Raises as `rowfiles.read_files`.
     """
-    read: list[dict[str, Any]] = []
-    home: dict[tuple[Any, ...], int] = {}
-    for i, path in enumerate(files):
-        found = [row for _, row in read_lines(path)]
-        successes = [row for row in found if "task" in row]
-        if not successes:
-            raise DataError(
-                f"{path} holds no result rows; give the results.jsonl of a finished run"
-            )
-        needed = {"method", "round", "demo", "family", "n", "successes"}
-        for row in successes:
-            if absent := needed - row.keys():
-                raise DataError(f"{path}: a row of task {row['task']!r} lacks {min(absent)!r}")
-            run = (row.get("config"), row.get("seed"))
-            if (other := home.setdefault(run, i)) != i:
-                raise DataError(
-                    f"{path} and {files[other]} both hold seed {run[1]} of {run[0]!r}: give one"
-                )
-        read += found
-    if len(files) > 1:
-        read = _of_every_seed(read)
-    successes = [row for row in read if "task" in row]
-    if not successes:
-        raise DataError(f"{', '.join(map(str, files))}: no policy that every seed has")
-    pairs = [row for row in read if "alpha" in row]
-    costs = [row for row in read if "cost_of" in row]
+    rows = read_files(files)
     out.mkdir(parents=True, exist_ok=True)
-    written = [style.save_figure(bars_figure(successes), out / "bars.png")]
-    if pairs:
-        written.append(style.save_figure(alpha_figure(pairs), out / "alpha.png"))
-    if comparisons.sweeps(successes, pairs):
-        figure = sweeps_figure(successes, pairs)
-        written.append(style.save_figure(figure, out / "sweeps.png"))
-    atomic_write(out / "summary.md", summary.summary(successes, pairs, costs))
+    written = []
+    for number, domain in enumerate(domains_of(rows.results), start=1):
+        results = [row for row in rows.results if domain_of(row) == domain]
+        pairing = [row for row in rows.pairing if domain_of(row) == domain]
+        figures = {"bars": bars_figure(results)}
+        if pairing:
+            figures["alpha"] = alpha_figure(pairing)
+        if sweeps(results, pairing):
+            figures["sweeps"] = sweeps_figure(results, pairing)
+        for name, figure in figures.items():
+            stem = name if number == 1 else f"{name}-{number}"
+            written.append(save_figure(figure, out / f"{stem}.png"))
+    text = summary.summary(rows.results, rows.pairing, rows.costs)
+    atomic_write(out / "summary.md", text)
     return [*written, out / "summary.md"]
-
-
-def _of_every_seed(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of what every seed of their configuration has: of policies, and of rounds' pairs."""
-
-    def subject(row: dict[str, Any]) -> tuple[Any, ...]:
-        kind = ("task" in row, "cost_of" in row, row.get("split"), row.get("demo"))
-        return row.get("config"), row.get("method", row.get("cost_of")), row["round"], kind
-
-    seeds: dict[Any, set[Any]] = {}
-    having: dict[Any, set[Any]] = {}
-    for row in rows:
-        seeds.setdefault(row.get("config"), set()).add(row.get("seed"))
-        having.setdefault(subject(row), set()).add(row.get("seed"))
-    return [row for row in rows if having[subject(row)] == seeds[row.get("config")]]

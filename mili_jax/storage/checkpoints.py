@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,29 @@ def sweep_checkpoints(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.is_dir() and not (folder / f"{entry.name}.json").exists():
             shutil.rmtree(entry, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def failing_once() -> Iterator[None]:
+    """Of a save that fails nothing is seen but the exception that it raises.
+
+    Each of Orbax's threads logs it as well, with a traceback, and their event loops, closed by
+    then, print another one for everything that arrives late, even after the save has returned.
+    """
+    log, show = logging.getLogger("absl"), sys.unraisablehook
+    level = log.level
+
+    def show_others(args: Any) -> None:
+        if not (args.exc_type is RuntimeError and str(args.exc_value) == "Event loop is closed"):
+            show(args)
+
+    log.setLevel(logging.CRITICAL)
+    sys.unraisablehook = show_others
+    try:
+        yield
+        sys.unraisablehook = show
+    finally:
+        log.setLevel(level)
 
 
 def load_alone(path: Path, abstract: Any) -> Any:

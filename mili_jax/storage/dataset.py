@@ -7,7 +7,7 @@ Layout under the root a `Dataset` is opened on:
   mili/1.0.0/spec.json                             the robot: layouts, cameras (`mili_jax.spec`)
   mili/1.0.0/checksums.json                        SHA-256 of every other file that counts
   mili/1.0.0/dataset_info.json                     the committed splits
-  mili/1.0.0/labels_<split>.jsonl                  answers of the filter F; lines are only added
+  mili/1.0.0/labels_<split>.jsonl                  all answers (`labels`); lines are only added
   mili/1.0.0/pairs_<name>.csv                      pairs of trials with their similarity
 
 `tfds.builder_from_directory(<root>/mili/1.0.0).as_data_source(split)` reads it without this
@@ -30,8 +30,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mili_jax.spec import Spec
-from mili_jax.storage import ledger
+from mili_jax.storage import fields, ledger
 from mili_jax.storage.description import NAME, VERSION, Description, describe, read_description
+from mili_jax.storage.facts import decode_metadata, parse_record
 from mili_jax.storage.files import (
     as_lines,
     digest_of,
@@ -42,7 +43,7 @@ from mili_jax.storage.files import (
 )
 from mili_jax.storage.labels import Label, parse_labels
 from mili_jax.storage.pairs import Pairs, format_pairs, parse_pairs
-from mili_jax.storage.records import Codec, decode_metadata, parse_record
+from mili_jax.storage.records import Codec
 from mili_jax.storage.shards import read_records, write_records
 from mili_jax.types import DOCTOR, DataError, Episode, EpisodeMeta
 
@@ -124,6 +125,7 @@ class Dataset:
         Raises DataError naming the file: a missing, damaged or surplus shard, or a failed write.
         """
         self._check_name(split)
+        shards = fields.integer(shards, f"split {split!r} in {self.path}: shards")
         if shards < 1:
             raise DataError(f"split {split!r} in {self.path}: nothing to commit ({shards} shards)")
         if not self.path.is_dir():
@@ -229,25 +231,29 @@ class Dataset:
         return ((self._shard(split, i), k) for i, n in enumerate(lengths) for k in range(n))
 
     def write_labels(self, split: str, labels: Iterable[Label]) -> None:
-        """Appends answers of the filter F; an id answered again is overruled, not overwritten.
+        """Appends answers; those that are there stay, also where an annotator answers again.
 
-        Raises DataError if the write fails; then all of `labels` are kept or none.
+        Not all episodes of the split need have one. Raises DataError for what is no label, and if
+        the write fails; then all of `labels` are kept or none.
         """
         path = self._labels(split)
+        given = list(labels)
+        for label in given:
+            if not isinstance(label, Label):
+                raise DataError(f"{path}: a label is {type(label).__name__}; it must be a Label")
         make_directory(self.path)
         with locked(self.path / ".commit.lock"):
             old = ledger.verified(self.path, path.name) or b""
-            lines = as_lines(map(dataclasses.asdict, labels))
-            ledger.replace(self.path, {path.name: old + lines})
+            ledger.replace(self.path, {path.name: old + as_lines(map(dataclasses.asdict, given))})
 
-    def read_labels(self, split: str) -> dict[str, Label]:
-        """The latest label of every labelled episode, by episode id; {} where there are none.
+    def read_labels(self, split: str) -> list[Label]:
+        """All answers, in the order in which they were given; [] where there are none. What
+        training reads of them is `labels.resolve`.
 
-        Raises DataError naming the file if it is damaged, or holds what is no label.
+        Raises DataError naming the file if it is damaged, or the line that is no label.
         """
         path = self._labels(split)
-        content = ledger.verified(self.path, path.name) or b""
-        return {label.episode_id: label for label in parse_labels(path, content)}
+        return list(parse_labels(path, ledger.verified(self.path, path.name) or b""))
 
     def write_pairs(
         self,
@@ -257,7 +263,10 @@ class Dataset:
         similarity: np.ndarray,
         alpha: float,
     ) -> Path:
-        """Replaces the pair table `name` (ids [R], ids [R], cosine [R], the threshold used)."""
+        """Replaces the pair table `name` (ids [R], ids [R], cosine [R], the threshold used).
+
+        Raises DataError naming the field for what could not be read back, and for a failed write.
+        """
         path = self._pairs(name)
         content = format_pairs(path, a, b, similarity, alpha)
         make_directory(self.path)
@@ -289,7 +298,7 @@ class Dataset:
         return known.codec
 
     def _check_name(self, name: str) -> None:
-        if not _NAME_RULE.fullmatch(name) or name == "all":
+        if not isinstance(name, str) or not _NAME_RULE.fullmatch(name) or name == "all":
             raise DataError(
                 f"{name!r} cannot name a split in {self.path}: use a-z, 0-9 and _, "
                 "a letter first, and not 'all'"
@@ -297,6 +306,7 @@ class Dataset:
 
     def _shard(self, split: str, shard: int) -> Path:
         self._check_name(split)
+        shard = fields.integer(shard, f"split {split!r} in {self.path}: shard")
         if shard < 0:
             raise DataError(f"split {split!r} in {self.path}: shard {shard} is negative")
         return self.path / f"{NAME}-{split}.array_record-{shard:05d}"

@@ -52,7 +52,8 @@ def examine(path: Path) -> list[Damage]:
 
 
 def repair(path: Path) -> list[Damage]:
-    """Takes away what `examine` finds; the run's own command makes it again.
+    """Takes away what `examine` finds; the run's own command makes it again. Of a label file in
+    which some lines cannot be read the others stay.
 
     Raises ConfigError while a run uses the folder, DataError if it is no workdir or the file system
     refuses.
@@ -60,6 +61,11 @@ def repair(path: Path) -> list[Damage]:
     path = _workdir(path)
     with workdir.lock(path):
         found = examine(path)
+        answers = {
+            d.path: good
+            for d in found
+            if _OF_LABELS.fullmatch(d.path.name) and (good := verify.good_labels(d.path))
+        }
         gone = {
             file: _take_away(path, file)
             for file in dict.fromkeys(file for damage in found for file in damage.drop)
@@ -72,6 +78,8 @@ def repair(path: Path) -> list[Damage]:
         data = _data(path)
         if any(damage.path.parent == data for damage in found):
             verify.forget(data, [d.path.name for d in found if d.path.parent == data])
+        for file, content in answers.items():
+            verify.put_back(file, content)
     return found
 
 

@@ -124,13 +124,18 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def parse_lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     lines = content.split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: {error}; repair or remove the line") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: not a JSON object; repair or remove the line")
-        yield number, row
+        yield number, parse_line(path, number, line)
+
+
+def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """The object of one line. Raises DataError naming file and line if it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}, line {number}: {error}; repair or remove the line") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{path}, line {number}: not a JSON object; repair or remove the line")
+    return row
 
 
 def _complete_length(file: Any) -> int:

@@ -15,10 +15,16 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from google.protobuf.message import DecodeError
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.proto import tf_example_pb2
 
+from mili_jax.storage.facts import (
+    checked_facts,
+    decode_metadata,
+    optional_text,
+    parse_record,
+    record_field,
+)
 from mili_jax.storage.robot import Shapes
 from mili_jax.types import DataError, Episode, EpisodeMeta
 
@@ -45,21 +51,10 @@ class Codec:
 
         Raises DataError, naming episode and field, for what does not fit.
         """
-        meta, length = episode.meta, len(episode)
-        if length < 1:
-            raise DataError(f"episode {meta.episode_id!r} has no steps")
-        for field, array, shape, dtype in (
-            ("image", episode.image, (length, *self.shapes.picture), np.uint8),
-            ("pose", episode.pose, (length, self.shapes.pose), np.float32),
-            ("action", episode.action, (length, self.shapes.action), np.float32),
-        ):
-            if array.shape != shape or array.dtype != dtype:
-                raise DataError(
-                    f"episode {meta.episode_id!r}: {field} is {array.dtype} {array.shape}, "
-                    f"the dataset wants {np.dtype(dtype)} {shape}"
-                )
-            if not np.isfinite(array).all():
-                raise DataError(f"episode {meta.episode_id!r}: {field} holds NaN or infinity")
+        if not isinstance(episode, Episode) or not isinstance(episode.meta, EpisodeMeta):
+            raise DataError(f"an episode is {type(episode).__name__}; it must be an Episode")
+        meta = checked_facts(episode.meta)
+        length = self._steps(meta.episode_id, episode)
         steps = [
             {
                 "observation": {"image": episode.image[t], "pose": episode.pose[t]},
@@ -81,6 +76,32 @@ class Codec:
         proto = tf_example_pb2.Example.FromString(record)
         return bytes(proto.SerializeToString(deterministic=True))
 
+    def _steps(self, episode_id: str, episode: Episode) -> int:
+        """How many steps an episode has. Raises DataError for arrays that do not fit."""
+        pose = episode.pose
+        length = len(pose) if isinstance(pose, np.ndarray) and pose.ndim else 0
+        if isinstance(pose, np.ndarray) and not length:
+            raise DataError(f"episode {episode_id!r} has no steps")
+        for field, shape, dtype in (
+            ("pose", (length, self.shapes.pose), np.float32),
+            ("action", (length, self.shapes.action), np.float32),
+            ("image", (length, *self.shapes.picture), np.uint8),
+        ):
+            array = getattr(episode, field)
+            if not isinstance(array, np.ndarray):
+                raise DataError(
+                    f"episode {episode_id!r}: {field} is of type {type(array).__name__}; it must "
+                    f"be an array {np.dtype(dtype)} {shape}"
+                )
+            if array.shape != shape or array.dtype != dtype:
+                raise DataError(
+                    f"episode {episode_id!r}: {field} is {array.dtype} {array.shape}, "
+                    f"the dataset wants {np.dtype(dtype)} {shape}"
+                )
+            if not np.isfinite(array).all():
+                raise DataError(f"episode {episode_id!r}: {field} holds NaN or infinity")
+        return length
+
     def _facts(self, meta: EpisodeMeta) -> dict[str, Any]:
         facts = dataclasses.asdict(meta) | {"achieved_tasks": list(meta.achieved_tasks)}
         del facts["terminated"]  # the last step says so
@@ -97,11 +118,11 @@ class Codec:
         """The episode of a record, its arrays read-only. Raises DataError naming `path` for one
         that is none, or of another robot."""
         # TFDS decodes step by step, which is ten times slower than taking the fields whole.
-        fields = parse_record(path, record)
-        self._check_mark(path, fields)
-        image = b"".join(record_field(path, fields, IMAGE).bytes_list.value)
-        pose = record_field(path, fields, _POSE).float_list.value
-        action = record_field(path, fields, _ACTION).float_list.value
+        found = parse_record(path, record)
+        self._check_mark(path, found)
+        image = b"".join(record_field(path, found, IMAGE).bytes_list.value)
+        pose = record_field(path, found, _POSE).float_list.value
+        action = record_field(path, found, _ACTION).float_list.value
         try:
             arrays = (
                 np.frombuffer(image, np.uint8).reshape(-1, *self.shapes.picture),
@@ -116,10 +137,10 @@ class Codec:
             raise DataError(
                 f"{path}: an episode has {[len(a) for a in arrays]} steps; write it again"
             )
-        return Episode(*arrays, meta=decode_metadata(path, fields))
+        return Episode(*arrays, meta=decode_metadata(path, found))
 
-    def _check_mark(self, path: Path, fields: Mapping[str, Any]) -> None:
-        stored = _text(fields, "spec")
+    def _check_mark(self, path: Path, record: Mapping[str, Any]) -> None:
+        stored = optional_text(record, "spec")
         if stored == self.mark:
             return
         again = "take this shard away and write it again"
@@ -197,54 +218,6 @@ def shapes_of(features: Any) -> Shapes:
 def has_mark(record: bytes) -> bool:
     """Whether a record says of which robot it is, or is none that can be read."""
     try:
-        return _text(parse_record(Path(), record), "spec") is not None
+        return optional_text(parse_record(Path(), record), "spec") is not None
     except DataError:
         return True
-
-
-def parse_record(path: Path, record: bytes) -> Mapping[str, Any]:
-    """The fields of a record by their names in the features. Raises DataError naming `path`."""
-    try:
-        return tf_example_pb2.Example.FromString(record).features.feature
-    except DecodeError as error:
-        raise DataError(
-            f"{path}: a record is no episode ({error}); write this shard again"
-        ) from error
-
-
-def record_field(path: Path, fields: Mapping[str, Any], name: str) -> Any:
-    if name not in fields:
-        raise DataError(f"{path}: an episode has no field {name!r}; write this shard again")
-    return fields[name]
-
-
-def _text(fields: Mapping[str, Any], name: str) -> str | None:
-    name = f"episode_metadata/{name}"
-    return fields[name].bytes_list.value[0].decode() if name in fields else None
-
-
-def decode_metadata(path: Path, fields: Mapping[str, Any]) -> EpisodeMeta:
-    """The facts of an episode. Raises DataError naming `path` if one is missing."""
-
-    def text(name: str) -> str:
-        return record_field(path, fields, f"episode_metadata/{name}").bytes_list.value[0].decode()
-
-    def integer(name: str) -> int:
-        return record_field(path, fields, f"episode_metadata/{name}").int64_list.value[0]
-
-    achieved = record_field(path, fields, "episode_metadata/achieved_tasks").bytes_list.value
-    return EpisodeMeta(
-        episode_id=text("episode_id"),
-        task=text("task"),
-        scene=text("scene"),
-        seed=integer("seed"),
-        round=integer("round"),
-        policy=text("policy"),
-        demonstration=text("demonstration"),
-        renderer=text("renderer"),
-        useful=bool(integer("useful")),
-        success=bool(integer("success")),
-        achieved_tasks=tuple(task.decode() for task in achieved),
-        terminated=bool(record_field(path, fields, "steps/is_terminal").int64_list.value[-1]),
-        language=_text(fields, "language") or "",
-    )

@@ -16,6 +16,7 @@ checkpoint, for one, restores silently wrong from most single flipped bits.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib.metadata
 import json
@@ -41,6 +42,7 @@ from mili_jax.storage.checkpoints import (
     check_leaves,
     content_digest,
     dtype,
+    failing_once,
     files_under,
     leaf_shapes,
     load_alone,
@@ -123,7 +125,8 @@ class Workdir:
         that has just begun nor one whose manifest the doctor took away."""
         if any((self.path / "damaged").glob("manifest.json*")):
             return False
-        return bool(set(os.listdir(self.path)) - {"lock", "dataset", "damaged"})
+        names = set(os.listdir(self.path)) - {"lock", "dataset", "damaged"}
+        return any(not _lies_around(self.path / name) for name in names)
 
     def __enter__(self) -> Workdir:
         return self
@@ -313,7 +316,8 @@ class Workdir:
                 # Without its manifest a folder does not count, so the manifest goes first.
                 manifest.unlink(missing_ok=True)
                 sweep_checkpoints(folder)
-            ocp.save(target, host, overwrite=True)
+            with failing_once():
+                ocp.save(target, host, overwrite=True)
             if self._leads:
                 files = {}
                 for file in files_under(target):
@@ -405,7 +409,7 @@ class Workdir:
         )
 
     def _fits_stages(self, free: Collection[str]) -> bool:
-        """Whether stages are done here, all with this config: then a lost manifest is made anew."""
+        """Whether stages are done here, all with this config: a manifest can be made again."""
         done = [read_sealed(file, ("config",)) for file in (self.path / "stages").glob("*.json")]
         for manifest in done:
             for field in sorted(manifest["config"].keys() & self.config.keys() - set(free)):
@@ -501,6 +505,23 @@ def plain(value: Any, field: str = "config") -> Any:
     raise ConfigError(
         f"{field} is of type {type(value).__name__}; use text, numbers, lists or mappings"
     )
+
+
+def _lies_around(path: Path) -> bool:
+    """Whether a file is none of anyone's work: the log of a command, or what an operating system
+    leaves in folders that people look at."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    if path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini", "log"):
+        return True
+    if path.suffix in (".log", ".out", ".err"):
+        return True
+    found = path.stat()
+    mine = []
+    for descriptor in (1, 2):  # this command's own output, whatever its name
+        with contextlib.suppress(OSError):
+            mine.append(os.fstat(descriptor))
+    return any((found.st_dev, found.st_ino) == (m.st_dev, m.st_ino) for m in mine)
 
 
 def _check_same(stored: Any, asked: Any, path: Path, field: str = "config") -> None:

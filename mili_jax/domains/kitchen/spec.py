@@ -24,7 +24,7 @@ POSE = Layout(
         Field("finger", "1", 0.0, 1.0),
     )
 )
-TOOL = Tool(reach=VIEW_HALF, hover=0.13, lifted=0.17, down=0.09, beside=0.07)
+TOOL = Tool(reach=VIEW_HALF, hover=0.13, lifted=0.17, down=0.09, beside=0.07, middle=0.055)
 CAMERAS = {name: viewpoint.camera(name) for name, viewpoint in VIEWPOINTS.items()}
 
 

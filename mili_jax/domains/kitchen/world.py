@@ -27,6 +27,7 @@ SUBSTEPS = 12  # physics at 120 Hz
 SOLVER_ITERATIONS = 15
 TABLE_HALF = 0.30  # m, half the side of the square table top; z = 0 on top
 REACH = 0.25  # m, the tool stays within +-REACH in x and y
+EDGE = 0.235  # m, footprints stay within +-EDGE, where the gripper reaches around them
 TOOL_Z = (0.006, 0.30)  # m, range of the tool tip's height
 MAX_STEP = 0.05  # m per control step (0.5 m/s)
 MAX_TURN = 0.6  # rad per control step
