@@ -98,9 +98,7 @@ def set_value(field, place, value):
 
 def set_picture(place, blob):
     def damage(folder):
-        in_record(
-            folder, 1, lambda fields: fields[IMAGE].bytes_list.value.__setitem__(place, blob)
-        )
+        in_record(folder, 1, lambda fields: fields[IMAGE].bytes_list.value.__setitem__(place, blob))
         return named(SHARD, "record 1", IMAGE, f"step {place}")
 
     return damage
