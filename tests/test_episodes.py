@@ -564,31 +564,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def test_a_split_that_was_half_dropped_is_dropped_again_and_made_anew(tmp_path, monkeypatch):
-    """The only split there is; the first attempt is refused at its first shard."""
-    dataset = Dataset(tmp_path, SPEC)
-    for shard in range(2):
-        dataset.write_shard("round_1", shard, [episode(f"a-{shard}")])
-    dataset.commit("round_1", 2)
-    dataset.write_labels("round_1", [Label("a-0", True, "ana")])
-    unlink = Path.unlink
-
-    def refuse(path, missing_ok=False):
-        if "array_record" in path.name:
-            raise OSError(5, "no")
-        unlink(path, missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(DataError, match="cannot be removed"):
-        dataset.drop("round_1")
-    monkeypatch.undo()
-    assert not dataset.splits() and dataset.has_shard("round_1", 0)
-    dataset.drop("round_1")
-    assert not dataset.has_shard("round_1", 0) and not dataset.has_shard("round_1", 1)
-    dataset.write_shard("round_1", 0, [episode("b-0")])
-    dataset.commit("round_1", 1)
-    assert dataset.read_labels("round_1") == []
-    dataset.write_labels("round_1", [Label("b-0", False, "ana")])
-    assert ids(dataset, "round_1") == ["b-0"] and dataset.splits() == {"round_1": 1}

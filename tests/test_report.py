@@ -10,7 +10,6 @@ from report_rows import (
     NASTY,
     RATES,
     Page,
-    embedding,
     everything,
     films,
     mean_rate,
@@ -23,8 +22,8 @@ from report_rows import (
 )
 from scipy import stats
 
+from mili_jax.report.gain import gains
 from mili_jax.report.page import write_report
-from mili_jax.types import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +36,7 @@ def full(tmp_path_factory):
 def test_page_holds_every_part_in_order(full):
     _, page, _ = full
     assert page.headings == [
+        "Films",
         "At a glance",
         "Success by group",
         "Differences",
@@ -44,11 +44,34 @@ def test_page_holds_every_part_in_order(full):
         "Pairing",
         "Latent space of tasks",
         "Training",
-        "Films",
         "Provenance",
     ]
     anchors = {attrs["id"] for tag, attrs in page.tags if tag == "h2"}
     assert {ref[1:] for ref in page.references if ref.startswith("#")} == anchors
+
+
+def test_the_page_says_first_how_much_better_the_robot_became(full):
+    _, page, inputs = full
+    (gain,) = gains(inputs["rows"])
+    assert [claim.shown for claim in gain.claims] == [True, True]
+    first = [str(claim) for claim in gain.claims]
+    assert " rose by 12." in first[0] and "as many steps on demonstrations alone" in first[1]
+    words = page.words.replace(" ,", ",")
+    start = words.index(inputs["title"], words.index(inputs["title"]) + 1) + len(inputs["title"])
+    said = re.sub(r"\s+", "", "".join(first))
+    assert re.sub(r"\s+", "", words[start:]).startswith(said)
+    assert page.source.index('class="claim"') < page.source.index("<nav")
+
+
+def test_what_is_not_shown_is_not_set_off(tmp_path):
+    rows = [row for row in result_rows(tasks=3) if row["method"] == "meta_imitation"]
+    rows += [dict(row, method="mili", round=1) for row in rows if row["round"] == 0]
+    page = Page(write_report(tmp_path / "r", **small(rows=rows)))
+    claims = [a["class"] for tag, a in page.tags if tag == "p" and "claim" in a.get("class", "")]
+    assert claims[0] == "claim open" and "an improvement is" not in page.words
+    assert (
+        "0.0 points : a change is not shown, the 95% interval 0.0 to 0.0 includes 0" in page.words
+    )
 
 
 def test_page_needs_only_the_files_beside_it(full):
@@ -203,38 +226,6 @@ def test_seeds_splits_and_configs_are_kept_apart(tmp_path):
     both = rows + [dict(row, config="paper") for row in rows]
     words = Page(write_report(tmp_path / "r", **small(rows=both))).words
     assert "MILI, round 1 (paper)" in words and "MILI, round 1 (quick)" in words
-
-
-def test_failure_leaves_the_old_page_and_no_other_folder(tmp_path):
-    out = tmp_path / "report"
-    before = write_report(out, **small(title="first")).read_text()
-    with pytest.raises(DataError, match=r"'family'.*360"):
-        write_report(
-            out,
-            **small(
-                title="second",
-                videos=films()[:1],
-                embedding=dict(embedding(trials=0), family=["press"]),
-            ),
-        )
-    assert [path.name for path in tmp_path.iterdir()] == ["report"]
-    assert (out / "index.html").read_text() == before
-    (tmp_path / ".report.tmp").mkdir()  # as a killed run leaves it
-    write_report(out, **small(title="third"))
-    assert [path.name for path in tmp_path.iterdir()] == ["report"]
-    assert "third" in (out / "index.html").read_text()
-
-
-def test_other_files_are_never_replaced(tmp_path):
-    (tmp_path / "figures").mkdir()
-    with pytest.raises(ConfigError, match="figures"):
-        write_report(tmp_path, **small())
-    out = tmp_path / "report"
-    write_report(out, **small())
-    (out / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"notes\.txt"):
-        write_report(out, **small())
-    assert (out / "notes.txt").read_text() == "mine"
 
 
 def test_variants_have_a_section_of_their_own(tmp_path):

@@ -359,12 +359,12 @@ def test_trials_that_the_run_did_not_make_are_left_alone(copy):
             dataclasses.replace(e, meta=dataclasses.replace(e.meta, policy="my-robot"))
             for e in run.dataset.read("round_1")
         ][:4]
-        run.dataset.drop("round_1")
+        run.dataset.set_aside("round_1")
         assert "round_1" not in run.dataset.splits() and not run.dataset.read_labels("round_1")
         run.dataset.write_shard("round_1", 0, own)
         run.dataset.commit("round_1", 1)
         run_again(copy, "round_1")
-        with pytest.raises(DataError, match="of the policy 'my-robot', which this stage does not"):
+        with pytest.raises(DataError, match="of the policy 'my-robot', which this stage of this"):
             collect.collect(run, 1)
         assert [m.policy for m in run.dataset.read_metadata("round_1")] == ["my-robot"] * 4
         # It answers for them, pairs them and learns from them all the same.
@@ -704,7 +704,8 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     page = (tmp_path / "report/index.html").read_text()
     assert 'id="costs"' in page and "Behaviour cloning" in page and 'id="sweeps"' in page
     figures = write_figures([tmp_path / "results.jsonl"], tmp_path / "figures")
-    assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png", "summary.md"]
+    names = ("bars", "improvement", "improvement-dark", "rounds", "alpha", "sweeps")
+    assert [path.name for path in figures] == [*(f"{name}.png" for name in names), "summary.md"]
     summary = figures[-1].read_text()
     assert "MILI, round 2, against MILI, round 1: " in summary
     assert "| trials of the round | 24 |" in summary and "| MIL, video | 8 |" in summary

@@ -53,6 +53,14 @@ def runs_of(policies: Sequence[Policy]) -> list[list[Policy]]:
     return list(found.values())
 
 
+def rows_of_runs(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
+    """The rows of each domain and configuration, which `runs_of` keeps apart."""
+    found: dict[tuple[str, str], list[ResultRow]] = {}
+    for row in rows:
+        found.setdefault((domain_of(row), row.get("config") or ""), []).append(row)
+    return list(found.values())
+
+
 def conditions(rows: Sequence[ResultRow], policy: Policy, split: str) -> dict[str, list[ResultRow]]:
     """The policy's rows by demo, in the order right, wrong, none; only those present."""
     members = [row for row in rows if split_of(row) == split and policy_of(row) == policy]

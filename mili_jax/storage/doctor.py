@@ -17,7 +17,14 @@ from pathlib import Path
 
 from mili_jax.storage import verify, workdir
 from mili_jax.storage.dataset import NAME, VERSION
-from mili_jax.storage.files import atomic_write, fault, read_lines, read_sealed
+from mili_jax.storage.files import (
+    atomic_write,
+    exists,
+    fault,
+    read_lines,
+    read_sealed,
+    unreadable,
+)
 from mili_jax.types import DataError
 
 _OF_SPLIT = re.compile(r"mili-(\w+)\.array_record-\d{5}")
@@ -85,7 +92,7 @@ def repair(path: Path) -> list[Damage]:
 
 def _workdir(path: Path) -> Path:
     path = path.absolute()
-    if not (path / "lock").exists() and not (path / "manifest.json").exists():
+    if not exists(path / "lock") and not exists(path / "manifest.json"):
         raise DataError(f"{path} is no workdir of a run: it has neither lock nor manifest.json")
     return path
 
@@ -191,7 +198,7 @@ def _lines(path: Path) -> Iterator[Damage]:
     """Rows of stages that are not done, the rows of all together, metrics."""
     for file in (*sorted((path / "rows").glob("*.jsonl")), path / "metrics.jsonl"):
         try:
-            for _ in read_lines(file):
+            for _ in read_lines(file, appended=file.name == "metrics.jsonl"):
                 pass
         except DataError as error:
             stage = _stage(path, file.stem)
@@ -199,5 +206,12 @@ def _lines(path: Path) -> Iterator[Damage]:
     results = path / "results.jsonl"
     # A stage that was stopped between its rows and these leaves those of the others.
     whole = [workdir.all_rows(path), workdir.all_rows(path, finished=True)]
-    if (results.read_bytes() if results.exists() else b"") not in whole:
+    try:
+        content = results.read_bytes()
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise unreadable(results, error) from error
+    # An editor may have left the last end of line out.
+    if content.rstrip(b"\n") not in [rows.rstrip(b"\n") for rows in whole]:
         yield Damage(results, f"{results} is not what rows/ holds", (results,))

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mili_jax.storage.facts import decode_metadata, parse_record
-from mili_jax.storage.files import locked, sha256
+from mili_jax.storage.files import locked, sha256, unreadable
+from mili_jax.storage.foreign import refuse_foreign
 from mili_jax.storage.labels import split_labels
 from mili_jax.storage.ledger import (
     allowed_digests,
@@ -29,10 +30,15 @@ def verify(directory: Path) -> Iterator[tuple[Path, str]]:
     """Every damaged or missing file of a TFDS directory, and what is wrong with it.
 
     Shards that are not committed yet have no checksum: of these every record must parse.
+    Raises DataError if the directory is somebody else's.
     """
-    if not directory.is_dir():
+    refuse_foreign(directory)
+    try:
+        there = {path.name for path in directory.iterdir() if _COUNTS.fullmatch(path.name)}
+    except (FileNotFoundError, NotADirectoryError):
         return
-    there = {path.name for path in directory.iterdir() if _COUNTS.fullmatch(path.name)}
+    except OSError as error:
+        raise unreadable(directory, error) from error
     sums = directory / "checksums.json"
     try:
         if not sums.exists() and any(_SHARD not in name for name in there):

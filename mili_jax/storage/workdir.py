@@ -6,6 +6,7 @@ A run's folder:
   lock                          held while a run writes here
   stages/<stage>.json           written last by a stage: its config, inputs, outputs with SHA-256
   rows/<stage>.jsonl            a stage's result rows; results.jsonl is all of them together
+  made/<split>.jsonl            SHA-256 of the shards that this run made, which it may drop
   metrics.jsonl, tensorboard/   training curves
   checkpoints/<name>/<step>/    Orbax; <step>.json beside it is written last and makes it count
 
@@ -17,7 +18,6 @@ checkpoint, for one, restores silently wrong from most single flipped bits.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.metadata
 import json
 import math
@@ -52,7 +52,9 @@ from mili_jax.storage.checkpoints import (
 from mili_jax.storage.files import (
     append_lines,
     atomic_write,
+    exists,
     fault,
+    lock_file,
     make_directory,
     read_lines,
     read_sealed,
@@ -98,7 +100,7 @@ class Workdir:
         self._leads = not jax.distributed.is_initialized() or jax.process_index() == 0
         manifest = self.path / "manifest.json"
         if config is None:
-            if not manifest.exists():
+            if not exists(manifest):
                 raise DataError(f"{manifest} is missing: {self.path} is no workdir of a run")
             self.config = self._read_manifest()["config"]
             return
@@ -138,6 +140,10 @@ class Workdir:
         trace: types.TracebackType | None,
     ) -> None:
         self.close()
+
+    def made(self, split: str) -> Path:
+        """The file in which a stage declares the shards of a split that it makes (`made`)."""
+        return self.path / "made" / f"{_checked(split)}.jsonl"
 
     def close(self) -> None:
         """Flushes TensorBoard and lets the next run in."""
@@ -290,7 +296,7 @@ class Workdir:
         """The metrics of a stage by step; a step done again after a restart counts once. They are
         not verified: a row that does not say of what it is, is left out."""
         metrics: dict[int, dict[str, Any]] = {}
-        for _, row in read_lines(self.path / "metrics.jsonl"):
+        for _, row in read_lines(self.path / "metrics.jsonl", appended=True):
             if row.pop("stage", None) == stage and "step" in row:
                 metrics[row.pop("step")] = row
         return dict(sorted(metrics.items()))
@@ -453,7 +459,8 @@ def all_rows(path: Path, *, finished: bool = False) -> bytes:
     files = sorted((path / "rows").glob("*.jsonl"))
     if finished:
         files = [file for file in files if (path / "stages" / f"{file.stem}.json").exists()]
-    return b"".join(file.read_bytes() for file in files)
+    rows = (file.read_bytes() for file in files)
+    return b"".join(row if row.endswith(b"\n") or not row else row + b"\n" for row in rows)
 
 
 def lock(path: Path) -> Any:
@@ -465,9 +472,12 @@ def lock(path: Path) -> Any:
         path.mkdir(parents=True, exist_ok=True)
         file = (path / "lock").open("a+")
     except OSError as error:
-        raise DataError(f"workdir {path} could not be opened: {error}") from error
+        raise DataError(
+            f"workdir {path} could not be opened ({error.strerror}); give yourself permission to "
+            "write there, free space or choose another"
+        ) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(file, path, wait=False)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
@@ -479,6 +489,9 @@ def lock(path: Path) -> Any:
         raise ConfigError(
             f"workdir {path} is in use by {holder}; wait for it or choose another workdir"
         ) from None
+    except DataError:
+        file.close()
+        raise
     except OSError as error:
         file.close()
         raise DataError(f"{path / 'lock'} could not be written ({error.strerror})") from error
