@@ -8,7 +8,6 @@ import shutil
 
 import numpy as np
 import pytest
-from mili_jax.domains.kitchen.rollout import Request, Trial
 from runs import config
 
 from mili_jax.domains.rollout import Request, Trial
