@@ -123,9 +123,9 @@ class Range:
 
 
 def range_of(episodes: Sequence[np.ndarray], index: int) -> Range:
-    low = min(float(np.nanmin(values[:, index])) for values in episodes)
-    high = max(float(np.nanmax(values[:, index])) for values in episodes)
-    return Range(low, high)
+    values = np.concatenate([episode[:, index] for episode in episodes])
+    values = values[np.isfinite(values)]
+    return Range(float(values.min()), float(values.max())) if len(values) else Range(0.0, 0.0)
 
 
 def widened(found: Range) -> tuple[float, float]:

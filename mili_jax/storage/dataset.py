@@ -73,7 +73,7 @@ class Dataset:
 
     @property
     def picture(self) -> tuple[int, ...]:
-        """The shape of a step's picture, (H, W, 3) or (V, H, W, 3). Raises DataError where nothing
+        """The shape of a step's picture, (H, W, C) or (V, H, W, C). Raises DataError where nothing
         says what it is."""
         return self._codec(self._read()).shapes.picture
 

@@ -135,6 +135,7 @@ def examine(
             ledger.check_digest(path, digest, checksums)
         records = read_records(path)
         for record in records:
+            codec.check_mark(path, record)
             episode_id = codec.decode(path, record).meta.episode_id
             if episode_id in seen:
                 raise DataError(
