@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from installing import ROOT, environment, install
+from installing import environment, install
 from page import PAGE, prose, recipes
 
 RECIPES = recipes()
@@ -75,30 +75,21 @@ def test_its_own_test_passes(heading, tmp_path):
     assert re.search(r"[1-9]\d* passed", said) and "skipped" not in said
 
 
+def command(heading):
+    """What a recipe's last command has after `mili run`."""
+    (line,) = (c for c in RECIPES[heading].commands if c.startswith("mili run "))
+    return shlex.split(line)[2:]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("heading", [h for h in MOST if h != "A data format"])
-def test_its_command_names_what_there_is(heading, tmp_path):
-    """The flags of its last command make a configuration that holds."""
+def test_its_command_is_a_configuration_that_holds(heading, tmp_path):
     here, env = set_up(heading, tmp_path)
-    (line,) = (c for c in RECIPES[heading].commands if c.startswith("mili run"))
-    code = """
-import sys
-from absl import app
-from ml_collections import config_flags
-config = config_flags.DEFINE_config_file("config")
-def main(argv):
-    assert argv[1:] == [], argv
-    from mili_jax.pipeline import schema
-    schema.check(config.value)
-app.run(main)
-"""
-    run([sys.executable, "-c", code, *flags_of(line)], here, env)
-
-
-def flags_of(line):
-    flags = [flag for flag in shlex.split(line)[2:] if not flag.startswith("--workdir")]
-    named = f"--config={ROOT}/experiments/configs/mili.py:test"
-    return [named if flag == "--config=test" else flag for flag in flags]
+    flags = [flag for flag in command(heading) if not flag.startswith("--workdir=")]
+    said = run([sys.executable, "-m", "mili_jax.cli", "config", *flags], here, env)
+    for flag in flags[1:]:
+        field, _, value = flag.removeprefix("--config.").partition("=")
+        assert f"* {field.partition('.')[2]} = {value}" in said
 
 
 @pytest.mark.slow
@@ -107,27 +98,22 @@ def test_all_of_them_together_go_through_the_whole_loop(tmp_path):
     here, env = set_up("A simulator", tmp_path)
     for heading in ("A head", "A filter", "An arm"):
         RECIPES[heading].write(tmp_path / "site")
-    (line,) = (c for c in RECIPES["A simulator"].commands if c.startswith("mili run"))
-    program = [sys.executable, "-m", "experiments.mili", *flags_of(line)]
-    program += ["--workdir=run", "--config.machine.processes=1", "--config.policy.places=4"]
-    program += [flag for h in ("A head", "A filter", "An arm") for flag in own_flags(h)]
-    page = run(program, here, env).strip()
-    assert Path(here / page).is_file()
-    rows = [json.loads(line) for line in (here / "run/results.jsonl").read_text().splitlines()]
+    program = [sys.executable, "-m", "mili_jax.cli", "run", *command("A simulator")]
+    program += ["--config.machine.processes=1", "--config.policy.places=4"]
+    for heading in ("A head", "A filter", "An arm"):
+        program += [flag for flag in command(heading) if flag.startswith("--config.")]
+    page = here / run(program, here, env).strip()
+    assert page.is_file()
+    folder = here / "runs" / "lamps"
+    rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     results = [row for row in rows if "task" in row]
     assert {row["domain"] for row in results} == {"lamps"}
     assert {row["task"] for row in results} == {"light white", "light orange"}
     assert "mili_not_twins" in {row["method"] for row in results}
-    config = json.loads((here / "run/manifest.json").read_text())["config"]
+    config = json.loads((folder / "manifest.json").read_text())["config"]
     assert config["policy"]["head"] == "whole_picture:WholePicture"
-    labels = (here / "run/dataset/mili/1.0.0/labels_round_1.jsonl").read_text().splitlines()
+    labels = (folder / "dataset/mili/1.0.0/labels_round_1.jsonl").read_text().splitlines()
     assert len(labels) == 48 and all('"changed"' in line for line in labels)
-
-
-def own_flags(heading):
-    """What a recipe's command has beside the configuration and the workdir."""
-    (line,) = (c for c in RECIPES[heading].commands if c.startswith("mili run"))
-    return [flag for flag in shlex.split(line)[2:] if flag.startswith("--config.")]
 
 
 def test_the_page_reads_easily():
