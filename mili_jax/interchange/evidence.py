@@ -160,15 +160,15 @@ def is_delta(
     with_target, with_change = _correlation(command, target), _correlation(command, moved)
     gap = float(np.median(np.abs(command - target)))
     spread = float(np.ptp(target))
-    told = f"correlation {with_target:.2f} with the next pose, {with_change:.2f} with its change"
+    said = f"correlation {with_target:.2f} with the next pose, {with_change:.2f} with its change"
     if with_target > 0.9 and gap < 0.2 * spread and with_target > with_change:
-        return False, told
+        return False, said
     if with_change > 0.3 and with_change > with_target and np.ptp(command) < 0.75 * 2 * spread:
-        return True, told
+        return True, said
     if with_change > 0.5 and with_change > with_target + 0.2:
         scale = float(np.std(command) / max(np.std(moved), 1e-12))
-        return True, f"{told}, and {scale:.0f} times as large: scaled, so it cannot be added"
-    return None, told
+        return True, f"{said}, and {scale:.0f} times as large: scaled, so it cannot be added"
+    return None, said
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

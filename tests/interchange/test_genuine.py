@@ -69,12 +69,12 @@ def test_bridge_with_its_changes_made_targets(tmp_path, examples):
         change = np.array([step["action"] for step in steps])
         assert episode.action[:, :3] == pytest.approx(state[:, :3] + change[:, :3], abs=1e-6)
         assert np.array_equal(episode.action[:, 6], change[:, 6])  # the gripper is a target
-        # The arm goes where it is told: the target is nearer to the next pose than this pose is.
+        # The arm goes where it should: the target is nearer to the next pose than this pose is.
         distance = np.linalg.norm(episode.action[:-1, :3] - state[1:, :3], axis=1)
         stays = np.linalg.norm(state[:-1, :3] - state[1:, :3], axis=1)
         misses.append((distance.mean(), stays.mean()))
-    told, still = np.mean(misses, 0)
-    assert told < 0.8 * still
+    commanded, still = np.mean(misses, 0)
+    assert commanded < 0.8 * still
 
 
 @bridge
