@@ -52,7 +52,8 @@ def write_report(run: Run) -> Path:
         },
         neighbours=workdir.read_manifest(f"evaluate_{last}")["neighbours"],
         collection=collection,
-        videos=_films(run, last),
+        videos=_films(run, last) if run.domain.simulator else (),
+        groups=run.domain.groups,
     )
 
 
