@@ -131,7 +131,7 @@ ROOMS = {
     "configs": ("pipeline", *BELOW),
     "command": (
         *("configs", "pipeline", "report", "improve", "storage", "workers", "domains"),
-        *BELOW,
+        *("interchange", *BELOW),
     ),
     "cli": ("command", "pipeline", "workers", "types"),
 }
