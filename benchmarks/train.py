@@ -29,14 +29,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
-from mili_jax.batches.hindsight import CANDIDATES
 
-from mili_jax.batches.sampling import Batch
+from mili_jax.domains.kitchen import spec as kitchen
+from mili_jax.domains.kitchen.hindsight import CANDIDATES
 from mili_jax.learning import objective
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.step import init_state, make_train_step
 from mili_jax.policy import kernels
 from mili_jax.policy.policy import Policy, init_params
+from mili_jax.types import Batch
 
 IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "side of the picture in pixels")
 _BATCH = flags.DEFINE_integer("batch", 48, "pairs of episodes in a batch")
@@ -46,7 +47,7 @@ _COMPILE = flags.DEFINE_bool("compile", False, "torch.compile as well")
 _MATRIX = flags.DEFINE_integer("matrix", 2048, "side of the matrices")
 
 PLACES = 14
-POLICY = Policy(embedding_size=64, channels=32, blocks=2)
+POLICY = Policy(kitchen.spec(64), embedding_size=64, channels=32, blocks=2)
 PAPER = dataclasses.replace(POLICY, embedding="images_only", head="mse")
 PLAIN = Hyper(
     warmup=0, contrastive="hinge", demo_dropout=0.0, dihedral=False, shift=0, colours=0,

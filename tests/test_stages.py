@@ -724,7 +724,8 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     page = (tmp_path / "report/index.html").read_text()
     assert 'id="costs"' in page and "Behaviour cloning" in page and 'id="sweeps"' in page
     figures = write_figures([tmp_path / "results.jsonl"], tmp_path / "figures")
-    assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png", "summary.md"]
+    names = ("bars", "improvement", "improvement-dark", "rounds", "alpha", "sweeps")
+    assert [path.name for path in figures] == [*(f"{name}.png" for name in names), "summary.md"]
     summary = figures[-1].read_text()
     assert "MILI, round 2, against MILI, round 1: " in summary
     assert "| trials of the round | 24 |" in summary and "| MIL, video | 8 |" in summary

@@ -157,16 +157,15 @@ def load(name: str) -> Domain:
     return found
 
 
-def _members(protocol: type) -> set[str]:
-    """What a protocol asks for: its methods and its annotated attributes."""
+def lacking(protocol: type, found: object) -> list[str]:
+    """What a protocol asks for, its methods and its annotated attributes, and an object lacks."""
     named = {name for name in vars(protocol) if not name.startswith("_")}
-    return named | set(protocol.__annotations__)
+    wanted = sorted(named | set(protocol.__annotations__))
+    return [member for member in wanted if not hasattr(found, member)]
 
 
 def _check_members(name: str, found: object, protocol: type) -> None:
-    members = sorted(_members(protocol))
-    missing = [member for member in members if not hasattr(found, member)]
-    if missing:
+    if missing := lacking(protocol, found):
         raise ConfigError(
             f"domain {name!r}: {type(found).__name__} lacks {missing[0]!r}, a member of "
             f"domains.base.{protocol.__name__}"

@@ -15,7 +15,13 @@ import numpy as np
 
 from mili_jax.domains import base
 from mili_jax.domains.base import Simulator, SimulatorEnv
-from mili_jax.domains.checks import check_action, check_env, check_outcome
+from mili_jax.domains.checks import (
+    check_action,
+    check_env,
+    check_expert,
+    check_observation,
+    check_outcome,
+)
 from mili_jax.spec import Spec
 from mili_jax.types import Episode, EpisodeMeta, PolicyFn, SimulationError, Task
 from mili_jax.workers.worker import START_LIMIT, beat
@@ -101,13 +107,15 @@ def demonstrate(
     observation = _reset(env, trial, spec)
     rng = np.random.default_rng((trial.seed, 1))
     expert = simulator.make_expert(env)
+    if spec is not None:
+        check_expert(expert)
     recorder = Recorder()
     ended = truncated = False
     while not ended and not expert.done():
         beat()
         label = expert.act()
         if spec is not None and not recorder.action:
-            check_action(env, label, spec)
+            check_action(expert, label, spec)
         recorder.add(observation, label)
         command = simulator.disturb(label, NOISE_SHARE, noise, rng)
         observation, _, terminated, truncated, _ = env.step(command)
@@ -217,10 +225,12 @@ def run_job(
 
 def _reset(env: SimulatorEnv, trial: Trial, spec: Spec | None) -> dict[str, np.ndarray]:
     """The first observation."""
+    if spec is not None:
+        check_env(env, spec)
     options = {"task": trial.task, "scene": trial.scene}
     observation, _ = env.reset(seed=trial.seed, options=options)
     if spec is not None:
-        check_env(env, observation, spec)
+        check_observation(env, observation, spec)
     return observation
 
 

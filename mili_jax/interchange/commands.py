@@ -67,7 +67,7 @@ def import_(
         raise
     if map is None:
         plan.unlink(missing_ok=True)
-    for line in _told(report, out):
+    for line in _reported(report, out):
         show(line)
     return report
 
@@ -94,7 +94,7 @@ class _Progress:
             print(f"\r{done} of {total} episodes", end=end, file=sys.stderr, flush=True)
 
 
-def _told(report: Report, out: str) -> list[str]:
+def _reported(report: Report, out: str) -> list[str]:
     splits = ", ".join(f"{name} {n}" for name, n in report.episodes.items())
     lines = [
         f"\nImported to {out}: {splits}; {report.steps} steps, {len(report.tasks)} tasks:",

@@ -123,9 +123,9 @@ class Range:
 
 
 def range_of(episodes: Sequence[np.ndarray], index: int) -> Range:
-    low = min(float(np.nanmin(values[:, index])) for values in episodes)
-    high = max(float(np.nanmax(values[:, index])) for values in episodes)
-    return Range(low, high)
+    values = np.concatenate([episode[:, index] for episode in episodes])
+    values = values[np.isfinite(values)]
+    return Range(float(values.min()), float(values.max())) if len(values) else Range(0.0, 0.0)
 
 
 def widened(found: Range) -> tuple[float, float]:
@@ -160,15 +160,15 @@ def is_delta(
     with_target, with_change = _correlation(command, target), _correlation(command, moved)
     gap = float(np.median(np.abs(command - target)))
     spread = float(np.ptp(target))
-    told = f"correlation {with_target:.2f} with the next pose, {with_change:.2f} with its change"
+    said = f"correlation {with_target:.2f} with the next pose, {with_change:.2f} with its change"
     if with_target > 0.9 and gap < 0.2 * spread and with_target > with_change:
-        return False, told
+        return False, said
     if with_change > 0.3 and with_change > with_target and np.ptp(command) < 0.75 * 2 * spread:
-        return True, told
+        return True, said
     if with_change > 0.5 and with_change > with_target + 0.2:
         scale = float(np.std(command) / max(np.std(moved), 1e-12))
-        return True, f"{told}, and {scale:.0f} times as large: scaled, so it cannot be added"
-    return None, told
+        return True, f"{said}, and {scale:.0f} times as large: scaled, so it cannot be added"
+    return None, said
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -92,6 +92,8 @@ def guess(source: Source) -> Guess:
     _success(source, sample, raw, why)
     _time(source, sample, raw, why)
     raw["short"] = "refuse"
+    why["short"] = "An episode of one step is refused; skip and keep are the other choices."
+    why["facts"] = "Further facts and their fields: episode_id, seed, useful, policy and more."
     raw["facts"] = _identity(source, sample)
     text = render(raw, why, _head(source, sample, left))
     return Guess(text, tuple(unknown_lines(text)))
@@ -260,7 +262,7 @@ def _deltas(sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
     """Says which numbers of the action are changes, and gives angles their period."""
     pose = {line["name"]: line for line in raw["pose"]["numbers"]}
     votes: list[bool] = []
-    told = {}
+    seen = {}
     lines = raw["action"]["numbers"]
     for k, line in enumerate(lines):
         base = pose.get(line["name"])
@@ -272,7 +274,7 @@ def _deltas(sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
             sample.numbers[base["field"]],
             base["index"],
         )
-        told[k] = (verdict, reason)
+        seen[k] = (verdict, reason)
         if verdict is not None:
             votes.append(verdict)
     share = sum(votes) / len(votes) if votes else 0.5
@@ -293,8 +295,8 @@ def _deltas(sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
         if "closed" in line:
             if common:
                 line["delta"] = False
-        elif k in told:
-            verdict, reason = told[k]
+        elif k in seen:
+            verdict, reason = seen[k]
             why[f"action[{k}]"] += f" {reason[0].upper()}{reason[1:]}."
             if verdict is not None and verdict != common and common != UNKNOWN:
                 why[f"action[{k}]"] += " It differs from the others."
@@ -398,6 +400,7 @@ def _time(source: Source, sample: Sample, raw: dict[str, Any], why: dict[str, st
     )
     why["to_fps"] = "Steps a second to keep; null for all."
     raw["last_step"] = "keep"
+    why["last_step"] = "drop leaves out the last step, where the files have no action in it."
     field = raw["action"]["numbers"][0]["field"]
     last = sample.numbers.get("steps/is_last")
     moves = [line for line in raw["action"]["numbers"] if "closed" not in line]

@@ -137,7 +137,8 @@ def check(source: Source, mapping: Mapping) -> None:
         if kind and column.kind != kind:
             why = f" ({column.why})" if column.why else ""
             raise ConfigError(
-                f"the mapping's {what} is {field!r}, which is of the kind {column.kind}{why}"
+                f"the mapping's {what} is {field!r}, which in {source.path} is of the kind "
+                f"{column.kind}{why} and not a {kind}"
             )
 
 
@@ -219,7 +220,7 @@ def _fill(
             jobs.append(_Job(split, shards[split], tuple(numbers[begin : begin + size])))
             shards[split] += 1
     total = sum(len(job.numbers) for job in jobs)
-    labels: dict[str, list[dict[str, Any]]] = {split: [] for split in plan.splits}
+    labels: dict[tuple[str, int], list[dict[str, Any]]] = {}
     done = 0
     with contextlib.closing(_results(source, plan, root, jobs, processes)) as results:
         for job, found in results:
@@ -229,11 +230,12 @@ def _fill(
             report.tasks.update(found.tasks)
             report.clipped += found.clipped
             report.outside += found.outside
-            labels[job.split] += found.labels
+            labels[job.split, job.shard] = found.labels
             done += len(job.numbers)
             progress(done, total)
     for split, ours in plan.splits.items():
-        finish(root, plan.spec(), ours, shards[split], labels[split])
+        answers = [row for k in range(shards[split]) for row in labels[split, k]]
+        finish(root, plan.spec(), ours, shards[split], answers)
 
 
 def _shard_size(source: Source, plan: Mapping) -> int:
@@ -305,30 +307,39 @@ def _work(job: _Job) -> _Found:
 def _results(
     source: Source, plan: Mapping, root: Path, jobs: Sequence[_Job], processes: int
 ) -> Generator[tuple[_Job, _Found]]:
-    """The shards in their order, made by several processes if that is asked for."""
+    """The shards as they are made, this process one of those that make them.
+
+    Jobs are begun in their order, so the first that fails is the same whoever is quicker.
+    """
     if processes <= 1 or len(jobs) < 2:
         for job in jobs:
             yield job, _import_shard(source, plan, root, job)
         return
     pool = ProcessPoolExecutor(
-        min(processes, len(jobs)),
+        min(processes, len(jobs)) - 1,
         multiprocessing.get_context("spawn"),
         _start,
         (source, plan, root),
     )
+    rest = collections.deque(jobs)
+    waiting: collections.deque[tuple[_Job, Future[_Found]]] = collections.deque()
     try:
-        waiting: collections.deque[tuple[_Job, Future[_Found]]] = collections.deque()
-        rest = iter(jobs)
-        for job in rest:
-            waiting.append((job, pool.submit(_work, job)))
-            if len(waiting) >= 2 * processes:
-                break
-        while waiting:
-            job, future = waiting.popleft()
-            found = future.result()
-            if (following := next(rest, None)) is not None:
-                waiting.append((following, pool.submit(_work, following)))
-            yield job, found
+        while rest or waiting:
+            while rest and len(waiting) < 2 * (processes - 1):
+                job = rest.popleft()
+                waiting.append((job, pool.submit(_work, job)))
+            mine = rest.popleft() if rest else None
+            try:
+                found = None if mine is None else _import_shard(source, plan, root, mine)
+            except Exception:
+                for _, future in waiting:  # all of them were begun before
+                    future.result()
+                raise
+            if mine is not None and found is not None:
+                yield mine, found
+            while waiting and (mine is None or waiting[0][1].done()):
+                job, future = waiting.popleft()
+                yield job, future.result()
     except BrokenProcessPool as error:
         raise DataError(
             f"a process that read {source.path} ended at once; perhaps the memory was not enough: "

@@ -27,6 +27,8 @@ from mili_jax.interchange.recording import (
 from mili_jax.types import DataError
 
 ALL = "all"  # the split of all demonstrations; every mask is a split too
+# What HDF5 raises on a damaged file, wherever that shows.
+_OF_LIBRARY = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
 _DEMO = re.compile(r"demo_(\d+)")
 
 
@@ -176,10 +178,13 @@ def _find(path: Path) -> Path:
 def _opened(path: Path) -> Iterator[Any]:
     try:
         file = h5py.File(path, "r")
-    except (OSError, RuntimeError) as error:
+    except _OF_LIBRARY as error:
         raise DataError(f"{path} is no readable HDF5 file ({error})") from error
     with file:
-        yield file
+        try:
+            yield file
+        except _OF_LIBRARY as error:
+            raise DataError(f"{path} is damaged ({error}); copy it again") from error
 
 
 def _group(file: Any, name: str, path: Path) -> Any:

@@ -101,13 +101,14 @@ def finish(
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """An episode on its way out. answers: of the filter, as plain values; useful: what it says in
-    the end, None where nobody was asked."""
+    """An episode on its way out. answers: of the filter, as plain values; useful: what they say in
+    the end (no where they agree on nothing), and what the episode itself says where there are none.
+    """
 
     episode: Episode
     split: str
     answers: tuple[dict[str, Any], ...]
-    useful: bool | None
+    useful: bool
 
 
 def read_all(dataset: Dataset, splits: Sequence[str]) -> Iterator[Exported]:
@@ -120,7 +121,8 @@ def read_all(dataset: Dataset, splits: Sequence[str]) -> Iterator[Exported]:
             given.setdefault(label.episode_id, []).append(dataclasses.asdict(label))
         for episode in dataset.read(split):
             name = episode.meta.episode_id
-            yield Exported(episode, split, tuple(given.get(name, ())), useful.get(name))
+            said = bool(useful[name]) if name in useful else episode.meta.useful
+            yield Exported(episode, split, tuple(given.get(name, ())), said)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,9 +57,7 @@ def write(
                 name = f"demo_{number}"
                 _write_episode(data.create_group(name), spec, exported)
                 masks[split].append(name)
-                # Nobody was asked about demonstrations: there the episode itself says it.
-                meta = exported.episode.meta
-                if meta.useful if exported.useful is None else exported.useful:
+                if exported.useful:
                     masks[USEFUL].append(name)
                 total += len(exported.episode)
                 number += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -90,6 +91,7 @@ def opened(path: Path, field: str) -> Iterator[tuple[Any, Any]]:
     logging.getLogger("libav").setLevel(logging.CRITICAL)
     if not path.is_file():
         raise DataError(f"{path} is missing; it should hold {field}")
+    _check_whole(path, field)
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
@@ -99,8 +101,37 @@ def opened(path: Path, field: str) -> Iterator[tuple[Any, Any]]:
         raise DataError(f"{path}, {field}: the video cannot be decoded ({error})") from error
 
 
+def _check_whole(path: Path, field: str) -> None:
+    """That no part of an MP4 file lies beyond its end; libav forgives a cut off index."""
+    try:
+        end = path.stat().st_size
+        with path.open("rb") as file:
+            at = 0
+            while at + 8 <= end:
+                file.seek(at)
+                size, kind = struct.unpack(">I4s", file.read(8))
+                if at == 0 and kind != b"ftyp":
+                    return
+                if size == 1:
+                    size = int.from_bytes(file.read(8), "big")
+                elif size == 0:
+                    return
+                if size < 8:
+                    break
+                at += size
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    if at != end:
+        raise DataError(
+            f"{path}, {field}: the video has {end} bytes where its parts end at {at}; it was cut "
+            "off or damaged: copy it again"
+        )
+
+
 def codec_of(stream: Any) -> str:
-    """The codec's own name, "av1" whichever library decodes it."""
+    """The codec's own name, "av1" whichever library decodes it. Raises ValueError for none."""
+    if stream.codec_context is None:
+        raise ValueError("its codec is unknown")
     return str(stream.codec_context.codec.canonical_name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +12,20 @@ from jaxtyping import Array, Float, UInt8
 
 from mili_jax.policy.focus import Focus
 from mili_jax.policy.policy import Policy
-from mili_jax.policy.protocols import Density, Memory
+from mili_jax.policy.protocols import Density, FocusDensity, Memory
 from mili_jax.spec import Spec
-from mili_jax.types import ConfigError, DataError, Params, PolicyFn
+from mili_jax.types import AnyArray, ConfigError, DataError, Params, PolicyFn
 
 # Share of earlier pictures in where the two places are believed to lie when acting: the tool hides
 # what it is above. What is acted on moves once the tool has been down, and from then on it is
 # looked for again. Where it is brought to stays.
 MEMORY = (0.8, 0.95)
 
-Respond = Callable[[Any, Array, Array, Memory | None], Density]
-Play = Callable[[Any, int], PolicyFn]
-Embed = Callable[[Params, Any, Any], Array]
+Context = TypeVar("Context")  # what an answer depends on beside the observation: a tree of arrays
+Respond = Callable[[Context, Array, Array, Memory | None], Density]
+Play = Callable[[Context, int], PolicyFn]
+Embed = Callable[[Params, AnyArray, AnyArray], Array]
+Past = tuple[Focus | None, AnyArray]  # the focus so far, and how low (m) each tool has been
 
 
 def make_embed(policy: Policy) -> Embed:
@@ -45,18 +47,20 @@ def make_act(
     has been down (`Tool.down`). Its randomness is fold_in(key(seed), number of the call).
     """
 
-    def respond(context: Any, image: Array, pose: Array, memory: Memory | None) -> Density:
+    def respond(
+        context: tuple[Params, Array], image: Array, pose: Array, memory: Memory | None
+    ) -> Density:
         params, z = context
-        density: Any = policy.apply({"params": params}, image, pose, z, memory, method="act")
-        return density
+        density = policy.apply({"params": params}, image, pose, z, memory, method="act")
+        return cast(Density, density)
 
     play = make_player(respond, policy, temperature, memory)
     return lambda params, z, seed=0: play((params, z), seed)
 
 
 def make_player(
-    respond: Respond, policy: Policy, temperature: float, memory: tuple[float, float]
-) -> Play:
+    respond: Respond[Context], policy: Policy, temperature: float, memory: tuple[float, float]
+) -> Play[Context]:
     """`make_act` for anything that responds: (context, seed) -> a function of one trial each of n
     robots.
 
@@ -66,8 +70,8 @@ def make_player(
 
     @jax.jit
     def step(
-        context: Any, image: Array, pose: Array, past: tuple[Any, Array], seed: int, t: int
-    ) -> tuple[Array, tuple[Any, Array]]:
+        context: Context, image: Array, pose: Array, past: Past, seed: int, t: int
+    ) -> tuple[Array, Past]:
         focus, lowest = past
         kept = None
         if remembers and tool is not None:
@@ -76,15 +80,15 @@ def make_player(
             share = jnp.stack([first, jnp.full_like(lowest, memory[1])], 1)
             weight = jnp.where(t > 0, share, 0.0)[:, :, None]
             kept = None if focus is None else (focus, weight)
-        density: Any = respond(context, image, pose, kept)
-        past = density.focus if remembers else None, lowest
+        density = respond(context, image, pose, kept)
+        past = cast(FocusDensity, density).focus if remembers else None, lowest
         if temperature:
             key = jax.random.fold_in(jax.random.key(seed), t)
             return density.sample(key, temperature), past
         return density.mode(), past
 
-    def start(context: Any, seed: int) -> PolicyFn:
-        past: tuple[Focus | None, Any] = None, None
+    def start(context: Context, seed: int) -> PolicyFn:
+        past: Past = None, None
         t = 0
 
         def act(image: np.ndarray, pose: np.ndarray) -> np.ndarray:

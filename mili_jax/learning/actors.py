@@ -13,9 +13,9 @@ from typing import Protocol
 import jax
 import numpy as np
 
-from mili_jax.learning import acting
+from mili_jax.learning import acting, adapting
 from mili_jax.learning.hyper import Hyper
-from mili_jax.learning.mil import MilHyper, Shown, make_act
+from mili_jax.learning.mil import MilHyper, Shown
 from mili_jax.policy.policy import Policy
 from mili_jax.types import Params, PolicyFn
 
@@ -75,7 +75,7 @@ class MakeAdaptingActor:
     supports: Mapping[str, Shown]
 
     def __call__(self) -> Actor:
-        start = make_act(self.policy, self.hyper, self.mil)
+        start = adapting.make_act(self.policy, self.hyper, self.mil)
         any_support = next(iter(self.supports.values()))
 
         def actor(trials: Sequence[Trial]) -> PolicyFn:

@@ -13,12 +13,13 @@ from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.symmetry import (
     DIHEDRAL,
     can_shift,
+    mirrored_tilt,
     symmetries,
     transform_image,
     transform_pose,
 )
 from mili_jax.policy.encoder import STRIDE
-from mili_jax.policy.view import View, constant
+from mili_jax.policy.view import View
 from mili_jax.spec import Spec
 from mili_jax.types import Batch, ConfigError
 
@@ -44,7 +45,6 @@ def augment(
     turn, move, swap, light, seek = jax.random.split(key, 5)
     spots = None
     if spec.tool is not None and views[0] is not None:
-        views = tuple(None if view is None else constant(view) for view in views)
         batch, spots = _arrange(batch, turn, move, seek, spec, views, hyper)
     if not (hyper.colours or hyper.brightness or hyper.contrast):
         return batch, spots
@@ -84,7 +84,7 @@ def _arrange(
     # Of the two demonstrations, and of the policy steps.
     allowed = jnp.array(symmetries(spec) if hyper.dihedral else (0,))
     elements = allowed[jax.random.randint(turn, (b, 3), 0, len(allowed))]
-    most = hyper.shift if can_shift(spec) else 0
+    tilt, most = mirrored_tilt(spec), hyper.shift if can_shift(spec) else 0
     pixels = jax.random.randint(move, (b, 3, 2), -most, most + 1)
     metres = pixels * (2 * spec.tool.reach / spec.height)
     pictures = batch.demo_image[:, 0], batch.demo_image[:, 1], batch.image
@@ -99,9 +99,10 @@ def _arrange(
     found = jnp.einsum("bij,bkj->bki", way[:, 2], found) + metres[:, None, 2]
     if batch.truncated_image is not None:
         broken = transform_image(batch.truncated_image, elements[:, 0], metres[:, 0], spec, views)
-        poses = transform_pose(batch.truncated_pose, elements[:, :1], metres[:, :1])
+        poses = transform_pose(batch.truncated_pose, elements[:, :1], metres[:, :1], tilt)
         batch = batch._replace(truncated_image=broken, truncated_pose=poses)
-    shown, mine = (elements[:, :2, None], metres[:, :2, None]), (elements[:, 2:], metres[:, 2:])
+    shown = elements[:, :2, None], metres[:, :2, None], tilt
+    mine = elements[:, 2:], metres[:, 2:], tilt
     batch = batch._replace(
         demo_image=jnp.stack(moved[:2], 1),
         demo_pose=transform_pose(batch.demo_pose, *shown),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -10,8 +10,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
-from mili_jax.types import Batch, ConfigError
+from mili_jax.types import AnyArray, Batch, ConfigError
 
+Tree = TypeVar("Tree")  # of arrays
 ROWS, WHOLE = P("rows"), P()  # how a batch and a state lie on a mesh of devices
 
 
@@ -35,11 +36,11 @@ def place(batch: Batch, mesh: Mesh) -> Batch:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
     """A state that every host has, on every device of the mesh, as the train step leaves it."""
     sharding = NamedSharding(mesh, WHOLE)
 
-    def put(x: Any) -> Array:
+    def put(x: AnyArray) -> Array:
         host = np.asarray(x)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 

@@ -12,25 +12,25 @@ supports.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from mili_jax.learning import acting, losses
-from mili_jax.learning.acting import MEMORY
+from mili_jax import plugins
+from mili_jax.learning import losses
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.losses import Metrics
 from mili_jax.learning.maml import adapt, meta_loss
-from mili_jax.learning.step import TrainState, make_step, new_state
+from mili_jax.learning.step import Spots, TrainState, TrainStep, make_step, new_state
 from mili_jax.policy import learned_loss
 from mili_jax.policy.learned_loss import LearnedLoss
-from mili_jax.policy.policy import Policy, init_params, views_with
-from mili_jax.policy.view import View
-from mili_jax.types import Batch, ConfigError, DataError, Params, PolicyFn
+from mili_jax.policy.policy import HEADS, Policy, init_params, view_with
+from mili_jax.policy.protocols import Density, FocusDensity, FocusHead, Hindsight, Memory
+from mili_jax.types import AnyArray, Batch, ConfigError, DataError, Params
 
 # What a demonstration shows: with actions it is imitated; without, a learned loss says what it
 # means, and poses, if there are any, say which places it is about.
@@ -69,16 +69,17 @@ class Shown(NamedTuple):
     `domains.base.Hindsight`.
     """
 
-    image: Any
-    pose: Any
-    action: Any
-    focus: Any
-    focus_seen: Any
+    image: AnyArray
+    pose: AnyArray
+    action: AnyArray
+    focus: AnyArray
+    focus_seen: AnyArray
 
 
 def check(head: str, support: str) -> None:
     """Raises ConfigError for a head that a support without actions cannot teach."""
-    if support != "video_pose_action" and head != "anchored_mixture":
+    found = plugins.find("heads", head, HEADS)
+    if support != "video_pose_action" and not issubclass(found, FocusHead):
         raise ConfigError(
             f"policy.head {head!r} cannot adapt to {support!r}: a learned loss reads where the "
             "policy looks; take anchored_mixture"
@@ -93,18 +94,19 @@ def init(policy: Policy, hyper: MilHyper, key: Array, frames: int = 2) -> Params
     Raises as `check`.
     """
     first, second = jax.random.split(key)
-    params: dict[str, Any] = {
-        "policy": init_params(policy, first, frames),
+    of_policy = init_params(policy, first, frames)
+    check(policy.head, hyper.support)
+    params = {
+        "policy": of_policy,
         "bias": jnp.full((policy.embedding_size,), policy.embedding_size**-0.5, jnp.float32),
     }
     theta = _adapting(params, hyper)
     params["rates"] = jax.tree.map(lambda p: jnp.full(p.shape, hyper.inner_rate, p.dtype), theta)
-    check(policy.head, hyper.support)
     if hyper.support != "video_pose_action":
         look = jnp.zeros((2, 2, 2)), jnp.zeros((2, 2, policy.channels))
         maps = jnp.zeros((2, 2, 2, policy.channels))
         pose = jnp.zeros((2, 7)) if hyper.support == "video_pose" else None
-        view = views_with(policy, params["policy"])[0]
+        view = view_with(policy, of_policy)
         params["loss"] = LearnedLoss().init(second, *look, maps, pose, view)["params"]
     return params
 
@@ -123,8 +125,9 @@ def init_state(
     return new_state(params, hyper)
 
 
-def _shared(params: Params) -> dict[str, Any]:
-    """What of a policy's parameters neither adapts nor encodes: where its cameras are."""
+def _shared(params: Params) -> Params:
+    """What of a policy's parameters all tasks share beside its encoder: where its cameras are, and
+    what makes one picture of several."""
     return {k: params[k] for k in ("camera", "camera_shift", "fuse") if k in params}
 
 
@@ -135,45 +138,69 @@ def _adapting(params: Params, hyper: MilHyper) -> Params:
     return theta
 
 
-def _rows(shown: Shown, rows: Any) -> Shown:
+def _rows(shown: Shown, rows: slice | np.ndarray) -> Shown:
     return Shown(*(field[rows] for field in shown))
 
 
-class _Losses:
+def encode(policy: Policy, params: Params, image: Array, theta: Params | None = None) -> Array:
+    """uint8 [...,(V,)H,W,3] -> feature maps [...,h,w,C], by the encoder of the policy's parameters
+    or, if it is there, that of theta."""
+    encoder = (params if theta is None else theta)["encoder"]
+    variables = {"params": {**_shared(params), "encoder": encoder}}
+    return cast(Array, policy.apply(variables, image, method="encode"))
+
+
+def act(
+    policy: Policy,
+    params: Params,
+    theta: Params,
+    maps: Array,
+    pose: Array,
+    hindsight: Hindsight | None = None,
+    memory: Memory | None = None,
+) -> Density:
+    """The density over actions [n,A] of a policy that has adapted to a task: theta stands where its
+    own parameters and the embedding would."""
+    variables = {"params": {**_shared(params), "actor": theta["actor"]}}
+    z = jnp.broadcast_to(theta["bias"], (len(maps), len(theta["bias"])))
+    arguments = maps, pose, z, hindsight, memory
+    return cast(Density, policy.apply(variables, *arguments, method="act_maps"))
+
+
+class Losses:
     """The inner and the outer loss of one task, given what does not adapt."""
 
     def __init__(self, policy: Policy, hyper: Hyper, mil: MilHyper, params: Params) -> None:
         self.policy, self.hyper, self.mil, self.params = policy, hyper, mil, params
 
-    def density(self, theta: Params, shown: Shown, hindsight: bool) -> tuple[Any, Array]:
-        """The density over actions at every step, and the feature maps."""
-        maps = shown.image
-        if "encoder" in theta:
-            maps = encode(self.policy, {**_shared(self.params["policy"]), **theta}, maps)
-        z = jnp.broadcast_to(theta["bias"], (len(maps), len(theta["bias"])))
-        known = (shown.focus, shown.focus_seen) if hindsight else None
-        density = self.policy.apply(
-            {"params": {**_shared(self.params["policy"]), "actor": theta["actor"]}},
-            maps,
-            shown.pose,
-            z,
-            known,
-            method="act_maps",
-        )
-        return density, maps
+    @property
+    def theta(self) -> Params:
+        """What adapts, before it does."""
+        return _adapting(self.params, self.mil)
 
-    def outer(self, theta: Params, shown: Shown) -> Array:
+    def encoded(self, shown: Shown) -> Shown:
+        """With feature maps for pictures, where the encoder does not adapt."""
+        if self.mil.adapted == "all":
+            return shown
+        return shown._replace(image=encode(self.policy, self.params["policy"], shown.image))
+
+    def density(self, theta: Params, shown: Shown, hindsight: bool) -> tuple[Density, Array]:
+        """The density over actions at every step, and the feature maps."""
+        params, maps = self.params["policy"], shown.image
+        if self.mil.adapted == "all":
+            maps = encode(self.policy, params, maps, theta)
+        known = (shown.focus, shown.focus_seen) if hindsight else None
+        return act(self.policy, params, theta, maps, shown.pose, known), maps
+
+    def outer(self, theta: Params, shown: Shown) -> Float[Array, ""]:
         """Eq. 2's loss on the query: imitation, and the places known in hindsight."""
         density, _ = self.density(theta, shown, True)
         loss, _ = losses.one_shot_imitation(density.log_prob(shown.action))
-        return loss + self.hyper.focus_weight * self.pointing(density, shown)
-
-    def pointing(self, density: Any, shown: Shown) -> Array:
         if not self.policy.acts_on_places:
-            return jnp.zeros(())
-        return losses.pointing(density.focus.log_prob(shown.focus), shown.focus_seen)
+            return loss
+        return loss + self.hyper.focus_weight * _pointing(density, shown)
 
-    def inner(self, theta: Params, shown: Shown) -> Array:
+    def inner(self, theta: Params, shown: Shown) -> Float[Array, ""]:
         """What the demonstration teaches: its actions, or what psi makes of a video of it."""
         if self.mil.support == "video_pose_action":
             return self.outer(theta, shown)
@@ -181,61 +208,60 @@ class _Losses:
         if not poses:
             shown = shown._replace(pose=jnp.zeros_like(shown.pose))
         density, maps = self.density(theta, shown, False)
-        where, what = learned_loss.looked_at(density.focus, maps)
+        where, what = learned_loss.looked_at(cast(FocusDensity, density).focus, maps)
         pose = shown.pose if poses else None
-        psi = {"params": self.params["loss"]}
-        view = cast(View, views_with(self.policy, self.params["policy"])[0])
-        learned: Any = LearnedLoss().apply(psi, where, what, maps, pose, view)
-        return learned + self.pointing(density, shown) if poses else learned
+        psi, view = {"params": self.params["loss"]}, view_with(self.policy, self.params["policy"])
+        learned = cast(Array, LearnedLoss().apply(psi, where, what, maps, pose, view))
+        return learned + _pointing(density, shown) if poses else learned
 
     def adapt(self, theta: Params, support: Shown) -> Params:
-        return adapt(self.inner, theta, support, self.params["rates"], **self.options)
+        """theta' after the inner loop."""
+        m, rates = self.mil, self.params["rates"]
+        return adapt(
+            self.inner, theta, support, rates, m.inner_steps, first_order=m.first_order, clip=m.clip
+        )
 
-    @property
-    def options(self) -> dict[str, Any]:
-        m = self.mil
-        return {"steps": m.inner_steps, "first_order": m.first_order, "clip": m.clip}
 
-
-def encode(policy: Policy, theta: Params, image: Array) -> Array:
-    """uint8 [...,(V,)H,W,3] -> feature maps [...,h,w,C], with the encoder in theta."""
-    encoder = {"params": {**_shared(theta), "encoder": theta["encoder"]}}
-    maps: Any = policy.apply(encoder, image, method="encode")
-    return maps
+def _pointing(density: Density, shown: Shown) -> Float[Array, ""]:
+    focus = cast(FocusDensity, density).focus
+    return losses.pointing(focus.log_prob(shown.focus), shown.focus_seen)
 
 
 def loss_fn(
     policy: Policy, hyper: Hyper, mil: MilHyper, params: Params, batch: Batch
 ) -> tuple[Array, Metrics]:
     """The meta-objective on a batch of two rows per task -> (loss, metrics)."""
+    of_task = Losses(policy, hyper, mil, params)
     steps = Shown(batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
-    if mil.adapted == "actor":
-        steps = steps._replace(image=encode(policy, params["policy"], steps.image))
-    half = len(batch.pose) // 2
+    steps, half = of_task.encoded(steps), len(batch.pose) // 2
     query, support = _rows(steps, slice(half)), _rows(steps, slice(half, None))
-    of_task = _Losses(policy, hyper, mil, params)
     loss, metrics = meta_loss(
         of_task.inner,
         of_task.outer,
-        _adapting(params, mil),
+        of_task.theta,
         support,
         query,
         params["rates"],
-        **of_task.options,
+        mil.inner_steps,
+        first_order=mil.first_order,
+        clip=mil.clip,
     )
     return loss, {**metrics, "loss": loss}
 
 
 def make_train_step(
-    policy: Policy, hyper: Hyper, mil: MilHyper, mesh: Any = None
-) -> Callable[[TrainState, Batch, int], tuple[TrainState, Metrics]]:
+    policy: Policy, hyper: Hyper, mil: MilHyper, mesh: Mesh | None = None
+) -> TrainStep:
     """The meta-step: (state, batch, seed) -> (state, metrics), jitted; the old state is consumed.
 
     Augmented like any other batch: each episode is another arrangement, in the colours of its task.
     """
-    return make_step(
-        lambda params, batch, *_: loss_fn(policy, hyper, mil, params, batch), policy, hyper, mesh
-    )
+
+    def loss(params: Params, batch: Batch, spots: Spots, key: Array) -> tuple[Array, Metrics]:
+        del spots, key  # nothing is found again, and nothing drawn
+        return loss_fn(policy, hyper, mil, params, batch)
+
+    return make_step(loss, policy, hyper, mesh, of_policy=lambda params: params["policy"])
 
 
 def improvement(
@@ -264,70 +290,13 @@ def improvement(
 
     @jax.jit
     def both(params: Params, support: Shown, query: Shown) -> tuple[Array, Array]:
-        of_task, theta = _Losses(policy, hyper, mil, params), _adapting(params, mil)
-        if mil.adapted == "actor":
-            support, query = (
-                s._replace(image=encode(policy, params["policy"], s.image))
-                for s in (support, query)
-            )
+        of_task = Losses(policy, hyper, mil, params)
+        theta = of_task.theta
 
         def one(support: Shown, query: Shown) -> tuple[Array, Array]:
             return of_task.outer(theta, query), of_task.outer(of_task.adapt(theta, support), query)
 
-        return jax.vmap(one)(support, query)
+        return jax.vmap(one)(of_task.encoded(support), of_task.encoded(query))
 
     before, after = both(params, _rows(shown, support), _rows(shown, query))
     return np.asarray(before), np.asarray(after)
-
-
-def make_act(
-    policy: Policy,
-    hyper: Hyper,
-    mil: MilHyper,
-    temperature: float = 0.0,
-    memory: tuple[float, float] = MEMORY,
-) -> Callable[..., PolicyFn]:
-    """Acting like `acting.make_act`: (params, support, shown, seed) -> a function of one trial.
-
-    support: `Shown` steps of one demonstration for each of n robots, [n,S,...]; shown bool [n]:
-    whether the robot gets to see it. One that does not acts by theta.
-    """
-
-    @jax.jit
-    def learn(params: Params, support: Shown, shown: Array) -> Params:
-        of_task = _Losses(policy, hyper, mil, params)
-        theta = _adapting(params, mil)
-        if mil.adapted == "actor":
-            support = support._replace(image=encode(policy, params["policy"], support.image))
-
-        def one(support: Shown, shown: Array) -> Params:
-            adapted = of_task.adapt(theta, support)
-            return jax.tree.map(lambda a, b: jnp.where(shown, a, b), adapted, theta)
-
-        return jax.vmap(one)(support, shown)
-
-    def respond(context: Any, image: Array, pose: Array, memory: Any) -> Any:
-        params, theta = context
-        if mil.adapted == "actor":
-            image = encode(policy, params["policy"], image)
-
-        def one(theta: Params, image: Array, pose: Array, memory: Any) -> Any:
-            maps = image[None]
-            if mil.adapted == "all":
-                maps = encode(policy, {**_shared(params["policy"]), **theta}, maps)
-            if memory is not None:
-                memory = jax.tree.map(lambda a: a[None], memory[0]), memory[1]
-            actor = {"params": {**_shared(params["policy"]), "actor": theta["actor"]}}
-            z = theta["bias"][None]
-            density = policy.apply(actor, maps, pose[None], z, None, memory, method="act_maps")
-            return jax.tree.map(lambda a: a[0], density)
-
-        axes = (0, 0, 0, None if memory is None else 0)
-        return jax.vmap(one, axes)(theta, image, pose, memory)
-
-    play = acting.make_player(respond, policy, temperature, memory)
-
-    def start(params: Params, support: Shown, shown: Array, seed: int = 0) -> Any:
-        return play((params, learn(params, support, shown)), seed)
-
-    return start

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float
 
 from mili_jax.learning import losses
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.losses import Metrics
-from mili_jax.learning.mesh import ROWS, WHOLE
-from mili_jax.policy.densities import half_ranges
-from mili_jax.policy.policy import Policy, views_with
+from mili_jax.learning.mesh import ROWS, WHOLE, Tree
+from mili_jax.policy.angles import wrap
+from mili_jax.policy.focus import Focus
+from mili_jax.policy.policy import Policy, view_with
 from mili_jax.policy.protocols import Density, FocusDensity
+from mili_jax.policy.ranges import half_ranges, turns
 from mili_jax.policy.view import View
 from mili_jax.spec import Spec
 from mili_jax.types import Batch, ConfigError, Params
@@ -36,36 +38,15 @@ def loss_fn(
     With `spots` (of `augment`) finding them again is learned as well. With a mesh the rows of the
     batch lie on its devices.
     """
+    apply = _by_rows(policy, params, mesh)
 
-    def apply(method: str, *args: Any) -> Any:
-        def rowwise(params: Params, *args: Any) -> Any:
-            return policy.apply({"params": params}, *args, method=method)
-
-        if mesh is not None:
-            # Left to the partitioner, a loop over chunks of rows would run on every device for all.
-            rowwise = jax.shard_map(
-                rowwise,
-                mesh=mesh,
-                in_specs=(WHOLE, *([ROWS] * len(args))),
-                out_specs=ROWS,
-                check_vma=False,
-            )
-        return rowwise(params, *args)
-
-    def gather(x: Array) -> Array:
-        return (
-            x if mesh is None else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, WHOLE))
-        )
-
-    b, p = batch.pose.shape[:2]
-    m = batch.demo_image.shape[2]
+    (b, p), m = batch.pose.shape[:2], batch.demo_image.shape[2]
     compared = b if hyper.compared is None else hyper.compared
     if mesh is not None and compared % mesh.size:
         raise ConfigError(
             f"{compared} compared rows do not divide by {mesh.size} devices; change "
             "config.train.batch or config.improve.batch"
         )
-    drop, _ = jax.random.split(key)
     image, pose, action, focus, seen = (
         x.reshape(b * p, *x.shape[2:])
         for x in (batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
@@ -77,25 +58,15 @@ def loss_fn(
     else:
         maps = apply("encode", jnp.concatenate([batch.demo_image[:, 1], batch.image], 1))
         shown, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:, 1])
-        # Member 0 as a demonstration: only the contrastive loss asks for it.
-        pictures, truncated = batch.demo_image[:compared, 0], None
-        if batch.truncated_image is not None:
-            pictures = jnp.concatenate([pictures, batch.truncated_image[:compared]], 1)
-        own = apply("encode", pictures)
-        first = own[:, 0]
-        if batch.truncated_image is not None:
-            truncated = jnp.concatenate([own[:, : min(1, m - 1)], own[:, m:]], 1)
-            truncated, _ = apply("embed_maps", truncated, batch.truncated_pose[:compared])
-            truncated = gather(truncated)
-        own, more = apply("embed_maps", own[:, :m], batch.demo_pose[:compared, 0])
-        embedding = jnp.stack([own, shown[:compared]], 1)
-        contrastive, details = _compare(
-            hyper, gather(embedding), gather(batch.task[:compared]), truncated
-        )
-        auxiliary = jnp.concatenate([auxiliary, more])
+        own = _own(apply, batch, compared)
+        embedding = jnp.stack([own.z, shown[:compared]], 1)
+        parts = _gathered((embedding, batch.task[:compared], own.truncated), mesh)
+        contrastive, details = _compare(hyper, *parts)
+        auxiliary = jnp.concatenate([auxiliary, own.auxiliary]).mean()
 
         scale = hyper.policy_to_embedding_scale
         z = scale * shown + (1 - scale) * jax.lax.stop_gradient(shown)
+        drop, _ = jax.random.split(key)
         z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
         z = jnp.repeat(z, p, 0)
         steps = maps[:, m:].reshape(b * p, *maps.shape[2:])
@@ -103,15 +74,15 @@ def loss_fn(
         loss, metrics = losses.complete(
             density.log_prob(action), contrastive, hyper.contrastive_weight
         )
-        loss = loss + hyper.auxiliary_weight * auxiliary.mean()
-        metrics = {**details, **metrics, "auxiliary": auxiliary.mean()}
+        loss = loss + hyper.auxiliary_weight * auxiliary
+        metrics = {**details, **metrics, "auxiliary": auxiliary}
         if policy.recalls and hyper.recall_weight and spots is not None:
+            first = own.first
             if compared < b:
                 rest = apply("encode", batch.demo_image[compared:, 0, 0])
                 first = jnp.concatenate([first, rest])
-            asked = apply("portray", first, spots[:, 0])
-            view = cast(View, views_with(policy, params)[0])
-            recall, details = _recall(view, apply("find", maps[:, m], asked), spots[:, 1])
+            found = apply("find", maps[:, m], apply("portray", first, spots[:, 0]))
+            recall, details = _recall(view_with(policy, params), found, spots[:, 1])
             loss = loss + hyper.recall_weight * recall
             metrics |= details
     if policy.acts_on_places:
@@ -127,21 +98,73 @@ def loss_fn(
     return loss, metrics
 
 
+def _by_rows(policy: Policy, params: Params, mesh: Mesh | None) -> Callable[..., Any]:
+    """(method of the policy, arguments) -> what it gives; every device works on its own rows."""
+
+    def apply(method: str, *args: Array | tuple[Array, ...]) -> Any:
+        def rowwise(params: Params, *args: Array | tuple[Array, ...]) -> Any:
+            return policy.apply({"params": params}, *args, method=method)
+
+        if mesh is not None:
+            # Left to the partitioner, a loop over chunks of rows would run on every device for all.
+            rowwise = jax.shard_map(
+                rowwise,
+                mesh=mesh,
+                in_specs=(WHOLE, *([ROWS] * len(args))),
+                out_specs=ROWS,
+                check_vma=False,
+            )
+        return rowwise(params, *args)
+
+    return apply
+
+
+def _gathered(rows: Tree, mesh: Mesh | None) -> Tree:
+    """The rows of all devices, on each of them."""
+    if mesh is None:
+        return rows
+    return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, WHOLE))
+
+
+class _Own(NamedTuple):
+    """Member 0 of each compared row as a demonstration, which only the contrastive loss asks for:
+    its embedding, that of it broken off, the loss of the embedding's own, and the encoded first
+    picture."""
+
+    z: Float[Array, "b z"]
+    truncated: Float[Array, "b z"] | None
+    auxiliary: Float[Array, " b"]
+    first: Float[Array, "b h w c"]
+
+
+def _own(apply: Callable[..., Any], batch: Batch, compared: int) -> _Own:
+    m, pictures, truncated = batch.demo_image.shape[2], batch.demo_image[:compared, 0], None
+    if batch.truncated_image is not None:
+        pictures = jnp.concatenate([pictures, batch.truncated_image[:compared]], 1)
+    maps = apply("encode", pictures)
+    if batch.truncated_image is not None:
+        broken = jnp.concatenate([maps[:, : min(1, m - 1)], maps[:, m:]], 1)
+        truncated, _ = apply("embed_maps", broken, batch.truncated_pose[:compared])
+    z, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:compared, 0])
+    return _Own(z, truncated, auxiliary, maps[:, 0])
+
+
 def _errors(spec: Spec, mode: Float[Array, "n a"], action: Float[Array, "n a"]) -> Metrics:
-    """How far the mode lies from an action: in the plane (cm) of a tool; else the mean over the
-    numbers that are no angles, as a share of their range."""
+    """How far the mode lies from an action: in the plane (cm) of a tool; else over all numbers, as
+    a share of their range."""
     if spec.tool is not None:
         return {"xy_error_cm": 100 * jnp.linalg.norm((mode - action)[:, :2], axis=-1).mean()}
-    lengths = np.array(spec.action.lengths, int)
-    ranges = 2 * half_ranges(spec.action)[lengths]
-    return {"action_error": jnp.mean(jnp.abs((mode - action)[:, lengths]) / ranges)}
+    apart = mode - action
+    for i, period in turns(spec.action):
+        apart = apart.at[:, i].set(wrap(apart[:, i], period))
+    return {"action_error": jnp.mean(jnp.abs(apart) / (2 * half_ranges(spec.action)))}
 
 
 NEAR = 0.012  # m between a spot and others that count as the same
 
 
 def _recall(
-    view: View, found: Any, spots: Float[Array, "n 2 2"]
+    view: View, found: Focus, spots: Float[Array, "n 2 2"]
 ) -> tuple[Float[Array, ""], Metrics]:
     """The loss of finding spots (m) again, and the share that was found.
 

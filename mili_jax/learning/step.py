@@ -37,6 +37,9 @@ class TrainState:
     opt_state: optax.OptState
 
 
+TrainStep = Callable[[TrainState, Batch, int], tuple[TrainState, Metrics]]
+
+
 def make_optimizer(hyper: Hyper) -> optax.GradientTransformation:
     rate = optax.warmup_cosine_decay_schedule(
         init_value=0.0 if hyper.warmup else hyper.learning_rate,
@@ -69,9 +72,7 @@ def new_state(params: Params, hyper: Hyper) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, average, make_optimizer(hyper).init(params))
 
 
-def make_train_step(
-    policy: Policy, hyper: Hyper, mesh: Mesh | None = None
-) -> Callable[[TrainState, Batch, int], tuple[TrainState, Metrics]]:
+def make_train_step(policy: Policy, hyper: Hyper, mesh: Mesh | None = None) -> TrainStep:
     """The train step: (state, batch, seed) -> (state, metrics), jitted; the old state is consumed.
 
     Its randomness is fold_in(key(seed), state.step), so a resumed run repeats an unbroken one. With
@@ -91,15 +92,18 @@ def make_step(
     policy: Policy,
     hyper: Hyper,
     mesh: Mesh | None = None,
-) -> Callable[[TrainState, Batch, int], tuple[TrainState, Metrics]]:
-    """`make_train_step` for any loss: (params, what `augment` gives, key) -> (loss, metrics)."""
+    of_policy: Callable[[Params], Params] = lambda params: params,
+) -> TrainStep:
+    """`make_train_step` for any loss: (params, what `augment` gives, key) -> (loss, metrics).
+
+    of_policy: which of the parameters are those of the policy.
+    """
     optimizer = make_optimizer(hyper)
 
     def train_step(state: TrainState, batch: Batch, seed: int) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         move, inside = jax.random.split(key)
-        own = state.params.get("policy", state.params)  # MIL's has more beside it
-        views = views_with(policy, own)
+        views = views_with(policy, of_policy(state.params))
         batch, spots = augment(batch, move, policy.spec, views, hyper)
         gradient = jax.grad(lambda params: loss(params, batch, spots, inside), has_aux=True)
         grads, metrics = gradient(state.params)

@@ -9,15 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from mili_jax.policy.view import View, grid
+from mili_jax.policy.view import FAR, View, grid
 from mili_jax.spec import Camera, Spec
 
 # Mirror y, then k quarter turns to the left: the eight symmetries of the square.
 _TURN = np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])
 _MIRROR = np.array([[1, 0], [0, -1]])
 DIHEDRAL = np.concatenate([_TURN, _TURN @ _MIRROR])  # [8,2,2]
-YAW = 5  # of `spec.TOOL_FIELDS`
-ROLL, PITCH = 3, 4
+ROLL, PITCH, YAW = 3, 4, 5  # of `spec.TOOL_FIELDS`
+# A mirrored tool has one axis of its own frame turned round: y, and with it the roll, or x and the
+# pitch (and is half a turn further). For a gripper, which is symmetric under half a turn, both are
+# the same; a camera beside it sees the mirror of its picture for one of them.
+_MIRRORS = {ROLL: np.diag([1.0, -1, 1, 1]), PITCH: np.diag([-1.0, 1, 1, 1])}
 
 
 @functools.cache
@@ -25,7 +28,8 @@ def symmetries(spec: Spec) -> tuple[int, ...]:
     """The elements of DIHEDRAL that every camera agrees to: the world so turned gives its picture
     turned or mirrored as a whole. Of a camera that looks straight down at the centre of the table
     all eight; of one in front of it the mirror of left and right; of an uncalibrated one none but
-    the identity. One that moves with the tool turns with the world, and is mirrored with it.
+    the identity. One that moves with the tool turns with the world; if it is calibrated and looks
+    along the tool's middle, it is mirrored with it.
     """
     if spec.tool is None:
         return (0,)
@@ -35,17 +39,36 @@ def symmetries(spec: Spec) -> tuple[int, ...]:
     return tuple(found)
 
 
+@functools.cache
+def mirrored_tilt(spec: Spec) -> int:
+    """Which of a tool's tilts a mirror turns round, ROLL or PITCH: the one for which every camera
+    that moves with the tool has its picture mirrored."""
+    moving = [
+        np.asarray(c.matrix) for c in spec.cameras if c.mount == "tool" and c.matrix is not None
+    ]
+    for tilt, mirror in _MIRRORS.items():
+        if all(_symmetry(matrix, matrix @ mirror, spec) is not None for matrix in moving):
+            return tilt
+    return ROLL
+
+
 def _picture_symmetry(camera: Camera, spec: Spec, element: int) -> np.ndarray | None:
     """What the picture undergoes, a signed permutation of uv [2,2], if there is such."""
+    # A tool that is turned takes its camera along.
+    if element == 0 or (camera.mount == "tool" and element < 4):
+        return np.eye(2, dtype=int)
     if camera.matrix is None:
-        return np.eye(2, dtype=int) if element == 0 else None
-    matrix = np.asarray(camera.matrix)
-    world = np.eye(4)
-    world[:2, :2] = DIHEDRAL[element]
+        return None
+    matrix, world = np.asarray(camera.matrix), np.eye(4)
     if camera.mount == "tool":
-        # The tool turns with the world; of a mirror its x changes sign, whatever the turn.
-        world = np.diag([-1.0, 1, 1, 1]) if element >= 4 else np.eye(4)
-    wanted = matrix @ world
+        world = _MIRRORS[mirrored_tilt(spec)]
+    else:
+        world[:2, :2] = DIHEDRAL[element]
+    return _symmetry(matrix, matrix @ world, spec)
+
+
+def _symmetry(matrix: np.ndarray, wanted: np.ndarray, spec: Spec) -> np.ndarray | None:
+    """The signed permutation of uv that makes one camera's matrix [3,4] another."""
     for picture in DIHEDRAL:
         if spec.height != spec.width and picture[0, 0] == 0:
             continue  # a picture that is not square is not turned by a quarter
@@ -56,27 +79,31 @@ def _picture_symmetry(camera: Camera, spec: Spec, element: int) -> np.ndarray | 
 
 
 def can_shift(spec: Spec) -> bool:
-    """Whether the table can be shifted below the cameras: all are calibrated."""
-    return spec.tool is not None and all(camera.matrix is not None for camera in spec.cameras)
+    """Whether the table can be shifted below the cameras: all are calibrated, or move with the
+    tool."""
+    return spec.tool is not None and all(
+        camera.matrix is not None or camera.mount == "tool" for camera in spec.cameras
+    )
 
 
 def transform_pose(
-    pose: Float[Array, "*n 7"], element: Int[Array, "*m"], shift: Float[Array, "*k 2"]
+    pose: Float[Array, "*n 7"],
+    element: Int[Array, "*m"],
+    shift: Float[Array, "*k 2"],
+    tilt: int = ROLL,
 ) -> Float[Array, "*n 7"]:
     """Applies DIHEDRAL[element] about the table's centre, then a shift (m), to poses or actions of
     a tool.
 
-    Leading axes broadcast. Yaw is not wrapped. A mirror turns roll round and leaves pitch, whatever
-    the quarter turn after it.
+    Leading axes broadcast. Yaw is not wrapped. A mirror turns one `tilt` round (`mirrored_tilt`)
+    and leaves the other, whatever the quarter turn after it.
     """
-    mirrored = element >= 4
-    sign = jnp.where(mirrored, -1, 1)
+    sign = jnp.where(element >= 4, -1, 1)
     xy = jnp.einsum("...ij,...j->...i", jnp.asarray(DIHEDRAL)[element], pose[..., :2]) + shift
     yaw = sign * pose[..., YAW] + (element % 4) * (jnp.pi / 2)
-    roll = sign * pose[..., ROLL]
-    return jnp.concatenate(
-        [xy, pose[..., 2:3], roll[..., None], pose[..., 4:5], yaw[..., None], pose[..., 6:]], -1
-    )
+    angles = [pose[..., ROLL], pose[..., PITCH], yaw]
+    angles[tilt - ROLL] = sign * angles[tilt - ROLL]
+    return jnp.concatenate([xy, pose[..., 2:3], jnp.stack(angles, -1), pose[..., 6:]], -1)
 
 
 def transform_image(
@@ -86,34 +113,35 @@ def transform_image(
     spec: Spec,
     views: tuple[View | None, ...],
 ) -> UInt8[Array, "e f ..."]:
-    """The same for E sets of F pictures [E,F,(V,)H,W,3], whose border is repeated.
+    """The same for E sets of F pictures [E,F,(V,)H,W,C], whose border is repeated.
 
-    Where a camera is calibrated and stands still a pixel takes the colour of the one that showed
-    its place on the table before.
+    element: of `symmetries(spec)`; the shift is zero unless `can_shift(spec)`. Of a camera that
+    stands still a pixel takes the colour of the one that showed its place on the table before; what
+    lies far from the table stays.
     """
     if spec.views == 1:
-        return _warp(image, element, shift, spec, 0, views[0])
-    parts = [_warp(image[:, :, i], element, shift, spec, i, view) for i, view in enumerate(views)]
+        return _warp(image, element, shift, spec, spec.cameras[0], views[0])
+    each = enumerate(zip(spec.cameras, views, strict=True))
+    parts = [_warp(image[:, :, i], element, shift, spec, *camera) for i, camera in each]
     return jnp.stack(parts, 2)
 
 
 def _warp(
-    image: Array, element: Array, shift: Array, spec: Spec, index: int, view: View | None
+    image: Array, element: Array, shift: Array, spec: Spec, camera: Camera, view: View | None
 ) -> Array:
-    """One camera's pictures [E,F,H,W,3]."""
-    e, f, h, w, channels = image.shape
-    camera = spec.cameras[index]
-    uv = jnp.asarray(grid(h, w))
-    if camera.matrix is None:
+    """One camera's pictures [E,F,H,W,C]."""
+    if camera.matrix is None:  # then nothing is done that would change its picture
         return image
-    if view is None:  # it moves with the tool, so that a shift changes nothing
-        known = [_picture_symmetry(camera, spec, k) for k in range(8)]
-        table = np.stack([np.eye(2, dtype=int) if m is None else m for m in known])
-        source = jnp.einsum("eji,pj->epi", jnp.asarray(table, jnp.float32)[element], uv)
-    else:
-        place = view.ground(uv) - shift[:, None]
-        back = jnp.asarray(DIHEDRAL, jnp.float32)[element]
-        source = view.seen_at(jnp.einsum("eji,epj->epi", back, place))
+    e, f, h, w, channels = image.shape
+    source = jnp.asarray(grid(h, w))[None]
+    if view is not None:  # else it moves with the tool: a shift changes nothing
+        place = view.ground(source)
+        near = jnp.all(jnp.abs(place) < FAR * view.reach, -1, keepdims=True)
+        source = jnp.where(near, view.seen_at(place - shift[:, None]), source)
+    symmetry = [_picture_symmetry(camera, spec, k) for k in range(8)]
+    table = np.stack([np.eye(2, dtype=int) if s is None else s for s in symmetry])
+    back = jnp.asarray(table, jnp.float32)[element]
+    source = jnp.einsum("eji,epj->epi", back, jnp.broadcast_to(source, (e, h * w, 2)))
     column = jnp.clip(jnp.round((source[..., 0] + 1) / 2 * w - 0.5), 0, w - 1).astype(jnp.int32)
     row = jnp.clip(jnp.round((1 - source[..., 1]) / 2 * h - 0.5), 0, h - 1).astype(jnp.int32)
     pixels = image.reshape(e, f, h * w, channels)

@@ -403,9 +403,21 @@ def check(config: ConfigDict) -> None:
                     f"config.{asked_by} = {asked}: the domain {domain.name!r} has {there} tasks of "
                     f"the split {split!r}; ask for at most so many"
                 )
+    chosen = plugins.find("filters", config.improve.filter, filters.FILTERS)
+    if not callable(chosen):
+        raise ConfigError(
+            f"config.improve.filter = {config.improve.filter!r} is of the type "
+            f"{type(chosen).__name__}, not a function of improve.filters.Unanswered"
+        )
     trials = config.improve.trials
+    taken: dict[str, str] = {}
     for name in config.improve.arms:
         arm = arms.parse(name)
+        if taken.setdefault(arm.name, name) != name:
+            raise ConfigError(
+                f"config.improve.arms: {taken[arm.name]!r} and {name!r} both call themselves "
+                f"{arm.name!r}; give one of them another name"
+            )
         if arm.trials is not None and arm.trials > trials:
             raise ConfigError(
                 f"config.improve.arms: {name!r} is more than config.improve.trials = {trials}"

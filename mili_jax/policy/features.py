@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mili_jax.policy.angles import circle
+from mili_jax.policy.ranges import goes_round
 from mili_jax.policy.view import View
 from mili_jax.spec import Layout
 
+YAW_PERIOD = np.pi  # of a gripper, which is symmetric under half a turn
 UNIT = 0.05  # m; lengths enter and leave the networks in this unit so that they are of order one
 HEIGHTS = np.arange(0.0, 0.2, 0.0125)  # m, centres of tiles
 FINGERS = np.arange(0.0, 1.01, 0.1)  # of the opening
@@ -17,13 +20,8 @@ SHARES = np.linspace(-1.0, 1.0, 11)  # of a field's range
 
 
 def yaw_features(yaw: Float[Array, "*n"]) -> Float[Array, "*n 2"]:
-    """sin and cos of 2 * yaw (rad): the same for a gripper turned by pi."""
-    return jnp.stack([jnp.sin(2 * yaw), jnp.cos(2 * yaw)], -1)
-
-
-def wrap_yaw(yaw: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Yaw modulo pi, into [-pi/2, pi/2)."""
-    return jnp.mod(yaw + jnp.pi / 2, jnp.pi) - jnp.pi / 2
+    """sin and cos of twice a gripper's yaw (rad)."""
+    return circle(yaw, YAW_PERIOD)
 
 
 def rms_norm(x: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
@@ -55,13 +53,13 @@ def tool_features(view: View, pose: Float[Array, "*n 7"]) -> Float[Array, "*n k"
 
 
 def layout_features(layout: Layout, x: Float[Array, "*n d"]) -> Float[Array, "*n k"]:
-    """Numbers of any layout: each over its range and in tiles, angles as sine and cosine."""
+    """Numbers of any layout: each over its range and in tiles, what goes round as sine and
+    cosine."""
     parts = []
     for i, field in enumerate(layout.fields):
         value = x[..., i]
-        if field.period is not None:
-            turn = value * (2 * np.pi / field.period)
-            parts.append(jnp.stack([jnp.sin(turn), jnp.cos(turn)], -1))
+        if field.period is not None and goes_round(field):
+            parts.append(circle(value, field.period))
             continue
         share = 2 * (value - field.low) / (field.high - field.low) - 1
         # A measured value may lie outside, but not so far that it drowns the others.

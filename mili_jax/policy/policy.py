@@ -27,6 +27,7 @@ from mili_jax.policy.embeddings.images_only import ImagesOnly
 from mili_jax.policy.embeddings.images_only_predicted import ImagesOnlyPredicted
 from mili_jax.policy.embeddings.pose_anchored import PoseAnchored
 from mili_jax.policy.encoder import Encoder
+from mili_jax.policy.features import YAW_PERIOD
 from mili_jax.policy.focus import Focus
 from mili_jax.policy.fusion import Fuse
 from mili_jax.policy.heads.anchored_mixture import AnchoredMixture
@@ -47,26 +48,48 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
     "mse": MSEHead,
     "discretised": Discretised,
 }
-NEED_TOOL = ("pose_anchored", "images_only_predicted", "anchored_mixture")
 SHIFT = 0.02  # of its greatest entry, by which a learned camera's matrix moves per unit of `shift`
 
 
 def check(spec: Spec, embedding: str, head: str) -> None:
-    """Raises ConfigError for an embedding or a head that does not exist or does not fit a robot."""
-    for kind, name in (("embedding", embedding), ("head", head)):
-        if name in NEED_TOOL and spec.tool is None:
+    """Raises ConfigError for an embedding or a head that does not exist, is no flax module or does
+    not fit a robot."""
+    for kind, name, own, other in (
+        ("embedding", embedding, EMBEDDINGS, "images_only"),
+        ("head", head, HEADS, "spatial_softmax_mdn"),
+    ):
+        field, found = f"config.policy.{kind} = {name!r}", plugins.find(f"{kind}s", name, own)
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise ConfigError(f"{field} leads to {found!r}, which is no class of flax modules")
+        if issubclass(found, (FocusHead, Portrayer)):
+            _check_places(spec, field, other)
+
+
+def _check_places(spec: Spec, field: str, other: str) -> None:
+    """Raises ConfigError unless places of a table can be found and acted on."""
+    if spec.tool is None:
+        raise ConfigError(
+            f"{field} acts on places of a table and needs a robot with a tool above one "
+            f"(Spec.tool); take {other!r}"
+        )
+    first = spec.cameras[0]
+    if first.mount == "tool":
+        raise ConfigError(
+            f"{field} finds places in the picture of the first camera, and {first.name!r} moves "
+            "with the tool; name a fixed one first"
+        )
+    for layout in (spec.pose, spec.action):
+        *_, yaw, finger = layout.fields
+        if yaw.period is None or abs(yaw.period - YAW_PERIOD) > 1e-6:
             raise ConfigError(
-                f"config.policy.{kind} = {name!r} acts on places of a table and needs a robot with "
-                "a tool above one (Spec.tool); take "
-                f"{'images_only' if kind == 'embedding' else 'spatial_softmax_mdn'!r}"
+                f"{field} takes a gripper that is the same after half a turn, and 'yaw' has the "
+                f"period {yaw.period}; give it {YAW_PERIOD:.6f}, or take {other!r}"
             )
-        if name in NEED_TOOL and spec.cameras[0].mount == "tool":
+        if (finger.low, finger.high) != (0, 1):
             raise ConfigError(
-                f"config.policy.{kind} = {name!r} finds places in the picture of the first camera, "
-                f"and {spec.cameras[0].name!r} moves with the tool; name a fixed one first"
+                f"{field} takes fingers from 0, closed, to 1, open, and 'finger' goes from "
+                f"{finger.low:g} to {finger.high:g}; scale it, or take {other!r}"
             )
-    plugins.find("embeddings", embedding, EMBEDDINGS)
-    plugins.find("heads", head, HEADS)
 
 
 class Policy(nn.Module):
@@ -192,6 +215,13 @@ def views_with(policy: Policy, params: Params) -> tuple[View | None, ...]:
     if not policy.learns_camera:
         return views_of(policy.spec)
     return views_of(policy.spec, _moved(params["camera"], params["camera_shift"]))
+
+
+def view_with(policy: Policy, params: Params) -> View:
+    """That of the first camera, for a policy that acts on places of a table."""
+    view = views_with(policy, params)[0]
+    assert view is not None  # `check` refuses such a policy for any other robot
+    return view
 
 
 def _moved(start: Float[Array, "3 4"], shift: Float[Array, "3 4"]) -> Float[Array, "3 4"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float
 
@@ -83,6 +83,8 @@ class Embedder(Protocol):
 class Portrayer(Protocol):
     """An embedding that can ask for two spots of a picture without a demonstration."""
 
-    def portray(self, maps: Any, spots: Any, view: View) -> Any:
-        """The z of two spots [n,2,2] m on the table of pictures [n,h,w,c]."""
+    def portray(
+        self, maps: Float[Array, "n h w c"], spots: Float[Array, "n 2 2"], view: View
+    ) -> Float[Array, "n z"]:
+        """The z of two spots (m on the table) of encoded pictures."""
         ...

@@ -12,13 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mili_jax.policy.angles import bounded, log_normal, log_von_mises, mean_angle, sample_angle
-from mili_jax.policy.features import UNIT
+from mili_jax.policy.features import UNIT, YAW_PERIOD
 from mili_jax.policy.focus import Focus
 
 XY_FLOOR, Z_FLOOR, FINGER_FLOOR = 0.012, 0.012, 0.07  # m, m, 1; smallest standard deviations
 TILT_SIGMA = 0.05  # rad; fixed standard deviation of roll and pitch, which hardly vary
 MAX_CONCENTRATION = 20.0  # of 2 * yaw; a standard deviation of 0.05 rad in yaw
-YAW_PERIOD = math.pi
 COLUMNS = 10  # network outputs per component, see `Columns`
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from mili_jax.spec import Spec
 
-_BEHIND = 0.05  # m; what is nearer to the camera's plane, or behind it, counts as so far
+FAR = 2.0  # reaches; the farthest place that counts
+_NEAREST = 0.05  # m; what is nearer to the camera's plane, or behind it, counts as so far
 
 
 @flax.struct.dataclass
@@ -28,22 +28,24 @@ class View:
     def project(self, xyz: Float[Array, "*n 3"]) -> Float[Array, "*n 2"]:
         """Where points (m) are seen: uv."""
         seen = _times(self.matrix[:, :3], xyz) + self.matrix[:, 3]
-        return seen[..., :2] / jnp.maximum(seen[..., 2:], _BEHIND)
+        # A matrix means the same at any scale; its last row has length one where w is in metres.
+        metre = jnp.linalg.norm(self.matrix[2, :3])
+        return seen[..., :2] / jnp.maximum(seen[..., 2:], _NEAREST * metre)
 
     def seen_at(self, xy: Float[Array, "*n 2"]) -> Float[Array, "*n 2"]:
         """Where places on the table (m) are seen: uv."""
         return self.project(jnp.concatenate([xy, jnp.zeros_like(xy[..., :1])], -1))
 
     def ground(self, uv: Float[Array, "*n 2"]) -> Float[Array, "*n 2"]:
-        """Which place on the table (m) is seen at uv. What shows no part of it, above a horizon,
-        is given one at the edge."""
+        """Which place on the table (m) is seen at uv. What lies farther off than FAR, or above the
+        horizon, is given a place so far off."""
         a, b, c = (self.matrix[:, i] for i in (0, 1, 3))
         # The inverse of the plane's homography, up to scale.
         inverse = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)])
         inverse = inverse * jnp.sign(a @ jnp.cross(b, c))
         point = _times(inverse[:, :2], uv) + inverse[:, 2]
         xy = point[..., :2] / jnp.maximum(point[..., 2:], 1e-6 * jnp.abs(inverse).max())
-        return jnp.clip(xy, -2 * self.reach, 2 * self.reach)
+        return jnp.clip(xy, -FAR * self.reach, FAR * self.reach)
 
     def on_table(self, xyz: Float[Array, "*n 3"]) -> Float[Array, "*n 2"]:
         """The place on the table (m) that a point hides from the camera."""
@@ -85,8 +87,3 @@ def views_of(spec: Spec, matrix: Array | None = None) -> tuple[View | None, ...]
         reach = spec.tool.reach if spec.tool is not None else 1.0
         found.append(View(jnp.asarray(rows, jnp.float32), reach) if known else None)
     return tuple(found)
-
-
-def constant(view: View) -> View:
-    """The view without a gradient."""
-    return View(jax.lax.stop_gradient(view.matrix), view.reach)

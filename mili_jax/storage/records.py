@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mili_jax.storage.facts import (
@@ -43,7 +42,6 @@ class Codec:
     def __init__(self, shapes: Shapes, mark: str | None) -> None:
         self.shapes, self.mark = shapes, mark
         self.features = _features(shapes, mark is None)
-        self._serializer = ExampleSerializer(self.features.get_serialized_info())
 
     def encode(self, episode: Episode) -> bytes:
         """The record of an episode; equal episodes give equal bytes.
@@ -54,26 +52,32 @@ class Codec:
             raise DataError(f"an episode is {type(episode).__name__}; it must be an Episode")
         meta = checked_facts(episode.meta)
         length = self._steps(meta.episode_id, episode)
-        steps = [
-            {
-                "observation": {"image": episode.image[t], "pose": episode.pose[t]},
-                "action": episode.action[t],
-                "is_first": t == 0,
-                "is_last": t == length - 1,
-                "is_terminal": t == length - 1 and meta.terminated,
-                "reward": np.float32(meta.success and t == length - 1),
-                "discount": np.float32(1),
-            }
-            for t in range(length)
-        ]
-        example = self.features.encode_example(
-            {"steps": steps, "episode_metadata": self._facts(meta)}
-        )
-        record = self._serializer.serialize_example(example)
+        # TFDS encodes step by step, which is ten times slower than giving the fields whole.
+        example = tf_example_pb2.Example()
+        fields = example.features.feature
+        fields[IMAGE].bytes_list.value.extend(picture.tobytes() for picture in episode.image)
+        fields[_POSE].float_list.value.extend(episode.pose.ravel().tolist())
+        fields[_ACTION].float_list.value.extend(episode.action.ravel().tolist())
+        before = [0] * (length - 1)
+        for name, ends in (
+            ("is_first", [1, *before]),
+            ("is_last", [*before, 1]),
+            ("is_terminal", [*before, int(meta.terminated)]),
+        ):
+            fields[f"steps/{name}"].int64_list.value.extend(ends)
+        fields["steps/reward"].float_list.value.extend([*before, int(meta.success)])
+        fields["steps/discount"].float_list.value.extend([1] * length)
+        for name, value in self._facts(meta).items():
+            field = fields[f"episode_metadata/{name}"]
+            if isinstance(value, int):
+                field.int64_list.value.append(int(value))
+            else:
+                texts = [value] if isinstance(value, str) else value
+                field.bytes_list.SetInParent()  # a list of no texts is there too
+                field.bytes_list.value.extend(text.encode() for text in texts)
         # The fields of a record are a map, whose order differs between processes; equal episodes
         # must be equal bytes.
-        proto = tf_example_pb2.Example.FromString(record)
-        return bytes(proto.SerializeToString(deterministic=True))
+        return bytes(example.SerializeToString(deterministic=True))
 
     def _steps(self, episode_id: str, episode: Episode) -> int:
         """How many steps an episode has. Raises DataError for arrays that do not fit."""

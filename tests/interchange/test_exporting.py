@@ -22,7 +22,8 @@ from mili_jax.interchange.exporting import export_episodes
 from mili_jax.interchange.importing import import_episodes
 from mili_jax.interchange.sources import open_source
 from mili_jax.spec import Camera, Field, Layout, Spec
-from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.labels import Answer, Kind, Label
 from mili_jax.types import ConfigError, DataError, Episode, EpisodeMeta
 
 NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "finger")
@@ -78,8 +79,12 @@ def trials(root, spec, count=5, steps=12, split="round_1", labels=True, seed=0):
     dataset.write_shard(split, 1, found[2:])
     dataset.commit(split, 2)
     if labels:
+        time = "2026-01-02T03:04:05"
         dataset.write_labels(split, [
-            Label(f"trial/{k} ä", k == 1, "ann", "2026-01-02T03:04:05") for k in range(count - 1)
+            *(Label(f"trial/{k} ä", Answer.of(k == 1), "ann", time=time) for k in range(count - 1)),
+            Label("trial/0 ä", Answer.NO, "filter", Kind.CLASSIFIER, time, 0.25),
+            Label("trial/2 ä", Answer.UNSURE, "bob", seconds=3.5),
+            Label("trial/2 ä", Answer.YES, "carla"),
         ])  # fmt: skip
     return found
 
@@ -112,7 +117,9 @@ def test_out_and_back_is_the_same(tmp_path, form, how, views, depth):
         assert worst == 0 and done.psnr == np.inf
     else:
         assert done.psnr == pytest.approx(10 * np.log10(255**2 / worst))
-    assert back.read_labels("round_1") == Dataset(tmp_path / "ours").read_labels("round_1")
+    # All answers, of each episode in the order in which they were given.
+    given = Dataset(tmp_path / "ours").read_labels("round_1")
+    assert back.read_labels("round_1") == sorted(given, key=lambda label: label.episode_id)
 
 
 @pytest.mark.parametrize("form", ["rlds", "robomimic", "lerobot"])
@@ -253,7 +260,7 @@ def test_robomimic_has_its_documented_layout(tmp_path):
             assert np.array_equal(group["next_obs/state"][:-1], ours.pose[1:])
             assert np.array_equal(group["next_obs/wrist_image"][0], ours.image[1, 1])
         useful = [name.decode() for name in file["mask/useful"][()]]
-        # Labels say 0 no, 1 yes, 2 no; nobody was asked about 3, which says no itself.
+        # Labels say 0 no, 1 yes, 2 nothing (a no and a yes); 3, of which there are none, says no.
         assert useful == ["demo_1"]
         assert [n.decode() for n in file["mask/round_1"][()]] == names
 

@@ -28,6 +28,8 @@ def get_config() -> ConfigDict:
             "improve.rested": False,
             "improve.batch": 4,
             "improve.steps": 10,
+            # After so few steps no trial is useful: the second arm has pairs all the same.
+            "improve.arms": ("mili", "unfiltered"),
             "evaluate.tasks": 4,
             "evaluate.episodes": 1,
             "evaluate.videos": 1,

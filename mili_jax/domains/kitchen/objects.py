@@ -8,11 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mili_jax.domains.kitchen import shipped
 from mili_jax.domains.kitchen.kinds import KINDS
 from mili_jax.domains.kitchen.shapes import Colour, colour
 from mili_jax.types import DataError
 
-CATALOGUE_PATH = Path(__file__).resolve().parents[3] / "data" / "objects.json"
+CATALOGUE_PATH = shipped.path("objects.json")
 SPLITS = ("train", "validation", "test")
 
 

@@ -8,11 +8,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mili_jax.policy.densities import Binned, FixedGaussian, Mixture, half_ranges, middles
+from mili_jax.policy.densities import Binned, FixedGaussian, Mixture
 from mili_jax.policy.embedding import Embedding
 from mili_jax.policy.features import layout_features, rms_norm
 from mili_jax.policy.kernels import spatial_softmax
 from mili_jax.policy.protocols import Hindsight, Memory
+from mili_jax.policy.ranges import half_ranges, middles, turns
 from mili_jax.policy.view import View
 from mili_jax.spec import Spec
 
@@ -59,8 +60,8 @@ class SpatialSoftmaxMDN(nn.Module):
 
 
 class MSEHead(nn.Module):
-    """Spatial softmax, MLP, one Gaussian of fixed width: eq. 2 as a squared error. sigma: of half
-    of every number's range, of an angle's period as a share of that."""
+    """Spatial softmax, MLP, one Gaussian of fixed width: eq. 2 as a squared error. sigma: as a
+    share of half of every number's range, or of half of the period of what goes round."""
 
     spec: Spec
     sigma: float = 0.2
@@ -76,21 +77,15 @@ class MSEHead(nn.Module):
         memory: Memory | None = None,
     ) -> FixedGaussian:
         layout = self.spec.action
-        raw = nn.Dense(len(layout) + len(layout.angles))(_Trunk(self.spec)(maps, pose, shown))
-        columns = []
-        further = len(layout)
-        for i, field in enumerate(layout.fields):
-            if field.period is None:
-                columns.append(middles(layout)[i] + half_ranges(layout)[i] * raw[:, i])
-                continue
-            turn = jnp.arctan2(raw[:, i], raw[:, further] + 1.0)
-            columns.append(turn * (field.period / (2 * math.pi)))
-            further += 1
-        widths = [
-            self.sigma * (half_ranges(layout)[i] if field.period is None else field.period / 2)
-            for i, field in enumerate(layout.fields)
-        ]
-        return FixedGaussian(jnp.stack(columns, -1), tuple(map(float, widths)), layout)
+        half = half_ranges(layout)
+        # A direction needs two numbers: a second one of each angle comes after all first ones.
+        raw = nn.Dense(len(layout) + len(turns(layout)))(_Trunk(self.spec)(maps, pose, shown))
+        first, second = raw[:, : len(layout)], raw[:, len(layout) :]
+        mean = middles(layout) + half * first
+        for r, (i, period) in enumerate(turns(layout)):
+            turn = jnp.arctan2(first[:, i], second[:, r] + 1.0)
+            mean = mean.at[:, i].set(turn * (period / (2 * math.pi)))
+        return FixedGaussian(mean, tuple(float(self.sigma * h) for h in half), layout)
 
 
 class Discretised(nn.Module):
