@@ -197,7 +197,7 @@ def test_what_workers_import_is_less_than_what_trains():
 
 def test_orbax_is_used_in_one_room():
     users = [m for m in FILES if "orbax" in outside(m)]
-    assert users == ["mili_jax.storage.checkpoints", "mili_jax.storage.workdir"]
+    assert users == ["mili_jax.storage.checkpoints"]
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if inside(m, "experiments")])
