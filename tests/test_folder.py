@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from report_rows import clip, embedding, films, full_disk, pairing_rows, result_rows, small
 
+from mili_jax.report.content import Content
 from mili_jax.report.films import write_video
 from mili_jax.report.folder import check_folder
 from mili_jax.report.page import write_report
@@ -347,3 +348,22 @@ def test_the_command_draws_all_or_says_in_a_line_why_not(tmp_path):
         assert done.returncode == 1 and done.stdout == ""
         assert len(done.stderr.strip().splitlines()) == 1 and "Error: " in done.stderr
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_rows_about_pairs_and_costs_are_of_the_domain_of_their_run(tmp_path):
+    """Their own rows do not say it; runs of two domains may be in one file."""
+    rows = [ROW | {"domain": "cabinet", "config": "a"}, ROW | {"domain": "hall", "config": "b"}]
+    about = [{"alpha": 0.9, "config": config, "round": 1, "seed": 0} for config in "ab"]
+    costs = [
+        {"cost_of": "mili", "config": config, "round": 1, "seed": 0, "steps": 1, "seconds": 2.0}
+        for config in "ba"
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*about, *rows, *costs]))
+    found = read_files([path])
+    assert [row["domain"] for row in found.pairing] == ["cabinet", "hall"]
+    assert [row["domain"] for row in found.costs] == ["hall", "cabinet"]
+    content = Content.check(rows=rows, pairing_rows=about, costs=costs)
+    assert [row["domain"] for row in content.pairing_rows] == ["cabinet", "hall"]
+    alone = Content.check(rows=rows[:1], pairing_rows=[{"alpha": 0.5}])
+    assert [row["domain"] for row in alone.pairing_rows] == ["cabinet"]

@@ -98,7 +98,9 @@ def test_the_rule_agrees_with_a_loop_of_its_own():
 def test_all_answers_are_kept_in_their_order(tmp_path):
     dataset = Dataset(tmp_path, SPEC)
     assert dataset.read_labels("round_1") == []
-    first = filters.simulator([episode("a").meta, episode("b", useful=False).meta])
+    dataset.write_shard("round_1", 0, [episode("a"), episode("b", useful=False), episode("c")])
+    dataset.commit("round_1", 1)
+    first = filters.simulator(filters.Unanswered(dataset, "round_1", frozenset("ab")))
     people = [
         Label("a", NO, "ana", time="2026-01-02T03:04:05+00:00", seconds=1.25),
         Label("a", UNSURE, "bo", time="2026-01-02T03:05:00Z", seconds=0),

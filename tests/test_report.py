@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -307,3 +308,60 @@ def test_two_domains_stand_side_by_side(tmp_path):
     assert "MILI, round 1 (cabinet)" in page.words
     names = {path.name for path in (index.parent / "figures").iterdir()}
     assert {"success.svg", "success-2.svg"} <= names
+
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+FLAGS += "--disable-component-update --disable-sync"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_pages_in_a_browser_fit_a_phone_and_a_desk_by_light_and_dark(full, tmp_path):
+    from playwright.sync_api import sync_playwright
+
+    names = rows_of_groups(NASTY, domain="d", method="mili_" + "x" * 200, config="y" * 200)
+    nasty = write_report(
+        tmp_path / "nasty",
+        **small(
+            title="z" * 200,
+            rows=names,
+            videos=[dict(films()[0], title="word" * 50, family="w" * 200, caption="c" * 300)],
+            config={"k" * 200: "v" * 300},
+        ),
+    )
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        for index in (full[0], nasty):
+            for width in (390, 1280):
+                papers = set()
+                for scheme in ("light", "dark"):
+                    view = browser.new_page(
+                        viewport={"width": width, "height": 800}, color_scheme=scheme
+                    )
+                    view.goto(index.as_uri())
+                    for details in view.locator("details").all():
+                        details.evaluate("d => { d.open = true }")
+                    assert view.evaluate("document.documentElement.scrollWidth") == width
+                    papers.add(view.evaluate("getComputedStyle(document.body).backgroundColor"))
+                    for image in view.locator("picture img").all():
+                        image.scroll_into_view_if_needed()
+                        source = image.evaluate(
+                            "async i => { await i.decode(); return i.currentSrc }"
+                        )
+                        assert ("-narrow" in source) == (width == 390)
+                        assert ("-dark" in source) == (scheme == "dark")
+                    # A table wider than its card scrolls there, by keyboard too.
+                    for table in view.locator(".scroll").all():
+                        assert table.evaluate("t => getComputedStyle(t).overflowX") == "auto"
+                        assert table.get_attribute("tabindex") == "0"
+                        assert table.evaluate("t => t.getBoundingClientRect().right") <= width
+                    view.close()
+                assert len(papers) == 2
+        film = browser.new_page()
+        film.goto(full[0].as_uri())
+        first = film.locator("video").first
+        first.evaluate("v => v.play()")
+        film.wait_for_function("document.querySelector('video').currentTime > 0", timeout=20_000)
+        assert first.evaluate("v => v.error") is None
+        browser.close()

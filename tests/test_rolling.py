@@ -8,17 +8,17 @@ import shutil
 
 import numpy as np
 import pytest
-from mili_jax.domains.kitchen.rollout import Request, Trial
 from runs import config
 
-from mili_jax.improve.filters import simulator
+from mili_jax.domains.rollout import Request, Trial
 from mili_jax.pipeline import demonstrate
 from mili_jax.pipeline.rolling import roll_out
 from mili_jax.pipeline.run import Run, open_run
 from mili_jax.storage.dataset import Dataset
-from mili_jax.storage.labels import Label
-from mili_jax.types import DataError, Episode, EpisodeMeta
+from mili_jax.storage.labels import Kind, Label
+from mili_jax.types import DataError, Episode, EpisodeMeta, Task
 
+TASK = Task("press:button_01", "press")
 NEW, OLD = "pretrain@" + "0" * 12, "pretrain@" + "1" * 12
 ANSWERS = [Label("round1-000001", True, "ana"), Label("round1-000002", "unsure", "bo")]
 
@@ -30,13 +30,18 @@ def trials(policy: str, count: int = 10) -> list[Trial]:
 
 
 def requests(count: int = 10) -> list[Request]:
-    return [Request(f"train-{i:03d}-0", "press:button_01", "train", 90 * i) for i in range(count)]
+    return [Request(f"train-{i:03d}-0", TASK, "train", 90 * i) for i in range(count)]
 
 
 def episode(item: Trial | Request, **facts) -> Episode:
     """What an item becomes here, where nothing is simulated; the seed is in the picture."""
     known = {f.name: getattr(item, f.name, "") for f in dataclasses.fields(EpisodeMeta)}
-    known |= {"scene": "{}", "round": getattr(item, "round", 0), "renderer": "none"}
+    known |= {
+        "task": TASK.name,
+        "scene": "{}",
+        "round": getattr(item, "round", 0),
+        "renderer": "none",
+    }
     known |= {"useful": True, "success": True, "achieved_tasks": (), "terminated": True}
     image = np.full((3, 32, 32, 3), item.seed % 256, np.uint8)
     pose = np.full((3, 7), len(item.policy), np.float32)
@@ -113,7 +118,8 @@ def test_the_command_says_so_in_one_line(call, run):
 
 def test_what_this_run_made_of_an_older_policy_is_dropped(run, caplog):
     roll(run, trials(OLD))
-    run.dataset.write_labels("round_1", simulator(run.dataset.read_metadata("round_1")))
+    machine = [Label(t.episode_id, True, "simulator", Kind.SIMULATOR) for t in trials(OLD)]
+    run.dataset.write_labels("round_1", machine)
     assert roll(run, trials(NEW)) == {"episodes": 10, "set_aside": []}
     assert policies(run.dataset) == {NEW} and run.dataset.read_labels("round_1") == []
     assert "of an older policy" in caplog.text and "what was there is dropped" in caplog.text

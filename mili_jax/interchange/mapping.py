@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping as AnyMapping
 
+from mili_jax import plugins
 from mili_jax.spec import Camera, Field, Layout, Spec
 from mili_jax.types import ConfigError
 
@@ -176,7 +177,10 @@ class Mapping:
     facts: AnyMapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _one_of("format", self.format, FORMATS)
+        if not plugins.known("formats", self.format, dict.fromkeys(FORMATS)):
+            raise ConfigError(
+                f"format is {self.format!r}; it must be one of {', '.join(FORMATS)}, or of your own"
+            )
         _one_of("picture.fit", self.fit, FITS)
         _one_of("deltas", self.deltas, DELTAS)
         _one_of("outside", self.outside, OUTSIDE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from mili_jax import plugins
 from mili_jax.interchange.lerobot import open_lerobot
 from mili_jax.interchange.recording import Source
 from mili_jax.interchange.rlds import open_rlds
@@ -19,12 +20,14 @@ _OPEN: Mapping[str, Callable[..., Source]] = {
 
 
 def open_source(path: Path | str, form: str, partial: bool = False) -> Source:
-    """Looks through a source of the format "rlds", "lerobot" or "robomimic".
+    """Looks through a source of the format "rlds", "lerobot", "robomimic" or somebody else's, which
+    is found by an entry point of the group `mili_jax.formats`.
 
     partial: take what is there of a source that promises more.
 
     Raises ConfigError for another format, and DataError as the format's own function.
     """
-    if form not in _OPEN:
-        raise ConfigError(f"format is {form!r}; it must be one of {', '.join(_OPEN)}")
-    return _OPEN[form](Path(path), partial)
+    found: Source = plugins.find("formats", form, _OPEN)(Path(path), partial)
+    if found.format != form:
+        raise ConfigError(f"the format {form!r} calls itself {found.format!r}; give it one name")
+    return found

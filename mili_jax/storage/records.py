@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +119,9 @@ class Codec:
 
     def decode(self, path: Path, record: bytes) -> Episode:
         """The episode of a record, its arrays read-only. Raises DataError naming `path` for one
-        that is none, or of another robot."""
+        that is none, or of other shapes."""
         # TFDS decodes step by step, which is ten times slower than taking the fields whole.
         found = parse_record(path, record)
-        self._check_mark(path, found)
         image = b"".join(record_field(path, found, IMAGE).bytes_list.value)
         pose = record_field(path, found, _POSE).float_list.value
         action = record_field(path, found, _ACTION).float_list.value
@@ -143,8 +141,9 @@ class Codec:
             )
         return Episode(*arrays, meta=decode_metadata(path, found))
 
-    def _check_mark(self, path: Path, record: Mapping[str, Any]) -> None:
-        stored = optional_text(record, "spec")
+    def check_mark(self, path: Path, record: bytes) -> None:
+        """Raises DataError, naming `path`, for a record of another robot or version."""
+        stored = optional_text(parse_record(path, record), "spec")
         if stored == self.mark:
             return
         again = "take this shard away and write it again"

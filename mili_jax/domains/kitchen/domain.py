@@ -67,6 +67,8 @@ class KitchenSimulator:
 class Kitchen:
     """See `domains.base.Domain`. Its groups are the families of its tasks."""
 
+    cameras = tuple(kitchen_spec.CAMERAS)  # what config.data.cameras can choose
+
     def __init__(
         self,
         name: str = "kitchen",

@@ -13,14 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mili_jax.domains.kitchen import objects
+from mili_jax.domains.kitchen import objects, shipped
 from mili_jax.domains.kitchen.families import FAMILIES, OWN, parse
 from mili_jax.domains.kitchen.family import Families, Family, KitchenTask
 from mili_jax.domains.kitchen.history import History
 from mili_jax.domains.kitchen.world import TABLE_HALF, World
 from mili_jax.types import DataError, SimulationError
 
-_DATA = Path(__file__).resolve().parents[3] / "data"
 _SEED = 21  # of the order of tasks that no file lists
 SPLITS = ("train", "validation", "test")
 
@@ -31,7 +30,7 @@ def load_tasks(path: Path | None = None) -> dict[str, tuple[KitchenTask, ...]]:
 
     Raises DataError naming a file that is missing or damaged.
     """
-    path = path or _DATA / "tasks.json"
+    path = path or shipped.path("tasks.json")
     try:
         raw = json.loads(path.read_text())
         return {split: tuple(KitchenTask.parse(t) for t in raw[split]) for split in SPLITS}

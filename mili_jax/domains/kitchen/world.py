@@ -1,6 +1,7 @@
 """The physics: one PyBullet client with a table, the objects of a scene, a gripper and a camera.
 
-Everything here is a query of or a command to the simulator; what a task is, stands in `tasks.py`.
+Everything here is a query of or a command to the simulator; what a task is, says its family
+(`family.py`).
 
 Determinism: an episode is a function of (scene, actions). The world is rebuilt for every episode
 (restoring a saved state is not bit-exact with compound shapes), overlapping pairs are ordered and

@@ -70,7 +70,7 @@ def bars_figure(
         colour = theme.mean if panel is None else theme.colour(groups, panel)
         title = f"mean of {len(shown)} groups" if len(shown) > 1 else "mean"
         if panel is not None:
-            title = label_of(panel, f"group {number + 1}", 20, lines=2)
+            title = label_of(panel, f"group {number + 1}", 18, lines=2)
         wide = 26 if narrow else 44
         for line in lines:
             rate = _rate(line.rows, panel)
