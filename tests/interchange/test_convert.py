@@ -164,6 +164,15 @@ def test_fewer_steps_a_second_keep_the_last_target_and_the_sum_of_changes():
     assert np.array_equal(targets.image, front)
 
 
+@pytest.mark.parametrize(("steps", "kept"), [(6, [0, 3]), (7, [0, 3, 6]), (8, [0, 3, 6])])
+def test_every_third_step_up_to_the_last(steps, kept):
+    source = recording({"p": column(*range(steps)), "a": column(*range(steps))}, steps=steps)
+    lines = (line("x", "p", 0, high=99.0),), (line("x", "a", 0, high=99.0),)
+    found = convert(source, mapping(*lines, fps=30.0, to_fps=10.0))
+    assert found.pose[:, 0].tolist() == kept
+    assert found.action[:, 0].tolist() == [*(k - 1 for k in kept[1:]), steps - 1]
+
+
 def test_a_ratio_that_is_not_whole_takes_the_nearest_steps():
     source = recording({"p": column(*range(10)), "a": column(*range(10))}, steps=10)
     lines = (line("x", "p", 0, high=99.0),), (line("x", "a", 0, high=99.0),)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import h5py
 import numpy as np
 import pyarrow.parquet as pq
@@ -304,6 +305,19 @@ def test_lerobot_tables_are_what_its_readers_expect(tmp_path):
     whole = np.concatenate([episode.action for episode in wanted]).astype(np.float64)
     assert stats["action"]["std"] == pytest.approx(whole.std(0).tolist())
     assert np.shape(stats["observation.images.top"]["mean"]) == (3, 1, 1)
+
+
+def test_every_episode_of_a_video_begins_with_a_key_frame(tmp_path):
+    wanted = trials(tmp_path / "ours", robot(), 4, steps=7)  # 7, 8, 9 and 10 steps
+    export_episodes(tmp_path / "ours", "lerobot", tmp_path / "out", fps=10)
+    path = tmp_path / "out/videos/observation.images.top/chunk-000/file-000.mp4"
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = [(f.key_frame, round(float(f.pts * stream.time_base) * 10)) for f in
+                  container.decode(stream)]  # fmt: skip
+    assert [n for _, n in frames] == list(range(sum(map(len, wanted))))
+    begins = np.cumsum([0, *map(len, wanted)])[:-1]
+    assert all(frames[begin][0] for begin in begins)
 
 
 def test_statistics_are_those_of_numpy():

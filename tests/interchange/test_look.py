@@ -191,6 +191,13 @@ def test_a_turn_without_period_is_a_jump_to_be_mended():
     assert any("'yaw' jumps by a turn in 1 episode (e2) and has no period" in s for s in found)
 
 
+def test_the_same_path_with_other_actions_is_no_copy():
+    def change(episodes):
+        with_(episodes, 6, pose=episodes[2].pose, action=episodes[2].action + 0.001)
+
+    assert seen(change) == []
+
+
 def test_changes_may_jump():
     found = seen(jump, dataclasses.replace(SPEC, delta=True))
     assert not any("action" in sentence and "jumps" in sentence for sentence in found)

@@ -97,7 +97,9 @@ def test_the_spec_of_a_mapping():
     assert all(camera.matrix is None for camera in spec.cameras)
     # Made into targets, they have the bounds of the pose and what a change may add.
     targets = plan("rlds", delta=True, deltas="add_to_pose").spec()
-    assert not targets.delta and targets.action.fields[0].high == 8
+    assert not targets.delta
+    assert (targets.action.fields[0].low, targets.action.fields[0].high) == (-8, 8)
+    assert targets.action.fields[6] == targets.pose.fields[6]  # the gripper was a target already
 
 
 GOOD = render(as_plain(WHOLE))
