@@ -27,7 +27,7 @@ class Command(NamedTuple):
 
 
 _LOOP, _STAGES, _LOOK, _OWN = "The loop", "Its stages, in their order", "Looking", "Your own robot"
-_STAGE = "mili_jax.command.stage"
+_STAGE, _LOGS = "mili_jax.command.stage", "mili_jax.command.logs"
 COMMANDS = {
     "run": Command(_LOOP, _STAGE, "demonstrate, train, try, filter, pair, retrain, report"),
     "compare": Command(_LOOP, "mili_jax.command.compare", "the same over several seeds, together"),
@@ -50,6 +50,9 @@ COMMANDS = {
     "doctor": Command(
         _LOOK, "mili_jax.command.doctor", "find and take away damaged files of a run"
     ),
+    "import": Command(_OWN, _LOGS, "bring its episodes into a dataset"),
+    "look": Command(_OWN, _LOGS, "see what is in a dataset, and what is odd"),
+    "export": Command(_OWN, _LOGS, "write a dataset as LeRobot, robomimic or RLDS"),
     "domains": Command(_OWN, "mili_jax.command.domains", "which robots and worlds there are"),
 }
 _HEAD = """mili: a robot policy that does a new task after one demonstration of it, and gets better

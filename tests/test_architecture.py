@@ -131,7 +131,7 @@ ROOMS = {
     "configs": ("pipeline", *BELOW),
     "command": (
         *("configs", "pipeline", "report", "improve", "storage", "workers", "domains"),
-        *BELOW,
+        *("interchange", *BELOW),
     ),
     "cli": ("command", "pipeline", "workers", "types"),
 }
@@ -197,7 +197,7 @@ def test_what_workers_import_is_less_than_what_trains():
 
 def test_orbax_is_used_in_one_room():
     users = [m for m in FILES if "orbax" in outside(m)]
-    assert users == ["mili_jax.storage.checkpoints", "mili_jax.storage.workdir"]
+    assert users == ["mili_jax.storage.checkpoints"]
 
 
 @pytest.mark.parametrize("module", [m for m in FILES if inside(m, "experiments")])

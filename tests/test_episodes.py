@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -493,6 +494,37 @@ Dataset(root, SPEC).write_labels("round_1", [Label("b", False, "s"), Label("c", 
     assert ids(dataset, "round_1") == kept
     dataset.write_labels("round_1", [Label("d", True, "s")])
     assert ids(dataset, "round_1") == [*kept, "d"]
+
+
+def test_a_split_has_a_digest_that_its_episodes_alone_decide(tmp_path):
+    def stored(folder, *shards, labels=()):
+        dataset = Dataset(tmp_path / folder, SPEC)
+        for shard, episodes in enumerate(shards):
+            dataset.write_shard("demos_train", shard, episodes)
+        dataset.commit("demos_train", len(shards))
+        return dataset
+
+    a, b, c = (episode(name, seed=i) for i, name in enumerate("abc"))
+    one = stored("one", [a, b], [c])
+    (digest,) = one.digests("demos_train").values()
+    hashes = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(one.path.glob("mili-*"))]
+    assert digest == hashlib.sha256("".join(f"{h}\n" for h in hashes).encode()).hexdigest()
+    assert stored("same", [a, b], [c]).digests("demos_train") == {"demos_train": digest}
+    others = [([a, b],), ([a], [b, c]), ([b, a], [c]), ([c], [a, b]), ([a, b], [c], [episode("d")])]
+    for i, shards in enumerate(others):
+        assert stored(f"other{i}", *shards).digests("demos_train") != {"demos_train": digest}
+    # What else there is does not matter, and of what is not committed nothing is said.
+    one.write_shard("round_1", 0, [episode("t")])
+    one.write_labels("demos_train", [Label("a", True, "ana")])
+    one.write_pairs("mili_1", ["a"], ["b"], np.ones(1), 0.9)
+    found = one.digests("demos_train", "round_1", "round_2", "pairs_mili_1.csv", "pairs_x_1.csv")
+    assert set(found) == {"demos_train", "pairs_mili_1.csv"} and found["demos_train"] == digest
+    one.commit("round_1", 1)
+    assert set(one.digests("demos_train", "round_1")) == {"demos_train", "round_1"}
+    one.write_shard("demos_train", 2, [episode("d")])
+    assert one.digests("demos_train") == {"demos_train": digest}
+    one.commit("demos_train", 3)
+    assert one.digests("demos_train") != {"demos_train": digest}
 
 
 def test_a_torn_line_longer_than_the_search_window_is_cut_off(tmp_path):

@@ -352,6 +352,26 @@ def test_one_run_is_evaluated_on_validation_and_then_on_test(copy):
 
 
 @pytest.mark.slow
+def test_a_run_gets_more_rounds_than_it_began_with(copy):
+    """Nothing of the first round is made again, and the second one can begin."""
+    stages_ = sorted((copy / "stages").glob("*.json"))
+    made = [path.read_bytes() for path in stages_]
+    shards = {path: path.stat().st_mtime_ns for path in data_of(copy).glob("mili-*")}
+    more = {"improve.rounds": 2}
+    run = open_run(config(**more), copy)
+    with run.workdir:
+        train.pretrain(run)
+        for stage in (collect.collect, collect.label, pair.pair, retrain.retrain, evaluate):
+            stage(run, 1)
+        assert [path.read_bytes() for path in stages_] == made
+        assert {path: path.stat().st_mtime_ns for path in shards} == shards
+        collect.collect(run, 2)
+        assert run.workdir.read_manifest("round_2")["episodes"] == 20
+    with pytest.raises(ConfigError, match=r"rounds = 2, now it is 1; it may only grow"):
+        open_run(config(), copy)
+
+
+@pytest.mark.slow
 def test_trials_that_the_run_did_not_make_are_left_alone(copy):
     run = open_run(config(), copy)
     with run.workdir:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mili_jax.command import configurations
 from mili_jax.command.parser import Parser, home
@@ -69,7 +69,7 @@ def described(config: ConfigDict) -> str:
     return "\n\n".join(parts)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """As it is written on a command line."""
     if isinstance(value, tuple):
         return ",".join(value) or "()"

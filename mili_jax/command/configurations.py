@@ -13,7 +13,7 @@ import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mili_jax.command.parser import home
 from mili_jax.types import ConfigError
@@ -60,7 +60,7 @@ def _of_file(file: Path, name: str) -> ConfigDict:
     sys.modules[_MODULE] = module
     try:
         spec.loader.exec_module(module)
-        made: Any = _called(file, module, name)
+        made: object = _called(file, module, name)
     except ConfigError:
         raise
     except Exception as error:  # whatever somebody's file raises
@@ -111,12 +111,12 @@ def stored(workdir: Path) -> ConfigDict | None:
                 f"{manifest} has config.{name}, which this version does not know: another version "
                 "has made the run; use that one, or begin another workdir"
             )
-        tuples = isinstance(overrides.BY_NAME[name].default, tuple)
-        config.update_from_flattened_dict({name: tuple(value) if tuples else value})
+        value = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+        config.update_from_flattened_dict({name: value})
     return config.lock()
 
 
-def _flat(kept: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(kept: dict[str, object]) -> Iterator[tuple[str, object]]:
     for section, value in kept.items():
         if isinstance(value, dict):
             yield from ((f"{section}.{name}", inner) for name, inner in value.items())

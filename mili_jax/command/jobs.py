@@ -41,7 +41,7 @@ def numbers(seeds: Sequence[str]) -> list[int]:
     return found
 
 
-def run(arguments: Sequence[str], address: str, _after: Any = None) -> None:
+def run(arguments: Sequence[str], address: str, _after: object = None) -> None:
     """A job in a Ray cluster. Raises JobError with what the command said of its error."""
     # Here, not by a runtime environment: see `workers.ray`.
     os.environ["RAY_ADDRESS"] = address
@@ -96,7 +96,7 @@ def on_submitit(
     planned: Chains,
     folder: Path,
     kind: str,
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     asked: Callable[[], bool],
 ) -> list[str]:
     """Submits through submitit; on this machine each job is waited for. Returns what failed.

@@ -172,7 +172,7 @@ def _check_members(name: str, found: object, protocol: type) -> None:
         )
 
 
-def _check_groups(name: str, groups: Any) -> None:
+def _check_groups(name: str, groups: Sequence[str]) -> None:
     fits = isinstance(groups, tuple) and all(isinstance(g, str) and g for g in groups)
     if not fits or not groups or len(set(groups)) < len(groups):
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def check_env(env: SimulatorEnv, spec: Spec) -> None:
         _check_space(type(env).__name__, space, spec.action)
 
 
-def check_observation(env: SimulatorEnv, observation: Any, spec: Spec) -> None:
+def check_observation(env: SimulatorEnv, observation: object, spec: Spec) -> None:
     """Raises ConfigError for the first thing in which an observation is not as the spec says."""
     name = type(env).__name__
     if not isinstance(observation, dict) or not {"image", "pose"} <= observation.keys():
@@ -58,7 +58,7 @@ def check_action(expert: Expert, action: np.ndarray, spec: Spec) -> None:
         )
 
 
-def check_outcome(env: SimulatorEnv, outcome: Any) -> None:
+def check_outcome(env: SimulatorEnv, outcome: Mapping[str, object]) -> None:
     """Raises ConfigError if an outcome lacks what an episode keeps of it."""
     lost = sorted({"success", "useful", "achieved_tasks"} - set(outcome))
     if lost:
@@ -73,16 +73,17 @@ def _check_members(found: object, protocol: type) -> None:
         )
 
 
-def _check_space(name: str, space: Any, action: Layout) -> None:
+def _check_space(name: str, space: object, action: Layout) -> None:
     shape = getattr(space, "shape", None)
     if shape != (len(action),):
         raise ConfigError(
             f"{name}: its action_space has shape {shape}, the spec's action has {len(action)} "
             f"numbers ({', '.join(action.names)}); make one like the other"
         )
-    if not hasattr(space, "low"):
+    lows, highs = getattr(space, "low", None), getattr(space, "high", None)
+    if lows is None or highs is None:
         return
-    for field, low, high in zip(action.fields, space.low, space.high, strict=True):
+    for field, low, high in zip(action.fields, lows, highs, strict=True):
         slack = _CLOSE * max(abs(field.low), abs(field.high))
         if field.low < low - slack or field.high > high + slack:
             raise ConfigError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
-from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -60,7 +59,7 @@ def _nearest(name: str, inside: list[str]) -> str:
     return "; `mili config quick` lists all"
 
 
-def converted(field: ConfigField, text: str) -> Any:
+def converted(field: ConfigField, text: str) -> object:
     """The value that a text stands for. Raises ConfigError, naming the field, if it may not be."""
     try:
         value = _converted(type(field.default), text.strip())
@@ -70,7 +69,7 @@ def converted(field: ConfigField, text: str) -> Any:
     return value
 
 
-def _converted(kind: type, text: str) -> Any:
+def _converted(kind: type, text: str) -> object:
     """Raises ValueError for a text that stands for nothing of the kind."""
     if kind is bool:
         if text.lower() not in _TRUTHS:

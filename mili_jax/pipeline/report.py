@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -57,7 +56,7 @@ def write_report(run: Run) -> Path:
     )
 
 
-def _collected(run: Run, number: int) -> dict[str, Any]:
+def _collected(run: Run, number: int) -> dict[str, object]:
     """What the trials of a round did, for people: this reads the oracle."""
     metas = list(run.dataset.read_metadata(f"round_{number}"))
     answers = resolve(run.dataset.read_labels(f"round_{number}"))
@@ -76,7 +75,7 @@ def _collected(run: Run, number: int) -> dict[str, Any]:
     }
 
 
-def _films(run: Run, policy: PolicyId) -> list[dict[str, Any]]:
+def _films(run: Run, policy: PolicyId) -> list[dict[str, object]]:
     """Successes and failures of each group, played again in front of a camera for people."""
     config = run.config
     split, most = f"evaluation_{policy}", config.evaluate.videos

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mili_jax.domains.rollout import Request
+from mili_jax.domains.rollout import Request, Trial
 from mili_jax.pipeline.run import Run
 from mili_jax.pipeline.schema import BACKENDS
 from mili_jax.storage.dataset import write_shard
@@ -24,16 +24,17 @@ from mili_jax.workers.worker import Job
 _RUN_JOBS = dict(zip(BACKENDS, (pool.run_jobs, ray.run_jobs), strict=True))
 connect_ray = ray.connect
 LOG = logging.getLogger(__name__)
+Items = Sequence[Trial] | Sequence[Request]
 
 
 def roll_out(
     run: Run,
     split: str,
-    items: Sequence[Any],
+    items: Items,
     make_runner: Callable[[], Any],
     title: str,
     required: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Runs requests or trials as shards of a split, those that are missing, and commits it.
 
     Returns the number of episodes, and the ids of the trials that had to be set aside because
@@ -86,7 +87,7 @@ def _outdated(run: Run, split: str, jobs: Sequence[Job]) -> bool:
     return run.dataset.has_shard(split, len(jobs))
 
 
-def _make_room(run: Run, split: str, items: Sequence[Any]) -> None:
+def _make_room(run: Run, split: str, items: Items) -> None:
     """Takes outdated episodes out of the way of those that a stage makes.
 
     What this run declared that it made is dropped; if people have answered for it, it is set aside.
@@ -107,7 +108,7 @@ def _make_room(run: Run, split: str, items: Sequence[Any]) -> None:
     )
 
 
-def _check_looks_made(run: Run, split: str, shards: Sequence[int], items: Sequence[Any]) -> None:
+def _check_looks_made(run: Run, split: str, shards: Sequence[int], items: Items) -> None:
     asked = {item.episode_id: item for item in items}
     name, _, parameters = items[0].policy.partition("@")
     for index in shards:

@@ -75,7 +75,7 @@ def open_run(config: ConfigDict, path: Path) -> Run:
     # Who does the work may change from day to day.
     for field in ("backend", "processes", "pairing"):
         del kept["machine"][field]
-    workdir = Workdir(path, kept, free=("evaluate",))
+    workdir = Workdir(path, kept, free=("evaluate",), grows=("improve.rounds",))
     try:
         return Run(config, workdir, Dataset(workdir.path / "dataset", spec_of(config)))
     except BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -32,12 +32,12 @@ class ConfigField:
     what may, and what it is for."""
 
     name: str
-    default: Any
+    default: object
     holds: Callable[[Any], bool]
     wanted: str
     meaning: str
 
-    def check(self, value: Any) -> None:
+    def check(self, value: object) -> None:
         """Raises ConfigError, naming the field, for a value that may not be."""
         kind = type(self.default)
         typed = isinstance(value, (int, float) if kind is float else kind)
@@ -46,19 +46,19 @@ class ConfigField:
             raise ConfigError(f"config.{self.name} = {value!r} must be {wanted}")
 
 
-def _positive(value: Any) -> bool:
+def _positive(value: float) -> bool:
     return bool(value > 0)
 
 
-def _share(value: Any) -> bool:
+def _share(value: float) -> bool:
     return bool(0 <= value <= 1)
 
 
-def _count(value: Any) -> bool:
+def _count(value: float) -> bool:
     return bool(value >= 0)
 
 
-def _any(value: Any) -> bool:
+def _any(value: object) -> bool:
     return True
 
 
@@ -66,12 +66,12 @@ def _rows(value: int) -> bool:
     return value >= 4 and value % 4 == 0
 
 
-def _one_of(kind: str, own: dict[str, Any]) -> tuple[Callable[[Any], bool], str]:
+def _one_of(kind: str, own: Mapping[str, object]) -> tuple[Callable[[Any], bool], str]:
     """What `plugins.find` can find."""
     return (lambda v: plugins.known(kind, v, own)), f"one of {sorted(own)}, or of your own"
 
 
-def _texts(values: Any) -> bool:
+def _texts(values: Sequence[str]) -> bool:
     return all(isinstance(v, str) and v for v in values) and len(set(values)) == len(values)
 
 
@@ -432,7 +432,7 @@ def check(config: ConfigDict) -> None:
             mil.check(config.policy.head, SUPPORTS[name])
 
 
-def _fields_of(config: ConfigDict) -> Iterator[tuple[ConfigField, Any]]:
+def _fields_of(config: ConfigDict) -> Iterator[tuple[ConfigField, object]]:
     """Every field with its value. Raises ConfigError for one that is unknown or missing."""
     wanted = sections()
     known = {"name", "seed", *wanted}

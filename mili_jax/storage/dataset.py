@@ -296,8 +296,18 @@ class Dataset:
         return parse_pairs(path, ledger.verified(self.path, path.name) or b"")
 
     def digests(self, *names: str) -> dict[str, str]:
-        """The SHA-256 of label files and pair tables that are there, by name."""
-        found = {name: digest_of(ledger.verified(self.path, name)) for name in names}
+        """What identifies the content of label files, pair tables and committed splits, by name;
+        of those that are not there nothing is said. A stage that reads them declares it.
+
+        Of a file it is its SHA-256, of a split that of its shards' in their order.
+        """
+        known = self._read()
+        found = {}
+        for name in names:
+            if "." in name:
+                found[name] = digest_of(ledger.verified(self.path, name))
+            elif name in known.splits:
+                found[name] = splits.content_digest(self.path, known, name)
         return {name: digest for name, digest in found.items() if digest is not None}
 
     def _read(self) -> Description:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mili_jax.storage import verify, workdir
+from mili_jax.storage import verify
 from mili_jax.storage.dataset import NAME, VERSION
 from mili_jax.storage.files import (
     atomic_write,
@@ -25,6 +25,8 @@ from mili_jax.storage.files import (
     read_sealed,
     unreadable,
 )
+from mili_jax.storage.stages import all_rows
+from mili_jax.storage.workdir import lock
 from mili_jax.types import DataError
 
 _OF_SPLIT = re.compile(r"mili-(\w+)\.array_record-\d{5}")
@@ -66,7 +68,7 @@ def repair(path: Path) -> list[Damage]:
     refuses.
     """
     path = _workdir(path)
-    with workdir.lock(path):
+    with lock(path):
         found = examine(path)
         answers = {
             d.path: good
@@ -81,7 +83,7 @@ def repair(path: Path) -> list[Damage]:
         if (metrics := path / "metrics.jsonl") in gone:
             _keep_good_lines(gone[metrics], metrics)
         if any(d.path.name == "results.jsonl" or d.path.parent.name == "rows" for d in found):
-            atomic_write(path / "results.jsonl", workdir.all_rows(path))
+            atomic_write(path / "results.jsonl", all_rows(path))
         data = _data(path)
         if any(damage.path.parent == data for damage in found):
             verify.forget(data, [d.path.name for d in found if d.path.parent == data])
@@ -205,7 +207,7 @@ def _lines(path: Path) -> Iterator[Damage]:
             yield Damage(file, str(error), (file, stage) if file.parent.name == "rows" else (file,))
     results = path / "results.jsonl"
     # A stage that was stopped between its rows and these leaves those of the others.
-    whole = [workdir.all_rows(path), workdir.all_rows(path, finished=True)]
+    whole = [all_rows(path), all_rows(path, finished=True)]
     try:
         content = results.read_bytes()
     except FileNotFoundError:

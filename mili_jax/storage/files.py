@@ -260,6 +260,11 @@ def make_directory(path: Path) -> None:
         raise DataError(f"{path} could not be made ({error.strerror})") from error
 
 
+def files_under(folder: Path) -> list[Path]:
+    """All files below a folder, in their order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 def sync_directory(path: Path) -> None:
     """Makes what was renamed there survive a loss of power."""
     handle = os.open(path, os.O_RDONLY)

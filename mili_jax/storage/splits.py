@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -61,6 +62,19 @@ def shard_digests(directory: Path, known: Description, split: str) -> dict[str, 
         name: listed[name]["sha256"] if name in listed else sha256(directory / name)
         for name in sorted(names)
     }
+
+
+def content_digest(directory: Path, known: Description, split: str) -> str:
+    """SHA-256 of those of a committed split's shards, in their order: equal for equal episodes in
+    equal shards."""
+    listed = ledger.read_checksums(directory)
+    whole = hashlib.sha256()
+    for i in range(known.splits[split].num_shards):
+        path = shard_path(directory, split, i)
+        if path.name not in listed:
+            raise DataError(f"{path} is not in checksums.json; {DOCTOR}")
+        whole.update(f"{listed[path.name]['sha256']}\n".encode())
+    return whole.hexdigest()
 
 
 def lengths_of(directory: Path, known: Description, split: str) -> list[int]:

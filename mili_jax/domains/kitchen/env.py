@@ -128,14 +128,14 @@ class KitchenEnv(gymnasium.Env):
         self._poses.append(self.world.pose())
         terminated = self._at_rest()
         truncated = not terminated and len(self._poses) > self.horizon
-        info: dict[str, Any] = {}
+        info: dict[str, object] = {}
         reward = 0.0
         if terminated or truncated:
             info = self.outcome()
-            reward = float(info["success"])
+            reward = float(bool(info["success"]))
         return self._observe(), reward, terminated, truncated, info
 
-    def outcome(self) -> dict[str, Any]:
+    def outcome(self) -> dict[str, object]:
         """What the present state counts as: `success`, `useful`, `achieved_tasks` (ids)."""
         assert self.history is not None and self.task is not None
         done = tasks.achieved(self.world, self.history, self.families)
