@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mili_jax.domains.kitchen.rollout import Trial
 from runs import ROOT, command, config, data_of
 from test_rollout import CursedPlayer, children, descriptors, ignore, make_trials
 from test_stages import assert_same_checkpoints, assert_same_episodes, rows_of
@@ -29,6 +28,7 @@ from workers import SHARD, SHARDS, SPEC, SPLITS, Wild, make_player, write_each, 
 from mili_jax.domains.kitchen import scenes, tasks
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
 from mili_jax.domains.kitchen.spec import spec
+from mili_jax.domains.rollout import Trial
 from mili_jax.learning.step import init_state
 from mili_jax.pipeline import train
 from mili_jax.pipeline.run import Run
@@ -73,7 +73,7 @@ def test_the_collector_killed_at_random_instants(kills, tmp_path):
     duration = time.monotonic() - began
     whole = tmp_path / "whole" / "mili" / "1.0.0"
     reference = digests(whole)
-    assert len(reference) == SHARDS * SPLITS + 3
+    assert len(reference) == SHARDS * SPLITS + 4
     rng = random.Random(0)
     done = finished = 0
     while done < kills or not finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -228,6 +229,6 @@ def test_what_nobody_knows_the_camera_of_is_left_alone() -> None:
         assert symmetries(robot) == (0,) and not can_shift(robot)
     # A camera in the hand turns with the world, wherever it is mounted.
     first, second = spec(SIZE, ["top", "wrist"]), spec(SIZE, ["top", "wrist"], calibrated=False)
-    mixed = first.__class__(**{**vars(first), "cameras": (first.cameras[0], second.cameras[1])})
+    mixed = dataclasses.replace(first, cameras=(first.cameras[0], second.cameras[1]))
     assert symmetries(mixed) == (0, 1, 2, 3) and can_shift(mixed)
     assert {VIEWPOINTS[c.name].mount for c in mixed.cameras} == {"world", "tool"}

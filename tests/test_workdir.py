@@ -374,7 +374,7 @@ def test_all_processes_of_a_distributed_run_share_one_folder(tmp_path):
     code = """
 import faulthandler
 import jax
-faulthandler.dump_traceback_later(50, exit=True)
+faulthandler.dump_traceback_later(240, exit=True)
 process = int(sys.argv[2])
 jax.distributed.initialize(sys.argv[3], 2, process)
 with Workdir(path, CONFIG) as workdir:

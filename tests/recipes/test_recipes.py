@@ -13,6 +13,8 @@ import pytest
 from installing import environment, install
 from page import PAGE, prose, recipes
 
+from mili_jax.storage.dataset import Dataset
+
 RECIPES = recipes()
 # The files that a newcomer may have to touch, and whether a folder comes on top.
 MOST = {
@@ -75,9 +77,9 @@ def test_its_own_test_passes(heading, tmp_path):
     assert re.search(r"[1-9]\d* passed", said) and "skipped" not in said
 
 
-def command(heading):
+def command(heading, name="run"):
     """What a recipe's last command has after `mili run`."""
-    (line,) = (c for c in RECIPES[heading].commands if c.startswith("mili run "))
+    (line,) = (c for c in RECIPES[heading].commands if c.startswith(f"mili {name} "))
     return shlex.split(line)[2:]
 
 
@@ -90,6 +92,18 @@ def test_its_command_is_a_configuration_that_holds(heading, tmp_path):
     for flag in flags[1:]:
         field, _, value = flag.removeprefix("--config.").partition("=")
         assert f"* {field.partition('.')[2]} = {value}" in said
+
+
+@pytest.mark.slow
+def test_its_format_is_imported_from_the_shell(tmp_path):
+    here, env = set_up("A data format", tmp_path)
+    code = "import pathlib, test_npz_episodes as t; t.write(pathlib.Path('theirs'), 4)"
+    run([sys.executable, "-c", code], here, env)
+    flags = command("A data format", "import")
+    run([sys.executable, "-m", "mili_jax.cli", "import", *flags], here, env)
+    dataset = Dataset(here / "runs/mine/dataset")
+    assert dataset.splits() == {"demos_train": 4}
+    assert {m.task for m in dataset.read_metadata("demos_train")} == {"open drawer"}
 
 
 @pytest.mark.slow

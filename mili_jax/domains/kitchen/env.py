@@ -70,9 +70,9 @@ class KitchenEnv(gymnasium.Env):
         if light not in LIGHTS:
             raise SimulationError(f"no light {light!r}; one of {sorted(LIGHTS)}")
         self._cameras, self._light = tuple(cameras), light
-        shape = spec(image_size, self._cameras).picture
         if not 16 <= image_size <= 1024:
             raise SimulationError(f"image_size must be 16..1024 pixels, got {image_size}")
+        shape = spec(image_size, self._cameras).picture
         self.split, self.image_size, self.horizon = split, image_size, horizon
         self.render_mode, self.families = render_mode, families
         self._pool = object_pool(split)
