@@ -7,7 +7,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import numpy as np
+import pyarrow as pa
 
 from mili_jax.interchange import to_lerobot, to_rlds, to_robomimic
 from mili_jax.interchange.convert import convert
@@ -19,6 +21,9 @@ from mili_jax.interchange.store import open_dataset, read_all, to_episode
 from mili_jax.spec import Spec
 from mili_jax.storage.dataset import Dataset
 from mili_jax.types import ConfigError, DataError
+
+# What the formats' libraries raise when the file system refuses.
+_OF_WRITING = (OSError, RuntimeError, pa.ArrowException, av.FFmpegError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +58,7 @@ def export_episodes(
 
     Args:
       dataset: the folder with mili/1.0.0. out: the folder to make; not there, or empty.
+        Of robomimic it is the file itself if it ends with .hdf5 or .h5.
       fps: steps a second, whole for LeRobot; None where the dataset's mapping file says it.
       lossless: of LeRobot, pictures as PNG in the tables and not as video.
 
@@ -70,11 +76,15 @@ def export_episodes(
         raise ConfigError(f"{root} has no split {wrong[0]!r}; it has {', '.join(there)}")
     fps = _fps(root) if fps is None else fps
     plan = _plan(form, spec, chosen, fps, lossless)
-    with staging(out) as folder:
+    # What is called like one becomes a file; the folder of the other formats has it inside.
+    alone = form == "robomimic" and out.suffix in (".hdf5", ".h5")
+    with staging(out, to_robomimic.FILE if alone else None) as folder:
         try:
             _write(form, folder, opened, spec, chosen, plan, lossless)
-        except OSError as error:
-            raise DataError(f"{out} could not be written ({error}); free space") from error
+        except _OF_WRITING as error:
+            raise DataError(
+                f"{out} could not be written ({error}); free space or fix permissions"
+            ) from error
         return _read_back(form, folder, opened, chosen, plan, lossless)
 
 

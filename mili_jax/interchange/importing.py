@@ -152,9 +152,9 @@ def check_free(out: Path) -> None:
 
 
 @contextlib.contextmanager
-def staging(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that becomes `out`, or goes. One that a killed import left
-    behind goes too."""
+def staging(out: Path, file: str | None = None) -> Iterator[Path]:
+    """A hidden folder beside `out` that becomes `out`, or that file in it, or goes. One that a
+    killed import left behind goes too."""
     prefix = f".{out.name}.importing-"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def staging(out: Path) -> Iterator[Path]:
             yield folder
             (folder / _LOCK).unlink()
             try:
-                os.replace(folder, out)
+                os.replace(folder if file is None else folder / file, out)
             except OSError as error:
                 raise DataError(f"{out} cannot be made ({error})") from error
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def write(
 ) -> None:
     """Writes splits, each as (how many episodes, the episodes): a mask for each, and `useful`."""
     # The newest layout, since an older one has no attributes above 64 kB, such as a long scene.
-    with h5py.File(folder / FILE, "w", libver="latest") as file:
+    with _opened(folder / FILE) as kept, h5py.File(kept, "w", libver="latest") as file:
         data = file.create_group("data")
         masks: dict[str, list[str]] = {USEFUL: []}
         total = number = 0
@@ -67,6 +68,66 @@ def write(
         file.create_dataset(MAPPING, data=own_text(mapping))
         for mask, names in masks.items():
             file.create_dataset(f"mask/{mask}", data=np.array(names, "S"))
+
+
+class _Kept:
+    """A file that HDF5 writes to, which remembers the first write that the system refused.
+
+    HDF5 itself cannot close a file then: it tries again and again and brings the process down.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b", buffering=0)
+        self.refused: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self.refused is None:
+            try:
+                rest = memoryview(data).cast("B")
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                self.refused = error
+        return len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size) or b""
+
+    def readinto(self, into: Any) -> int:
+        count = self._file.readinto(into)
+        memoryview(into).cast("B")[count:] = bytes(len(into) - count)
+        return len(into)
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self.refused = self.refused or error
+            return size or 0
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[_Kept]:
+    """Raises the OSError of the first refused write in the end, whatever came after it."""
+    kept = _Kept(path)
+    try:
+        yield kept
+    finally:
+        kept.close()
+        if kept.refused is not None:
+            raise kept.refused
 
 
 def _write_episode(group: Any, spec: Spec, exported: Exported) -> None:

@@ -27,6 +27,7 @@ from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.labels import Answer, Kind, Label
 from mili_jax.types import ConfigError, DataError, Episode, EpisodeMeta
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "finger")
 
 
@@ -198,6 +199,40 @@ def test_a_damaged_dataset_is_not_exported(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ours"]
 
 
+@pytest.mark.parametrize(
+    ("form", "how", "limit"),
+    [
+        *((form, how, 3_000) for form, how in FORMS),
+        ("robomimic", {}, 100),
+        ("robomimic", {}, 60_000),
+    ],
+)
+def test_a_write_that_the_system_refuses_leaves_nothing(tmp_path, form, how, limit):
+    trials(tmp_path / "ours", robot(), 3)
+    code = (
+        "import resource, signal, sys\n"
+        "from mili_jax.interchange.exporting import export_episodes\n"
+        "from mili_jax.types import DataError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "try:\n"
+        f"    export_episodes('ours', {form!r}, 'out', fps=10, **{how!r})\n"
+        "except DataError as error:\n"
+        "    print(error)\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0 and "out could not be written" in done.stdout, done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ours"]
+
+
 def test_what_comes_back_changed_is_not_kept(tmp_path, monkeypatch):
     trials(tmp_path / "ours", robot(), 3)
     from mili_jax.interchange import to_rlds
@@ -264,6 +299,17 @@ def test_robomimic_has_its_documented_layout(tmp_path):
         # Labels say 0 no, 1 yes, 2 nothing (a no and a yes); 3, of which there are none, says no.
         assert useful == ["demo_1"]
         assert [n.decode() for n in file["mask/round_1"][()]] == names
+
+
+def test_robomimic_is_a_file_if_it_is_called_like_one(tmp_path):
+    trials(tmp_path / "ours", robot(), 3)
+    for name in ("a.hdf5", "b.h5"):
+        export_episodes(tmp_path / "ours", "robomimic", tmp_path / name)
+        assert (tmp_path / name).is_file()
+        assert open_source(tmp_path / name, "robomimic").splits["round_1"] == 3
+    with pytest.raises(ConfigError, match="is there already"):
+        export_episodes(tmp_path / "ours", "robomimic", tmp_path / "a.hdf5")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.hdf5", "b.h5", "ours"]
 
 
 def test_lerobot_tables_are_what_its_readers_expect(tmp_path):
