@@ -111,16 +111,15 @@ def check_observation(spec: Spec, image: np.ndarray, pose: np.ndarray) -> None:
     """Raises DataError for observations that are not what a robot of this spec sees: they would
     give other actions without a word."""
     image, pose = np.asarray(image), np.asarray(pose)
-    n = len(pose)
-    if image.dtype != np.uint8 or image.shape != (n, *spec.picture):
-        raise DataError(
-            f"acting: the pictures are {image.dtype} {image.shape}; this policy wants uint8 "
-            f"{(n, *spec.picture)}, values 0 to 255"
-        )
-    if pose.shape != (n, len(spec.pose)) or not np.issubdtype(pose.dtype, np.floating):
+    if pose.shape[1:] != (len(spec.pose),) or not np.issubdtype(pose.dtype, np.floating):
         raise DataError(
             f"acting: the poses are {pose.dtype} {pose.shape}; this policy wants float32 "
-            f"{(n, len(spec.pose))}: {', '.join(spec.pose.names)}"
+            f"(robots, {len(spec.pose)}): {', '.join(spec.pose.names)}"
+        )
+    if image.dtype != np.uint8 or image.shape != (len(pose), *spec.picture):
+        raise DataError(
+            f"acting: the pictures are {image.dtype} {image.shape}; this policy wants uint8 "
+            f"{(len(pose), *spec.picture)}, values 0 to 255"
         )
     if not np.isfinite(pose).all():
         row, column = np.argwhere(~np.isfinite(pose))[0]
