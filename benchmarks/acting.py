@@ -22,16 +22,19 @@ import functools
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import gymnasium
 import numpy as np
 from absl import app, flags
 
-from benchmarks.rollout import HORIZON, KitchenEnv, plan, rollout, spread, sweep
+from benchmarks.rollout import HORIZON, KitchenEnv, plan, spread, sweep
+from mili_jax.domains import rollout
+from mili_jax.domains.kitchen.spec import spec
+from mili_jax.types import Episode, PolicyFn
+from mili_jax.workers import pool
 
-# JAX is imported where it acts (`stages` brings it): the processes of the vector environment import
-# this file as well.
+# JAX is imported where it acts (`pipeline` brings it): the processes of the vector environment
+# import this file as well.
 flags.FLAGS.set_default("episodes", 3)
 flags.FLAGS.set_default("processes", [str(len(os.sched_getaffinity(0)))])
 
@@ -40,12 +43,12 @@ flags.FLAGS.set_default("processes", [str(len(os.sched_getaffinity(0)))])
 class MakeWanderer:
     """Makes an actor that asks the network, and does something else."""
 
-    make: Any  # stages.acting.MakeActor
+    make: Callable[[], rollout.Actor]  # `learning.actors.MakeActor`
 
-    def __call__(self) -> Callable[[Sequence[rollout.Trial]], Callable[..., np.ndarray]]:
+    def __call__(self) -> rollout.Actor:
         start = self.make()
 
-        def actor(trials: Sequence[rollout.Trial]) -> Callable[..., np.ndarray]:
+        def actor(trials: Sequence[rollout.Trial]) -> PolicyFn:
             act, rows = start(trials), iter(sweep(np.random.default_rng(trials[0].seed)))
 
             def wander(image: np.ndarray, pose: np.ndarray) -> np.ndarray:
@@ -57,14 +60,14 @@ class MakeWanderer:
         return actor
 
 
-def make_wanderer() -> MakeWanderer:
-    """With the network of the configuration `quick`."""
+def make_wanderer(size: int) -> MakeWanderer:
+    """With the network of the configuration `quick`, for pictures of so many pixels."""
     import jax
 
     from mili_jax.learning.actors import MakeActor
     from mili_jax.policy.policy import Policy, init_params
 
-    policy = Policy(embedding_size=64, channels=32, blocks=2)
+    policy = Policy(spec(size), embedding_size=64, channels=32, blocks=2)
     params = jax.tree.map(np.asarray, init_params(policy, jax.random.key(0)))
     return MakeWanderer(MakeActor(policy, params, {}))
 
@@ -77,19 +80,19 @@ def groups(count: int, first: int) -> list[rollout.Trial]:
     ]
 
 
-def rollouts_per_second(pool: rollout.Pool, processes: int, listed: list[rollout.Trial]) -> float:
+def rollouts_per_second(workers: pool.Pool, processes: int, listed: list[rollout.Trial]) -> float:
     """Control steps per second of rollouts."""
     jobs = [
         (i, [trial] * rollout.LOCKSTEP)
         for i, trial in enumerate(trial for trial in listed for _ in range(processes))
     ]
     began = time.perf_counter()
-    steps = sum(done.steps for done in pool.run(jobs))
+    steps = sum(done.steps for done in workers.run(jobs))
     return steps / (time.perf_counter() - began)
 
 
 def vector_per_second(
-    envs: gymnasium.vector.AsyncVectorEnv, actor: Any, listed: list[rollout.Trial]
+    envs: gymnasium.vector.AsyncVectorEnv, actor: rollout.Actor, listed: list[rollout.Trial]
 ) -> float:
     """The same through the vector environment."""
     began, steps = time.perf_counter(), 0
@@ -104,7 +107,7 @@ def vector_per_second(
     return steps / (time.perf_counter() - began)
 
 
-def _nothing(index: int, episodes: Any) -> None:
+def _nothing(index: int, episodes: Sequence[Episode]) -> None:
     del index, episodes
 
 
@@ -114,8 +117,8 @@ def main(argv: list[str]) -> None:
 
     given = flags.FLAGS
     size, count, repetitions = given.image_size, given.episodes, given.repetitions
-    wanderer = make_wanderer()
-    make_runner = functools.partial(rollout.Player, wanderer, size)
+    wanderer = make_wanderer(size)
+    make_runner = functools.partial(rollout.Player, wanderer, "kitchen", spec(size))
     make_env = functools.partial(KitchenEnv, image_size=size)
     print(
         f"{size}x{size} pixels, {count} scenes x {rollout.LOCKSTEP} episodes x {HORIZON} control "
@@ -123,11 +126,11 @@ def main(argv: list[str]) -> None:
     )
     row = "{:>9}  {:>20}  {:>12}  {:>20}  {:>24}"
     print(row.format("processes", "rollouts", "environments", "AsyncVectorEnv", "rollouts / it"))
-    if count * repetitions >= rollout.PROCESS_RECYCLE:
+    if count * repetitions >= pool.PROCESS_RECYCLE:
         raise app.UsageError("a worker would be replaced meanwhile; ask for less")
     for processes in map(int, given.processes):
-        with rolling.simulating(), rollout.Pool(make_runner, _nothing, processes) as pool:
-            rollouts_per_second(pool, processes, groups(1, 1))  # starts and compiles
+        with rolling.simulating(), pool.Pool(make_runner, _nothing, processes) as workers:
+            rollouts_per_second(workers, processes, groups(1, 1))  # starts and compiles
             actor = wanderer()
             vectors = [
                 gymnasium.vector.AsyncVectorEnv([make_env] * n, shared_memory=True, context="spawn")
@@ -138,7 +141,7 @@ def main(argv: list[str]) -> None:
             mine: list[float] = []
             theirs: list[list[float]] = [[] for _ in vectors]
             for _ in range(repetitions):
-                mine.append(rollouts_per_second(pool, processes, groups(count, 0)))
+                mine.append(rollouts_per_second(workers, processes, groups(count, 0)))
                 for envs, found in zip(vectors, theirs, strict=True):
                     times = rollout.LOCKSTEP * processes // envs.num_envs  # as many episodes
                     found.append(vector_per_second(envs, actor, groups(count, 0) * times))

@@ -23,9 +23,11 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import train
+from mili_jax.domains.kitchen import spec as kitchen
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.mil import ADAPTED, MilHyper, init, loss_fn
 from mili_jax.policy.policy import Policy
+from mili_jax.types import Batch, Params
 
 _TASKS = flags.DEFINE_integer("tasks", 16, "tasks of a meta-batch")
 _ADAPTED = flags.DEFINE_enum("adapted", "actor", ADAPTED, "what the inner step changes")
@@ -34,12 +36,12 @@ HYPER = Hyper()
 
 
 def jax_gradient(
-    policy: Policy, mil: MilHyper, params: Any, batch: Any
+    policy: Policy, mil: MilHyper, params: Params, batch: Batch
 ) -> Callable[[], tuple[Any, Any]]:
     """A function that returns the loss and its gradient."""
 
     @jax.jit
-    def both(params: Any) -> tuple[Any, Any]:
+    def both(params: Params) -> tuple[jax.Array, Params]:
         return jax.value_and_grad(lambda params: loss_fn(policy, HYPER, mil, params, batch)[0])(
             params
         )
@@ -47,7 +49,9 @@ def jax_gradient(
     return lambda: jax.block_until_ready(both(params))
 
 
-def torch_gradient(mil: MilHyper, params: Any, batch: Any) -> Callable[[], tuple[Any, Any]]:
+def torch_gradient(
+    policy: Policy, mil: MilHyper, params: Params, batch: Batch
+) -> Callable[[], tuple[Any, Any]]:
     """The same by torch.func; the gradient by name of the parameter."""
     import torch
     from torch.func import grad, grad_and_value, vmap
@@ -65,9 +69,7 @@ def torch_gradient(mil: MilHyper, params: Any, batch: Any) -> Callable[[], tuple
         if name == "bias" or adapting(name)
     }
     fields = {name: torch.tensor(getattr(batch, name)) for name in ("image", "pose", "action")}
-    network = torch_policy.TorchPolicy(
-        train.PAPER, batch.image.shape[2], channels_last=mil.adapted == "actor"
-    )
+    network = torch_policy.TorchPolicy(policy, channels_last=mil.adapted == "actor")
 
     def act(weights: Any, image: Any, pose: Any, action: Any) -> Any:
         maps = network.encode(weights, image) if mil.adapted == "all" else image
@@ -136,14 +138,15 @@ def main(argv: list[str]) -> None:
           f"{times} repetitions: median (range)")  # fmt: skip
 
     def compare(name: str, policy: Policy, other: bool) -> None:
-        params = init(policy, mil, jax.random.key(0), size)
+        policy = policy.clone(spec=kitchen.spec(size))
+        params = init(policy, mil, jax.random.key(0))
         ours = [jax_gradient(policy, m, params, batch) for m in (mil, first)]
         theirs = []
         if other:
             import torch
 
             torch.set_num_threads(len(os.sched_getaffinity(0)))
-            theirs = [torch_gradient(m, params, made) for m in (mil, first)]
+            theirs = [torch_gradient(policy, m, params, made) for m in (mil, first)]
             for a, b in zip(ours, theirs, strict=True):
                 agree(a(), b())
         took = train.seconds(*ours, *theirs, repetitions=times)

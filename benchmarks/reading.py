@@ -25,13 +25,16 @@ from absl import app, flags
 
 from mili_jax.batches import sampling
 from mili_jax.batches.pool import Pool, read_pool
-from mili_jax.batches.sampling import Batch, Groups
+from mili_jax.batches.sampling import Groups
+from mili_jax.domains.kitchen.domain import KITCHEN
+from mili_jax.domains.kitchen.families import FAMILIES
+from mili_jax.domains.kitchen.spec import spec
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.mesh import make_mesh, place, replicate
 from mili_jax.learning.step import init_state, make_train_step
 from mili_jax.policy.policy import Policy
 from mili_jax.storage.dataset import Dataset
-from mili_jax.types import FAMILIES, Episode, EpisodeMeta
+from mili_jax.types import Batch, Episode, EpisodeMeta
 
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "side of the picture in pixels")
 _EPISODES = flags.DEFINE_integer("episodes", 320, "stored episodes, of 30 steps")
@@ -46,7 +49,7 @@ LENGTH, FRAMES, PLACES, STEPS = 30, 2, 14, 4
 def write(root: Path, size: int, episodes: int) -> Dataset:
     """Episodes in which a small square moves over a still background, in shards of 32."""
     rng = np.random.default_rng(0)
-    dataset = Dataset(root, size)
+    dataset = Dataset(root, spec(size))
     made = []
     for number in range(episodes):
         image = np.tile(rng.integers(0, 256, (size // 8, size // 8, 3), np.uint8).repeat(8, 0)
@@ -68,7 +71,7 @@ def write(root: Path, size: int, episodes: int) -> Dataset:
 
 def batches_of(dataset: Dataset) -> Callable[[int], Batch]:
     """The batch of a step, as a training that streams makes it."""
-    pool = read_pool(dataset, "demos", demonstrations=True)
+    pool = read_pool(KITCHEN, dataset, "demos", demonstrations=True)
     return functools.partial(
         _sample,
         pool,
@@ -131,7 +134,7 @@ def timed(read: Callable[[int], None], count: int) -> tuple[float, float]:
 
 def data_wait(dataset: Dataset, threads: int, steps: int) -> tuple[float, float]:
     """Share of a training's time that is waiting for data, and seconds per step."""
-    policy = Policy(embedding_size=64, blocks=2)
+    policy = Policy(spec(_IMAGE_SIZE.value), embedding_size=64, blocks=2)
     hyper, mesh = Hyper(), make_mesh()
     state = replicate(init_state(policy, hyper, 0, FRAMES), mesh)
     step_fn = make_train_step(policy, hyper, mesh)

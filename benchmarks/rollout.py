@@ -23,7 +23,7 @@ import functools
 import math
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing.synchronize import Barrier
 
 import gymnasium
@@ -31,10 +31,14 @@ import numpy as np
 import pybullet as p
 from absl import app, flags
 
-from mili_jax.domains.kitchen import rollout, scenes, tasks
+from mili_jax.domains import rollout
+from mili_jax.domains.kitchen import scenes, tasks
+from mili_jax.domains.kitchen.domain import KITCHEN
 from mili_jax.domains.kitchen.env import HORIZON, KitchenEnv, object_pool
-from mili_jax.domains.kitchen.rollout import Trial
-from mili_jax.domains.kitchen.world import CAMERA_HEIGHT, SUBSTEPS, VIEW_HALF, World
+from mili_jax.domains.kitchen.viewpoints import CAMERA_HEIGHT, VIEW_HALF
+from mili_jax.domains.kitchen.world import SUBSTEPS, World
+from mili_jax.domains.rollout import Trial
+from mili_jax.types import PolicyFn
 
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "side of the picture in pixels")
 _EPISODES = flags.DEFINE_integer("episodes", 8, "scenes per repetition", lower_bound=1)
@@ -172,14 +176,15 @@ def _collect(queue: multiprocessing.Queue, barrier: Barrier, size: int, episodes
     env, planned = KitchenEnv(image_size=size), plan(episodes, 0)
     actions = {trial.episode_id: iter(rows) for trial, rows in planned + planned[:1]}
 
-    def actor(trials: Sequence[Trial]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    def actor(trials: Sequence[Trial]) -> PolicyFn:
         rows = actions[trials[0].episode_id]
         return lambda image, pose: next(rows)[None]
 
-    rollout.run_job([env], [planned[0][0]], actor)  # to warm up
+    run = functools.partial(rollout.run_job, KITCHEN.simulator, [env], actor=actor)
+    run(trials=[planned[0][0]])  # to warm up
     actions |= {trial.episode_id: iter(rows) for trial, rows in planned}
     barrier.wait()
-    queue.put(sum(map(len, rollout.run_job([env], [trial for trial, _ in planned], actor))))
+    queue.put(sum(map(len, run(trials=[trial for trial, _ in planned]))))
 
 
 def rollouts_per_second(processes: int, size: int, episodes: int) -> float:

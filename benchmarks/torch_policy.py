@@ -14,16 +14,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mili_jax.policy.camera import Camera
 from mili_jax.policy.encoder import STRIDE
-from mili_jax.policy.features import FINGERS, HEIGHTS, UNIT
+from mili_jax.policy.features import SHARES
 from mili_jax.policy.heads.spatial_softmax import MSEHead
 from mili_jax.policy.policy import Policy
+from mili_jax.policy.ranges import goes_round, half_ranges, middles, turns
+from mili_jax.policy.view import grid
+from mili_jax.spec import Layout
+from mili_jax.types import Params
 
 Weights = Mapping[str, Any]
 
 
-def weights_of(params: Any) -> dict[str, Tensor]:
+def weights_of(params: Params) -> dict[str, Tensor]:
     """The leaves of our parameters by their path, kernels in PyTorch's order, so that they need
     not be turned in every step."""
     weights = {}
@@ -48,13 +51,12 @@ def rms_norm(x: Tensor, axis: int = -1) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class TorchPolicy:
-    """What `policy` (embedding images_only, head mse) does with pictures of side x side pixels.
+    """What `policy` (embedding images_only, head mse) does.
 
     Weights are those of `weights_of`, or the part that a function needs.
     """
 
     policy: Policy
-    side: int
     channels_last: bool = True  # which vmap does not know
 
     def encode(self, weights: Weights, image: Tensor) -> Tensor:
@@ -95,32 +97,35 @@ class TorchPolicy:
         for k in range(2):
             padded = torch.cat([x[:, :1], x, x[:, -1:]], 1)
             window = torch.cat([padded[:, :-2], x, padded[:, 2:]], -1)
-            x = functional.relu(_dense(weights, f"embedder/_Temporal_0/Dense_{k}", window))
+            x = functional.relu(_dense(weights, f"embedder/Temporal_0/Dense_{k}", window))
         pooled = torch.cat([x.mean(1), x.amax(1), x[:, 0], x[:, -1]], -1)
-        x = functional.relu(_dense(weights, "embedder/_Temporal_0/Dense_3", rms_norm(pooled)))
-        z = _dense(weights, "embedder/_Temporal_0/Dense_2", x)
+        x = functional.relu(_dense(weights, "embedder/Temporal_0/Dense_3", rms_norm(pooled)))
+        z = _dense(weights, "embedder/Temporal_0/Dense_2", x)
         return z * torch.rsqrt(z.square().sum(-1, keepdim=True) + 1e-6)
 
     def loss(
         self, weights: Weights, maps: Tensor, pose: Tensor, z: Tensor, action: Tensor
     ) -> Tensor:
         """-log pi(action | maps [n,h,w,C], pose [n,7], z [n,Z]), averaged."""
-        where = self._places(weights, "actor/_Summary_0/Dense_0", rms_norm(maps)).flatten(1) * 2
-        x = torch.cat(
-            [where, _pose_features(self.policy.camera, pose), z * math.sqrt(z.shape[-1])], -1
-        )
+        layout = self.policy.spec.action
+        where = self._places(weights, "actor/_Trunk_0/Dense_0", rms_norm(maps)).flatten(1) * 2
+        features = _layout_features(self.policy.spec.pose, pose)
+        x = torch.cat([where, features, z * math.sqrt(z.shape[-1])], -1)
         for k in (1, 2):
-            x = functional.relu(_dense(weights, f"actor/_Summary_0/Dense_{k}", x))
+            x = functional.relu(_dense(weights, f"actor/_Trunk_0/Dense_{k}", x))
         raw = _dense(weights, "actor/Dense_0", x)
-        yaw = 0.5 * torch.atan2(raw[:, 5], raw[:, 6] + 1.0)
-        view, sigmas = self.policy.camera.view, MSEHead(self.policy.camera).sigma
-        mean = [raw[:, :2] * view, 0.1 + UNIT * raw[:, 2:3], 0.05 * raw[:, 3:5]]
-        apart = action - torch.cat([*mean, yaw[:, None], 0.5 + 0.5 * raw[:, 7:]], -1)
-        turn = torch.remainder(apart[:, 5:6] + math.pi / 2, math.pi) - math.pi / 2
-        apart = torch.cat([apart[:, :5], turn, apart[:, 6:]], -1)
-        sigma = torch.tensor(sigmas)
-        normal = -0.5 * (apart / sigma).square() - torch.log(sigma) - 0.5 * math.log(2 * math.pi)
-        inside = math.log(math.erf(math.pi / 2 / (sigmas[5] * math.sqrt(2))))
+        half, middle = torch.tensor(half_ranges(layout)), torch.tensor(middles(layout))
+        columns = list((middle + half * raw[:, : len(layout)]).unbind(-1))
+        sigma, inside = MSEHead(self.policy.spec).sigma * half, 0.0
+        for r, (i, period) in enumerate(turns(layout)):
+            turn = torch.atan2(raw[:, i], raw[:, len(layout) + r] + 1.0)
+            columns[i] = turn * (period / (2 * math.pi))
+            inside += math.log(math.erf(period / 2 / (float(sigma[i]) * math.sqrt(2))))
+        apart = list((action - torch.stack(columns, -1)).unbind(-1))
+        for i, period in turns(layout):
+            apart[i] = torch.remainder(apart[i] + period / 2, period) - period / 2
+        away = torch.stack(apart, -1) / sigma
+        normal = -0.5 * away.square() - torch.log(sigma) - 0.5 * math.log(2 * math.pi)
         return inside - normal.sum(-1).mean()
 
     def _places(self, weights: Weights, name: str, maps: Tensor) -> Tensor:
@@ -132,24 +137,22 @@ class TorchPolicy:
 
     def _cells(self) -> Tensor:
         """[g,2]"""
-        h = self.side // STRIDE
-        return torch.tensor(Camera(view=1.0).cells(h, h))
+        spec = self.policy.spec
+        return torch.tensor(grid(spec.height // STRIDE, spec.width // STRIDE))
 
 
 def _dense(weights: Weights, name: str, x: Tensor) -> Tensor:
     return x @ weights[f"{name}/kernel"] + weights[f"{name}/bias"]
 
 
-def _pose_features(camera: Camera, pose: Tensor) -> Tensor:
-    view, height = camera.view, camera.height
-    on_table = pose[:, :2] * (height / (height - pose[:, 2:3]))
-    yaw = torch.stack([torch.sin(2 * pose[:, 5]), torch.cos(2 * pose[:, 5])], -1)
-    rest = [(pose[:, 2:3] - 0.1) / UNIT, pose[:, 3:5], pose[:, 6:7] * 2 - 1, yaw]
-    tiles = [
-        torch.exp(-0.5 * ((value[:, None] - torch.tensor(centres).float()) / width).square())
-        for value, centres, width in (
-            (pose[:, 2], HEIGHTS, 0.01),
-            (pose[:, 6], FINGERS, 0.07),
-        )
-    ]
-    return torch.cat([torch.cat([pose[:, :2], on_table], -1) / view, *rest, *tiles], -1)
+def _layout_features(layout: Layout, x: Tensor) -> Tensor:
+    """[n,D] -> [n,k]"""
+    parts = []
+    for i, field in enumerate(layout.fields):
+        if field.period is not None and goes_round(field):
+            turn = x[:, i] * (2 * math.pi / field.period)
+            parts += [torch.sin(turn)[:, None], torch.cos(turn)[:, None]]
+            continue
+        share = (2 * (x[:, i] - field.low) / (field.high - field.low) - 1).clamp(-2, 2)[:, None]
+        parts += [share, torch.exp(-0.5 * ((share - torch.tensor(SHARES).float()) / 0.15).square())]
+    return torch.cat(parts, -1)

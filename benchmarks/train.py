@@ -17,7 +17,6 @@ set against that of a product of two square matrices, measured in turn with the 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import os
@@ -30,13 +29,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from mili_jax.batches.hindsight import CANDIDATES
-from mili_jax.batches.sampling import Batch
+from mili_jax.domains.kitchen import spec as kitchen
+from mili_jax.domains.kitchen.hindsight import CANDIDATES
 from mili_jax.learning import objective
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.step import init_state, make_train_step
 from mili_jax.policy import kernels
 from mili_jax.policy.policy import Policy, init_params
+from mili_jax.types import Batch, Params
 
 IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "side of the picture in pixels")
 _BATCH = flags.DEFINE_integer("batch", 48, "pairs of episodes in a batch")
@@ -46,8 +46,8 @@ _COMPILE = flags.DEFINE_bool("compile", False, "torch.compile as well")
 _MATRIX = flags.DEFINE_integer("matrix", 2048, "side of the matrices")
 
 PLACES = 14
-POLICY = Policy(embedding_size=64, channels=32, blocks=2)
-PAPER = dataclasses.replace(POLICY, embedding="images_only", head="mse")
+POLICY = Policy(kitchen.spec(64), embedding_size=64, channels=32, blocks=2)
+PAPER = POLICY.clone(embedding="images_only", head="mse")
 PLAIN = Hyper(
     warmup=0, contrastive="hinge", demo_dropout=0.0, dihedral=False, shift=0, colours=0,
     brightness=0.0, contrast=0.0,
@@ -100,7 +100,7 @@ def products(jaxpr: Any) -> int:
     return total
 
 
-def needed(policy: Policy, hyper: Hyper, params: Any, batch: Batch) -> int:
+def needed(policy: Policy, hyper: Hyper, params: Params, batch: Batch) -> int:
     """Operations of a step's products, nothing computed twice."""
     chunk, kernels.CHUNK = kernels.CHUNK, 1 << 62
     try:
@@ -112,7 +112,9 @@ def needed(policy: Policy, hyper: Hyper, params: Any, batch: Batch) -> int:
         kernels.CHUNK = chunk
 
 
-def torch_step(params: Any, hyper: Hyper, batch: Batch, compiled: bool) -> Any:
+def torch_step(
+    policy: Policy, params: Params, hyper: Hyper, batch: Batch, compiled: bool
+) -> Callable[[], float]:
     """The configuration of `torch_policy`: a function that takes a step and returns the loss."""
     import torch
 
@@ -124,7 +126,7 @@ def torch_step(params: Any, hyper: Hyper, batch: Batch, compiled: bool) -> Any:
         name: torch.tensor(value) for name, value in batch._asdict().items() if value is not None
     }
     b, p, m = *data["pose"].shape[:2], data["demo_image"].shape[2]
-    network = torch_policy.TorchPolicy(PAPER, data["image"].shape[2])
+    network = torch_policy.TorchPolicy(policy)
 
     def loss_fn() -> Any:
         images = torch.cat([data["demo_image"].flatten(1, 2), data["image"]], 1)
@@ -167,7 +169,7 @@ def torch_step(params: Any, hyper: Hyper, batch: Batch, compiled: bool) -> Any:
     return step
 
 
-def jax_step(policy: Policy, hyper: Hyper, params: Any, batch: Batch) -> Callable[[], float]:
+def jax_step(policy: Policy, hyper: Hyper, params: Params, batch: Batch) -> Callable[[], float]:
     """A function that takes a step and returns the loss."""
     state = init_state(policy, hyper, 0, params=params)
     train_step = make_train_step(policy, hyper)
@@ -207,11 +209,12 @@ def main(argv: list[str]) -> None:
     side = _MATRIX.value
     square = jnp.asarray(np.random.default_rng(0).normal(size=(side, side)).astype(np.float32))
     multiply = jax.jit(jnp.matmul)
-    params = init_params(POLICY, jax.random.key(0), size)
+    policy = POLICY.clone(spec=kitchen.spec(size))
+    params = init_params(policy, jax.random.key(0))
     hyper = Hyper()
-    ours = jax_step(POLICY, hyper, params, batch)
+    ours = jax_step(policy, hyper, params, batch)
     took = seconds(ours, lambda: multiply(square, square).block_until_ready(), repetitions=times)
-    operations = needed(POLICY, hyper, params, batch)
+    operations = needed(policy, hyper, params, batch)
     rates = operations / took[:, 0] / 1e9, 2 * side**3 / took[:, 1] / 1e9
     print(f"default: {spread(took[:, 0], '.3f')} s a step, {operations / 1e9:.1f} G operations, "
           f"{spread(rates[0], '.0f')} G/s; {side} x {side} matrices {spread(rates[1], '.0f')} G/s; "
@@ -224,15 +227,16 @@ def main(argv: list[str]) -> None:
         return
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     batch = make_batch(size, rows, _STEPS.value)
-    params = init_params(PAPER, jax.random.key(0), size)
-    theirs = torch_step(params, PLAIN, batch, False)
-    ours = jax_step(PAPER, PLAIN, params, batch)
+    paper = PAPER.clone(spec=policy.spec)
+    params = init_params(paper, jax.random.key(0))
+    theirs = torch_step(paper, params, PLAIN, batch, False)
+    ours = jax_step(paper, PLAIN, params, batch)
     losses = np.array([(ours(), theirs()) for _ in range(4)])
     print("losses of the first steps, ours and PyTorch's:", *np.round(losses, 5).tolist())
     np.testing.assert_allclose(losses[:, 0], losses[:, 1], rtol=2e-3, atol=2e-3)
     kinds = {"PyTorch": theirs}
     if _COMPILE.value:
-        kinds["PyTorch, compiled"] = torch_step(params, PLAIN, batch, True)
+        kinds["PyTorch, compiled"] = torch_step(paper, params, PLAIN, batch, True)
     took = seconds(ours, *kinds.values(), repetitions=times)
     print(f"paper's parts: {spread(took[:, 0], '.3f')} s a step")
     for k, name in enumerate(kinds, 1):

@@ -1,16 +1,14 @@
-"""What the binaries share: their flags, a quiet console, errors as one line, and how they end.
+"""What the binaries share: their flags, which `mili` has as well under the same names.
 
-A binary names one function of `mili_jax.pipeline`:
+A binary names a stage of `mili_jax.pipeline.console`:
 
-    command.main("train.pretrain", several_hosts=True)
-    command.main("collect.collect", first_round=1)
+    command.main("pretrain")
 
 By its name, because importing it takes seconds, in which signals must be heard already.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
+from mili_jax.pipeline import console
 from mili_jax.types import ConfigError, MiliError
 from mili_jax.workers import stopping
 
@@ -30,60 +29,45 @@ _STOPPED = flags.DEFINE_integer(
 )
 
 
-def main(stage: str, first_round: int | None = None, several_hosts: bool = False) -> None:
-    """Runs a stage on the run of --config and --workdir; its errors become one line and exit 1.
-
-    Args:
-      stage: module and function of `mili_jax.pipeline`, called with the open run, and with --round
-        if the stage has rounds. A path that it returns is printed.
-      first_round: the first round that the stage has, the default of --round.
-      several_hosts: whether hosts may share the stage: each runs the command with its own --host.
-    """
-    if several_hosts:
+def main(name: str) -> None:
+    """Does the stage of that name on the run of --config and --workdir; with --round if the stage
+    has rounds, and with --coordinator, --hosts and --host if several hosts may share it."""
+    stage = console.STAGES[name]
+    if stage.several_hosts:
         flags.DEFINE_string("coordinator", "", "address:port of the first of several hosts")
         flags.DEFINE_integer("hosts", 1, "how many hosts share the stage", lower_bound=1)
         flags.DEFINE_integer("host", 0, "which of them this is", lower_bound=0)
-    if first_round is not None:
-        flags.DEFINE_integer("round", first_round, "round of improvement", lower_bound=0)
+    if stage.first_round is not None:
+        flags.DEFINE_integer("round", stage.first_round, "round of improvement", lower_bound=0)
 
     def run(config: ConfigDict, path: Path) -> None:
-        from mili_jax.pipeline.run import join_hosts, open_run
-
-        home, _, name = stage.partition(".")
-        function = getattr(importlib.import_module(f"mili_jax.pipeline.{home}"), name)
-        if several_hosts and flags.FLAGS.hosts > 1:
-            given = flags.FLAGS
-            join_hosts(given.coordinator, given.hosts, given.host)
-        this = open_run(config, path)
-        with this.workdir:
-            numbers = () if first_round is None else (flags.FLAGS.round,)
-            page = function(this, *numbers)
-        if page is not None:
-            print(page)
+        given, hosts = flags.FLAGS, console.Hosts()
+        if stage.several_hosts:
+            hosts = console.Hosts(given.coordinator, given.hosts, given.host)
+        number = None if stage.first_round is None else given.round
+        console.run_stage(stage, config, path, number, hosts)
 
     start(run)
 
 
-def start(function: Callable[[ConfigDict, Path], None]) -> None:
+def start(function: Callable[[ConfigDict, Path], object]) -> None:
     """Calls the function with --config and --workdir; its errors become one line and exit 1.
 
     A signal ends it as `workers.stopping` says, with exit code 130 for ctrl-C, 143 for SIGTERM.
     """
     stopping.listen()
 
-    def run(argv: list[str]) -> None:
+    def run(argv: list[str]) -> int:
         stopping.listen(_STOPPED.value)
-        try:
+
+        def command() -> None:
             if argv[1:]:
                 raise ConfigError(f"what is {' '.join(argv[1:])!r}? Flags begin with --")
             if not WORKDIR.value:
                 raise ConfigError("--workdir names no folder")
-            function(_with_lists(_CONFIG.value), Path(WORKDIR.value))
-        except MiliError as error:
-            sys.exit(f"{type(error).__name__}: {error}")
-        except stopping.Stopped as stopped:
-            print(stopped, file=sys.stderr)
-            sys.exit(stopped.code)
+            function(_CONFIG.value, Path(WORKDIR.value))
+
+        return console.exit_code(command)
 
     # Before what the user says, so that the user has the last word.
     argv = [sys.argv[0], "--verbosity=-1", *sys.argv[1:]]
@@ -109,39 +93,44 @@ def shared_flags(argv: Sequence[str]) -> list[str]:
     return [f"--{flag}" for flag in found]
 
 
-def numbers(seeds: Sequence[str]) -> list[int]:
-    """The seeds of --seeds. Raises ConfigError for what is no number or comes twice."""
-    for seed in seeds:
-        if not seed.isdigit():
-            raise ConfigError(f"--seeds names {seed!r}, which is no number")
-    found = [int(seed) for seed in seeds]
-    if not found:
-        raise ConfigError("--seeds names no seed")
-    if len(set(found)) < len(found):
-        raise ConfigError(f"--seeds={','.join(seeds)} names a seed twice")
-    return found
-
-
-def _with_lists(config: ConfigDict) -> ConfigDict:
-    """The configuration with `a,b` for the tuple of a and b, as a flag may write it."""
-    for section in config.values():
-        for field, value in section.items() if isinstance(section, ConfigDict) else ():
-            if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
-                names = [name for item in value for name in item.split(",")]
-                section[field] = tuple(filter(None, map(str.strip, names)))
-    return config
-
-
 def _parse(argv: list[str]) -> list[str]:
     try:
-        rest = flags.FLAGS(argv)
-        getattr(flags.FLAGS["config"].value, "name", None)  # a file that is missing raises here
+        changes, others = _changes(argv)
+        rest = flags.FLAGS(others)
+        config = flags.FLAGS["config"].value  # a file that is missing raises here
+        from mili_jax.pipeline import overrides
+
+        overrides.override(config, changes)
         return rest
+    except MiliError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
     except (KeyError, AttributeError) as error:
         name = str(error).strip("\"'")
         sys.exit(f"ConfigError: a --config flag names {name!r}, which the configuration has not")
-    except Exception as error:  # a configuration file is a program, and may raise anything
-        # Of one that raised, the message holds the whole traceback.
+    except (flags.Error, TypeError, ValueError, OSError) as error:
+        # Of a configuration file that raised, the message holds the whole traceback.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = " ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else type(error).__name__
-        sys.exit(f"ConfigError: {said}")
+        sys.exit(f"ConfigError: {' '.join(dict.fromkeys((lines[0], lines[-1])))}")
+
+
+def _changes(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """What a command line changes in the configuration, and the rest of it.
+
+    The values are read as `mili` reads them, `a,b` as two words. What is true without a value, and
+    --noconfig.a.b, is left to absl.
+    """
+    from mili_jax.pipeline.overrides import BY_NAME
+
+    changes, others = [], []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.removeprefix("--config.").partition("=")
+        if not word.startswith("--config."):
+            others.append(word)
+        elif equals:
+            changes.append((name, value))
+        elif name in BY_NAME and not isinstance(BY_NAME[name].default, bool):
+            changes.append((name, next(words, "")))
+        else:
+            others.append(word)
+    return changes, others

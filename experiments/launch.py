@@ -3,242 +3,34 @@
     python -m experiments.launch --config=experiments/configs/mili.py:quick --workdir=runs/sweep \
         --seeds=0,1,2 --on=slurm --options=slurm_partition=gpu,gpus_per_node=1,timeout_min=720
 
-runs `python -m experiments.mili` for every seed in runs/sweep/seed_<n>. With --stages=each every
-stage is a job of its own, after the one before it; --stages=demos,pretrain are these alone. Flags
-that begin with --config reach every job. The folder must be one that all nodes see, and the files
-of jobs/ in it say what a job printed. What failed or was killed goes on with the same command; on
-SLURM a job that is preempted, or whose time (a day, unless --options say another timeout_min) is
-over, is queued again by itself.
-
---on=slurm submits and ends; local (one after the other on this machine) and ray (the cluster of
-RAY_ADDRESS, or this machine) wait for all, and exit with 1 if any failed.
+The same as `mili launch`, where more is said of it. The stage `filter` may be called `label` here,
+and `run` `mili`, as the binaries are.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command
-from mili_jax.types import ConfigError
-from mili_jax.workers import commands, stopping
-from mili_jax.workers.commands import JobError
-from mili_jax.workers.ray import connect
+from mili_jax.command import launch
+from mili_jax.command.jobs import Job
 
+__all__ = ["Job"]
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "seeds of training, one run each")
-_STAGES = flags.DEFINE_list("stages", ["mili"], "binaries in their order; each: one job per stage")
-_ON = flags.DEFINE_enum("on", "local", ["local", "slurm", "ray"], "where")
-flags.set_default(command.WORKDIR, "runs/sweep")
+_STAGES = flags.DEFINE_list("stages", ["mili"], "stages in their order; each: one job per stage")
+_ON = flags.DEFINE_enum("on", "local", launch.PLACES, "where")
 _OPTIONS = flags.DEFINE_list("options", [], "parameters of submitit's executor, name=value")
-
-SOURCE = Path(__file__).resolve().parents[1]
-DAY = 24 * 60  # minutes; what submitit does by default is 5
-LOOK = 1.0  # s between two looks at whether to stop
-NODE_LIMIT = 60.0  # s in which a node that is large enough for a job has to be there
-TIMEOUTS = 1000  # after which a job is not queued again: it cannot be getting on
-Chains = Mapping[str, Sequence[list[str]]]  # commands by the seed's folder, each after the last
+flags.set_default(command.WORKDIR, "runs/sweep")
 
 
-def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str, list[list[str]]]:
-    """The commands of every seed. Raises ConfigError for a seed or a binary that does not exist."""
-    from mili_jax.pipeline import algorithm  # here, not above: it takes seconds, see `command`
-
-    shared = command.shared_flags(given)
-    listed = [[name] for name in _STAGES.value]
-    if _STAGES.value == ["each"]:
-        plan = algorithm.plan(config.improve.rounds)
-        listed = [[name, *(f"--round={n}" for n in numbers)] for name, numbers in plan]
-    known = ["mili", *dict(algorithm.plan(max(1, config.improve.rounds)))]
-    for name, *_ in listed:
-        if name not in known:
-            raise ConfigError(f"--stages names {name!r}; it takes each, or some of {known}")
-    if not listed:
-        raise ConfigError(f"--stages names no stage; it takes each, or some of {known}")
-    found = {}
-    for seed in command.numbers(_SEEDS.value):
-        folder = f"seed_{seed}"
-        tail = [*shared, f"--config.seed={seed}", f"--workdir={workdir / folder}"]
-        found[folder] = [
-            [sys.executable, "-m", f"experiments.{name}", *rest, *tail] for name, *rest in listed
-        ]
-    return found
-
-
-def run(arguments: Sequence[str], address: str, _after: Any = None) -> None:
-    """A job in a Ray cluster. Raises JobError with what the command said of its error."""
-    # Here, not by a runtime environment: see `workers.ray`.
-    os.environ["RAY_ADDRESS"] = address
-    Job(arguments)()
-
-
-class Job:
-    """A command that a scheduler may stop: it saves what it has, is queued again and goes on."""
-
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self.arguments = list(arguments)
-        self._pid = 0
-
-    def __call__(self) -> None:
-        """Raises JobError, with what the command said of it, if it did not come to its end."""
-
-        def begin() -> None:
-            # The scheduler's signal goes to all processes, and would end this one without a save.
-            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-            stopping.die_with_parent(signal.SIGTERM)
-
-        given = [*self.arguments, commands.STOPPED_FLAG]
-        process = subprocess.Popen(given, cwd=SOURCE, stderr=subprocess.PIPE, preexec_fn=begin)
-        self._pid = process.pid
-        assert process.stderr is not None
-        said = b""
-        while piece := os.read(process.stderr.fileno(), 1 << 16):
-            os.write(2, piece)  # as it comes, into the job's log
-            said = said[-(1 << 16) :] + piece
-        code = process.wait()
-        if code:
-            why = commands.last_words(said.decode(errors="replace"), code)
-            raise JobError(f"{' '.join(self.arguments[1:])} ended with {code}: {why}")
-
-    def checkpoint(self) -> Any:
-        """Called by submitit when time is over or the job is preempted: what to queue again."""
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has just ended
-            if self._pid:
-                os.kill(self._pid, signal.SIGTERM)
-                # `__call__` waits as well, below this signal's handler: leave it to be found.
-                os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-        return _needed("submitit").helpers.DelayedSubmission(Job(self.arguments))
-
-
-def on_submitit(
-    planned: Chains,
-    folder: Path,
-    kind: str,
-    options: Mapping[str, Any],
-    asked: Callable[[], bool],
-) -> list[str]:
-    """Submits through submitit; on this machine each job is waited for. Returns what failed.
-
-    asked: whether to stop here.
-    """
-    submitit: Any = _needed("submitit")
-    most = {f"{kind}_max_num_timeout": TIMEOUTS}
-    executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=kind, **most)
-    limit = {"timeout_min": DAY if kind == "slurm" else 30 * DAY}
-    failed: list[str] = []
-    for seed, chain in planned.items():
-        before = None
-        for arguments in chain:
-            name = f"{seed}_{arguments[2].rpartition('.')[2]}"
-            try:
-                executor.update_parameters(name=name, **{**limit, **options})
-            except (AssertionError, NameError, TypeError, ValueError) as refused:
-                raise ConfigError(f"--options: {str(refused).splitlines()[0]}") from refused
-            if kind == "slurm":
-                after: dict[str, str] = {"dependency": f"afterok:{before}"} if before else {}
-                executor.update_parameters(slurm_additional_parameters=after)
-            # A terminal's signals are for this process, which asks the commands alone to stop.
-            with stopping.shielded(signal.SIGINT, signal.SIGHUP):
-                job = executor.submit(Job(arguments))
-            before = job.job_id
-            print(f"{name}: job {before}, {job.paths.stderr}", flush=True)
-            error = job.exception() if kind == "local" else None
-            if asked():
-                return failed
-            if error is not None:
-                failed.append(f"{seed}: {_said(error)} (see {job.paths.stderr})")
-                break  # what comes after it in this seed needs it; other seeds do not
-    return failed
-
-
-def on_ray(planned: Chains, config: ConfigDict, asked: Callable[[], bool]) -> list[str]:
-    """Runs the commands as Ray tasks; those of a seed one after the other. Returns what failed."""
-    machine = config.machine
-    ray: Any = connect(max(1, machine.processes))
-    address = ray.get_runtime_context().gcs_address
-    # A run whose workers are Ray's own leaves them the room, and only waits for them or trains.
-    room = max(1, machine.processes) if machine.backend == "local" else 0
-    task = ray.remote(num_cpus=room, max_retries=2)(run)
-    last = []
-    for chain in planned.values():
-        before = None
-        for arguments in chain:
-            before = task.remote(arguments, address, before)
-        last.append(before)
-    failed: list[str] = []
-    began = time.monotonic()
-    for seed, result in zip(planned, last, strict=True):
-        while not ray.wait([result], timeout=LOOK)[0]:
-            if asked():
-                return failed
-            largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes())
-            if largest < room and time.monotonic() - began > NODE_LIMIT:
-                raise ConfigError(
-                    f"config.machine.processes = {room}, but no node of the cluster has more than "
-                    f"{largest:g} CPUs"
-                )
-        try:
-            ray.get(result)
-        except ray.exceptions.RayError as error:
-            failed.append(f"{seed}: {_said(error)}")
-        else:
-            print(f"{seed}: done", flush=True)
-    return failed
-
-
-def _said(error: BaseException) -> str:
-    """The job's own words in what an executor makes of its error."""
-    lines = str(error).strip().splitlines()
-    own = [line.partition("JobError: ")[2] for line in lines if "JobError: " in line]
-    return (own or lines or [repr(error)])[-1]
-
-
-def _needed(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ConfigError(f"this needs {package}: pip install -e '.[cluster]'") from error
-
-
-def _options() -> dict[str, Any]:
-    pairs = [item.partition("=") for item in _OPTIONS.value]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise ConfigError(f"--options names {name!r} without a value; write name=value")
-    return {name: int(value) if value.isdigit() else value for name, _, value in pairs}
-
-
-def launch(config: ConfigDict, workdir: Path) -> None:
-    """Submits the jobs and, but for SLURM, waits for them. Raises JobError if any failed."""
-    from mili_jax.pipeline import schema
-
-    schema.check(config)
-    workdir = workdir.absolute()
-    planned = chains(config, workdir, sys.argv[1:])
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])
-    known: set[int] = set()
-    with stopping.asking("the jobs have saved", lambda: commands.stop_started(known)) as asked:
-        if _ON.value == "ray":
-            failed = on_ray(planned, config, asked)
-        else:
-            failed = on_submitit(planned, workdir, _ON.value, _options(), asked)
-        if asked():
-            while commands.stop_started(known):
-                time.sleep(LOOK)
-            raise stopping.stopped("among its jobs")
-    if failed:
-        raise JobError("; ".join(failed))
+def main(config: ConfigDict, folder: Path) -> None:
+    given = command.shared_flags(sys.argv[1:])
+    launch.launch(config, folder, given, _SEEDS.value, _STAGES.value, _ON.value, _OPTIONS.value)
 
 
 if __name__ == "__main__":
-    command.start(launch)
+    command.start(main)

@@ -9,4 +9,4 @@ if __name__ == "__main__":
     # Here, not above: the worker processes that this one starts import this file as well.
     from experiments import command
 
-    command.main("pair.pair", first_round=1)
+    command.main("pair")

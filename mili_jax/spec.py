@@ -107,6 +107,8 @@ class Camera:
       the lower border of the picture to the right and the upper one, and w > 0 lies in front. None:
       uncalibrated.
     mount: what it moves with, "world" or "tool".
+    depth: of a camera that sees depth, the height above the table (m) that 255 stands for in the
+      fourth channel of its picture, 0 being the table; None: it sees colours alone.
 
     Raises ConfigError for a name or matrix that cannot be: not finite, singular, or of a camera in
     the world that looks along the plane z = 0.
@@ -115,6 +117,7 @@ class Camera:
     name: str
     matrix: tuple[tuple[float, ...], ...] | None = None
     mount: str = "world"
+    depth: float | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -125,6 +128,8 @@ class Camera:
             raise ConfigError(
                 f"camera {self.name!r}: mount {self.mount!r} is neither world nor tool"
             )
+        if self.depth is not None and not (math.isfinite(self.depth) and self.depth > 0):
+            raise ConfigError(f"camera {self.name!r}: depth must be positive metres, or left out")
         if self.matrix is None:
             return
         m = np.asarray(self.matrix, np.float64)
@@ -173,8 +178,8 @@ class Camera:
 
         Args:
           intrinsics: K [3,3] in pixels, of a picture `width` x `height`.
-          rotation, translation: [3,3], [3] m, from world (or tool) to camera: x right, y down, z
-            ahead.
+          rotation: [3,3] from world (or tool) to camera: x right, y down, z ahead.
+          translation: [3] m, of the same.
 
         Raises ConfigError as `Camera`, and for a rotation that is none.
         """
@@ -199,7 +204,7 @@ class Tool:
     reach: half-width of the square of the table that matters.
     hover: height above a place before the tool goes down. lifted: when it carries or has finished.
     down: below it the tool is at work on something. beside: between a tool that pushes something
-    and the middle of that.
+    and the middle of that. middle: from the tool's point up to the middle of what is seen of it.
     """
 
     reach: float
@@ -207,6 +212,7 @@ class Tool:
     lifted: float
     down: float
     beside: float
+    middle: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,9 +258,15 @@ class Spec:
         return len(self.cameras)
 
     @property
+    def channels(self) -> int:
+        """Of a picture: red, green, blue, and heights if any camera sees depth."""
+        return 3 + any(camera.depth is not None for camera in self.cameras)
+
+    @property
     def picture(self) -> tuple[int, ...]:
-        """The shape of what all cameras see at once: (H, W, 3), of several (V, H, W, 3)."""
-        one = (self.height, self.width, 3)
+        """The shape of what all cameras see at once: (H, W, C), of several (V, H, W, C). A camera
+        without depth among others has a fourth channel of zeros."""
+        one = (self.height, self.width, self.channels)
         return one if self.views == 1 else (self.views, *one)
 
     def to_json(self) -> str:
@@ -271,7 +283,8 @@ class Spec:
                 height=int(raw["height"]),
                 width=int(raw["width"]),
                 cameras=tuple(
-                    Camera(c["name"], _matrix(c["matrix"]), c["mount"]) for c in raw["cameras"]
+                    Camera(c["name"], _matrix(c["matrix"]), c["mount"], c.get("depth"))
+                    for c in raw["cameras"]
                 ),
                 delta=bool(raw["delta"]),
                 tool=None if raw["tool"] is None else Tool(**raw["tool"]),

@@ -4,24 +4,24 @@ Dimension letters used in docstrings:
   B  pairs in a batch (two episodes of one task each)
   N  episodes, M frames of an episode that are encoded, K places along an episode that are pooled
   T  steps of an episode, P  policy steps drawn per pair
-  H, W  image height and width in pixels, C  channels
-  G  cells of the feature map (G = h * w), Z  embedding size, 7  the pose and the action
+  V  cameras, H, W  image height and width in pixels, C  channels
+  G  cells of the feature map (G = h * w), Z  embedding size
+  D  numbers of a pose, A  numbers of an action: what they are says a `spec.Layout`
 
-Pose and action share one layout (`POSE_FIELDS`): tool x, y, z in metres in the table's frame
-(origin on the table top, z up), roll, pitch, yaw in radians (fixed-axis XYZ), finger opening from
-0 (closed) to 1 (open). An action is the *desired* pose. The gripper is symmetric under half a turn,
-so a yaw is meaningful modulo pi.
+Where there is one camera, pictures have no axis V.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-POSE_FIELDS = ("x", "y", "z", "roll", "pitch", "yaw", "finger")
-FAMILIES = ("press", "grasp", "push", "place")
+Params = Mapping[str, Any]  # a tree of arrays: what a network has learned
+MOST_LETTERS = 200  # of a task's name
+AnyArray = Any  # numpy's on the host, JAX's in a compiled step
 
 
 class MiliError(Exception):
@@ -37,7 +37,7 @@ class DataError(MiliError):
 
 
 DOCTOR = (
-    "`python -m experiments.doctor --workdir=<the run> --repair` takes away what is damaged, and "
+    "`mili doctor <the run> --repair` takes away what is damaged, and "
     "the run's own command makes exactly that again"
 )
 
@@ -48,30 +48,40 @@ class SimulationError(MiliError):
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A family and the objects it acts on: ("press", b), ("grasp", a), ("push"|"place", a, b)."""
+    """What a robot can be asked to do: a free name, and the group that reports count it to.
 
-    family: str
-    objects: tuple[str, ...]
+    Raises ConfigError for a name that is not one line of 1 to 200 characters without slashes.
+    """
+
+    name: str
+    group: str
 
     def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise SimulationError(f"unknown task family {self.family!r}; one of {FAMILIES}")
-        wanted = 1 if self.family in ("press", "grasp") else 2
-        if len(self.objects) != wanted:
-            raise SimulationError(
-                f"a {self.family} task names {wanted} object(s), got {self.objects}"
+        if not 1 <= len(self.name) <= MOST_LETTERS or not self.name.isprintable():
+            raise ConfigError(
+                f"task {self.name[:40]!r}...: a name is one line of 1 to {MOST_LETTERS} letters, "
+                f"this one has {len(self.name)}; take a shorter one"
             )
+        if set(self.name) & {"/", "\\"}:
+            raise ConfigError(f"task {self.name!r}: a name has no slashes; take another character")
 
-    @property
-    def id(self) -> str:
-        """The task's name in files, for example "place:mug_03:tray_01"."""
-        return ":".join((self.family, *self.objects))
+
+@dataclasses.dataclass(frozen=True)
+class PolicyId:
+    """A policy by the arm that trained it and the round: ("mili", 2) is the file name "mili_2",
+    what learns from the demonstrations alone has round 0 and just its name."""
+
+    arm: str
+    round: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.arm}_{self.round}" if self.round else self.arm
 
     @staticmethod
-    def parse(task_id: str) -> Task:
-        """The inverse of `id`. Raises SimulationError on a malformed name."""
-        family, *objects = task_id.split(":")
-        return Task(family, tuple(objects))
+    def parse(name: str) -> PolicyId:
+        """The inverse of `str`."""
+        arm, _, number = name.rpartition("_")
+        return PolicyId(arm, int(number)) if arm and number.isdigit() else PolicyId(name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +104,12 @@ class EpisodeMeta:
     success: bool  # oracle: the commanded task was achieved
     achieved_tasks: tuple[str, ...]  # oracle
     terminated: bool = True  # it came to its end by itself, not because its time was over
+    language: str = ""  # the instruction in words, "" if there is none
 
 
 @dataclasses.dataclass(frozen=True)
 class Episode:
-    """image uint8 [T,H,W,3], pose float32 [T,7], action float32 [T,7] (expert label or command)."""
+    """image uint8 [T,(V,)H,W,3], pose float32 [T,D], action float32 [T,A] (label or command)."""
 
     image: np.ndarray
     pose: np.ndarray
@@ -109,6 +120,22 @@ class Episode:
         return len(self.pose)
 
 
-# A policy for n environments in lockstep: (image uint8 [n,H,W,3], pose float32 [n,7]) -> action
-# float32 [n,7]. What it is conditioned on is closed over.
+# A policy for n environments in lockstep: (image uint8 [n,(V,)H,W,3], pose float32 [n,D]) -> action
+# float32 [n,A]. What it is conditioned on is closed over.
 PolicyFn = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class Batch(NamedTuple):
+    """B pairs (m, n) = (index 0, index 1); P policy steps are drawn from episode m."""
+
+    demo_image: AnyArray  # uint8 [B,2,M,(V,)H,W,3], M frames evenly over what counts
+    demo_pose: AnyArray  # float32 [B,2,K,D], see `batches.sampling.demo_inputs`
+    image: AnyArray  # uint8 [B,P,(V,)H,W,3]
+    pose: AnyArray  # float32 [B,P,D]
+    action: AnyArray  # float32 [B,P,A]
+    task: AnyArray  # int32 [B], equal for equal tasks; a different negative for each trial pair
+    focus: AnyArray  # float32 [B,P,2,C,2] m, candidates for the places that m is about
+    focus_seen: AnyArray  # bool [B,P,2], whether there is something to be seen there
+    # Episode m broken off, if asked for: its frames but the first (of one frame that), its poses.
+    truncated_image: AnyArray = None  # uint8 [B,max(1,M-1),(V,)H,W,3]
+    truncated_pose: AnyArray = None  # float32 [B,K,D]

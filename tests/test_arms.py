@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mili_jax.improve import arms
-from mili_jax.improve.arms import METHODS, Trials
+from mili_jax.improve.arms import ARMS, Choice, Demonstrations, Trials
 from mili_jax.improve.oracle import pair_quality
 from mili_jax.types import ConfigError
 
-OPTIONS = {"alpha": 0.6, "cap": 1000, "mutual": False, "seed": 3}
+HOW = Choice(alpha=0.6, cap=1000, mutual=False, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ DEMO_Z = np.eye(8, 6, dtype=np.float32) + 0.1
 DEMO_Z /= np.linalg.norm(DEMO_Z, axis=1, keepdims=True)
 
 
-def choose(name, trials, **changes):
-    return arms.choose(arms.parse(name), trials, DEMO_IDS, DEMO_Z, **{**OPTIONS, **changes})
+def choose(name, trials):
+    return arms.choose(arms.parse(name), trials, Demonstrations(DEMO_IDS, DEMO_Z), HOW)
 
 
 def candidates(name, trials, seed):
@@ -101,6 +101,7 @@ def test_the_ends_of_the_scale(trials):
         < pair_quality(
             np.array([(int(a[1:]), int(b[1:])) for a, b in zip(*choose("mili", trials)[:2])]),  # noqa: B905
             trials.achieved,
+            str,
         ).precision
     )
 
@@ -119,8 +120,8 @@ def test_without_a_trial_paired_with_itself_the_pairs_are_the_same(trials):
 
 def test_only_the_oracle_sees_what_trials_achieved(trials):
     blind = trials._replace(achieved=[{"x"}] * len(trials.ids))
-    for name in (*METHODS, "trials_50", "alpha_900", "noise_10"):
-        if not name.startswith("oracle") and not arms.parse(name).alone:
+    for name in (*ARMS, "trials_50", "alpha_900", "noise_10"):
+        if not name.startswith("oracle") and arms.parse(name).pairs is not None:
             assert choose(name, blind)[:2] == choose(name, trials)[:2], name
 
 

@@ -12,15 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mili_jax.batches import hindsight, sampling
-from mili_jax.batches.hindsight import BEHIND, CANDIDATES, GOAL, PUSHED
+from mili_jax.batches import sampling
 from mili_jax.batches.pool import Pool, build_pool, concatenate, hold, read_pool
-from mili_jax.batches.sampling import Batch, Groups, PairTable
+from mili_jax.batches.sampling import Groups, PairTable
+from mili_jax.domains.kitchen import hindsight
+from mili_jax.domains.kitchen.domain import KITCHEN
+from mili_jax.domains.kitchen.families import FAMILIES
+from mili_jax.domains.kitchen.hindsight import BEHIND, CANDIDATES, GOAL, PUSHED
+from mili_jax.domains.kitchen.spec import spec
 from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.frames import Frames
-from mili_jax.types import FAMILIES, ConfigError, DataError, Episode, EpisodeMeta
+from mili_jax.types import Batch, ConfigError, DataError, Episode, EpisodeMeta
 
-SIDE = 8
+SIDE = 16
 SIZES = {"policy_steps": 6, "frames": 2, "places": 5}
 
 
@@ -56,7 +60,9 @@ def trials(count=20) -> list[Episode]:
 
 @pytest.fixture(scope="module")
 def pool() -> Pool:
-    return concatenate([build_pool(demonstrations(), True), build_pool(trials(), False)])
+    return concatenate(
+        [build_pool(KITCHEN, demonstrations(), True), build_pool(KITCHEN, trials(), False)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -125,30 +131,36 @@ def test_the_pool_holds_every_frame_in_its_place(pool):
         np.testing.assert_array_equal(pool.action[frames], wanted.action)
         if wanted.meta.episode_id.startswith("d"):
             assert pool.tasks[pool.task[index]] == wanted.meta.task
-            assert FAMILIES[pool.family[index]] == wanted.meta.task.split(":")[0]
+            assert FAMILIES[pool.group[index]] == wanted.meta.task.split(":")[0]
         else:
-            assert pool.task[index] == pool.family[index] == -1
+            assert pool.task[index] == pool.group[index] == -1
     assert len(pool.image) == sum(len(e) for e in episodes)
 
 
 def test_concatenate_gives_equal_tasks_one_number():
-    first = build_pool([episode("a", "press:x", 2, 0), episode("b", "grasp:y", 2, 1)], True)
-    second = build_pool([episode("c", "press:a", 2, 2), episode("d", "press:x", 2, 3)], True)
+    first = build_pool(
+        KITCHEN, [episode("a", "press:x", 2, 0), episode("b", "grasp:y", 2, 1)], True
+    )
+    second = build_pool(
+        KITCHEN, [episode("c", "press:a", 2, 2), episode("d", "press:x", 2, 3)], True
+    )
     both = concatenate([first, second])
     names = [both.tasks[task] for task in both.task]
     assert names == ["press:x", "grasp:y", "press:a", "press:x"]
-    assert both.family.tolist() == [0, 1, 0, 0]
+    assert both.group.tolist() == [0, 1, 0, 0]
     assert both.start.tolist() == [0, 2, 4, 6]
 
 
 def test_pools_that_do_not_fit_are_refused():
-    one = build_pool([episode("a", "press:x", 2, 0)], True)
+    one = build_pool(KITCHEN, [episode("a", "press:x", 2, 0)], True)
     with pytest.raises(DataError, match="no episodes"):
-        build_pool([], True)
-    with pytest.raises(DataError, match=r"'b' has images \(16, 16, 3\)"):
-        build_pool([episode("a", "press:x", 2, 0), episode("b", "press:x", 2, 0, 16)], True)
+        build_pool(KITCHEN, [], True)
+    with pytest.raises(DataError, match=r"'b' has images \(32, 32, 3\)"):
+        build_pool(
+            KITCHEN, [episode("a", "press:x", 2, 0), episode("b", "press:x", 2, 0, 32)], True
+        )
     with pytest.raises(DataError, match="unlike image sizes"):
-        concatenate([one, build_pool([episode("b", "press:x", 2, 0, 16)], True)])
+        concatenate([one, build_pool(KITCHEN, [episode("b", "press:x", 2, 0, 32)], True)])
     with pytest.raises(DataError, match="'a' comes twice"):
         concatenate([one, one])
     with pytest.raises(DataError, match="no pools"):
@@ -158,13 +170,15 @@ def test_pools_that_do_not_fit_are_refused():
 
 
 def test_groups_hold_the_tasks_of_two_or_more(pool, groups):
-    assert [len(family) for family in groups.families] == [3, 5, 8, 12]
-    for index, family in enumerate(groups.families):
+    assert [len(family) for family in groups.groups] == [3, 5, 8, 12]
+    for index, family in enumerate(groups.groups):
         for members in family:
             assert len(members) == 3 and len(set(pool.task[members])) == 1
-            assert set(pool.family[members]) == {index}
+            assert set(pool.group[members]) == {index}
     lonely = demonstrations(per_task=2)[:-1]
-    counts = [len(family) for family in sampling.group_by_task(build_pool(lonely, True)).families]
+    counts = [
+        len(family) for family in sampling.group_by_task(build_pool(KITCHEN, lonely, True)).groups
+    ]
     assert counts == [3, 5, 8, 11]
 
 
@@ -310,24 +324,24 @@ def test_families_tasks_and_order_are_drawn_evenly(pool, groups):
             pool, groups, None, 1, step, size=size, pair_fraction=0.0, **SIZES
         )
         m, n = sources(batch, pool)
-        families.update(pool.family[m].tolist())
+        families.update(pool.group[m].tolist())
         tasks.update(pool.task[m].tolist())
         forward += int((m < n).sum())
-        drawn = collections.Counter(pool.family[m].tolist())
+        drawn = collections.Counter(pool.group[m].tolist())
         assert set(drawn) == {0, 1, 2, 3} and max(drawn.values()) - min(drawn.values()) <= 1
     total = steps * size
     for family, count in enumerate((3, 5, 8, 12)):
         # Each batch gives a family 2 or 3 of the 10, which is a coin's variance of 1/4.
         assert abs(families[family] - total / 4) < 5 * np.sqrt(steps / 4)
         expected = total / 4 / count
-        for task in np.unique(pool.task[pool.family == family]):
+        for task in np.unique(pool.task[pool.group == family]):
             assert abs(tasks[int(task)] - expected) < 5 * np.sqrt(expected)
     assert abs(forward - total / 2) < 5 * np.sqrt(total / 4)
 
 
 def test_every_episode_of_a_task_serves_in_both_roles_evenly(pool, groups):
     imitated, shown = collections.Counter(), collections.Counter()
-    task = groups.families[0][0]
+    task = groups.groups[0][0]
     for step in range(600):
         batch = sampling.sample_batch(
             pool, groups, None, 2, step, size=12, pair_fraction=0, **SIZES
@@ -342,7 +356,7 @@ def test_every_episode_of_a_task_serves_in_both_roles_evenly(pool, groups):
 
 
 def test_policy_steps_are_uniform_over_the_episode():
-    pool = build_pool([episode(f"e{i}", "press:x", 7, i) for i in range(2)], True)
+    pool = build_pool(KITCHEN, [episode(f"e{i}", "press:x", 7, i) for i in range(2)], True)
     groups = sampling.group_by_task(pool)
     counts = np.zeros(7)
     for step in range(500):
@@ -370,7 +384,7 @@ def test_pair_rows_are_drawn_by_weight(pool, pairs):
 
 
 def test_a_batch_wider_than_its_tasks_repeats_them_as_one_task():
-    pool = build_pool([episode(f"e{i}", "press:x", 7, i) for i in range(2)], True)
+    pool = build_pool(KITCHEN, [episode(f"e{i}", "press:x", 7, i) for i in range(2)], True)
     batch = sampling.sample_batch(
         pool, sampling.group_by_task(pool), None, 0, 0, size=5, pair_fraction=0, **SIZES
     )
@@ -400,7 +414,7 @@ def everything(oracle: bool = True) -> tuple[Pool, Groups, PairTable]:
             ]
             for some in episodes
         ]
-    pool = concatenate([build_pool(some, i == 0) for i, some in enumerate(episodes)])
+    pool = concatenate([build_pool(KITCHEN, some, i == 0) for i, some in enumerate(episodes)])
     ids = [f"t{i}" for i in range(20)]
     return pool, sampling.group_by_task(pool), sampling.pair_table(pool, ids[:-1], ids[1:])
 
@@ -431,14 +445,14 @@ def test_blanking_the_oracle_changes_no_batch():
 
 
 def test_batches_from_a_stored_dataset_equal_those_from_memory(tmp_path):
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, spec(SIDE))
     dataset.write_shard("demos_train", 0, demonstrations())
     dataset.commit("demos_train", 1)
-    stored = build_pool(dataset.read("demos_train"), True)
-    memory = build_pool(demonstrations(), True)
+    stored = build_pool(KITCHEN, dataset.read("demos_train"), True)
+    memory = build_pool(KITCHEN, demonstrations(), True)
     for pool in (stored, memory):
         assert pool.image.flags.writeable
-    for name in ("image", "pose", "action", "start", "length", "task", "family"):
+    for name in ("image", "pose", "action", "start", "length", "task", "group"):
         np.testing.assert_array_equal(getattr(stored, name), getattr(memory, name))
     assert (stored.ids, stored.tasks) == (memory.ids, memory.tasks)
 
@@ -446,7 +460,7 @@ def test_batches_from_a_stored_dataset_equal_those_from_memory(tmp_path):
 @pytest.fixture
 def stored(tmp_path) -> Dataset:
     """The episodes of `everything`, in shards of seven."""
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, spec(SIDE))
     for split, episodes in (("demos_train", demonstrations()), ("round_1", trials())):
         shards = [episodes[at : at + 7] for at in range(0, len(episodes), 7)]
         for shard, some in enumerate(shards):
@@ -458,7 +472,10 @@ def stored(tmp_path) -> Dataset:
 def test_batches_that_stream_from_the_shards_equal_those_from_memory(stored):
     held, groups, pairs = everything()
     pool = concatenate(
-        [read_pool(stored, "demos_train", True), read_pool(stored, "round_1", False)]
+        [
+            read_pool(KITCHEN, stored, "demos_train", True),
+            read_pool(KITCHEN, stored, "round_1", False),
+        ]
     )
     assert isinstance(pool.image, Frames) and pool.image.shape == held.image.shape
     assert hold(pool, held.image.nbytes - 1) is pool
@@ -477,20 +494,20 @@ def test_batches_that_stream_from_the_shards_equal_those_from_memory(stored):
 
 
 def test_only_wanted_episodes_are_in_a_stored_pool(stored):
-    few = read_pool(stored, "round_1", False, wanted={"t3", "t9", "t19"}.__contains__)
+    few = read_pool(KITCHEN, stored, "round_1", False, wanted={"t3", "t9", "t19"}.__contains__)
     assert few.ids == ("t3", "t9", "t19")
-    expected = build_pool([e for e in trials() if e.meta.episode_id in few.ids], False)
+    expected = build_pool(KITCHEN, [e for e in trials() if e.meta.episode_id in few.ids], False)
     np.testing.assert_array_equal(hold(few, 10**9).image, expected.image)
     images, _ = sampling.demo_inputs(few, np.array([[2, 0], [1, 1]]), frames=3, places=5)
     np.testing.assert_array_equal(
         images, sampling.demo_inputs(expected, np.array([[2, 0], [1, 1]]), 3, 5)[0]
     )
     with pytest.raises(DataError, match="hold all of them or none"):
-        concatenate([few, build_pool(demonstrations(), True)])
+        concatenate([few, build_pool(KITCHEN, demonstrations(), True)])
 
 
 def test_a_shard_that_changes_during_training_is_named(stored):
-    pool = read_pool(stored, "round_1", False)
+    pool = read_pool(KITCHEN, stored, "round_1", False)
     shard = stored.path / "mili-round_1.array_record-00001"
     content = bytearray(shard.read_bytes())
     within = int(np.median(np.flatnonzero(content)))  # the file is padded with zeros
@@ -658,7 +675,9 @@ def test_what_comes_after_the_end_of_a_push_is_neither_shown_nor_imitated():
     image = np.arange(len(pose), dtype=np.uint8)[:, None, None, None] * np.ones(
         (1, 16, 16, 3), np.uint8
     )
-    pool = build_pool([Episode(image, pose, pose, episode("a", "press:x", 2, 0).meta)], False)
+    pool = build_pool(
+        KITCHEN, [Episode(image, pose, pose, episode("a", "press:x", 2, 0).meta)], False
+    )
     assert pool.counted.tolist() == [5] and pool.length.tolist() == [10]
     images, poses = sampling.demo_inputs(pool, np.arange(1), 3, 5)
     assert images[0, :, 0, 0, 0].tolist() == [0, 2, 4]

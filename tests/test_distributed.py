@@ -13,7 +13,7 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 
-# Trains a few steps on the problem of test_learner and writes what came out.
+# Trains a few steps on the problem of `squares` and writes what came out.
 TRAIN = """
 import sys
 import jax
@@ -22,17 +22,18 @@ sys.path.insert(0, sys.argv[1])
 out, index, count, address = sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 if count > 1:
     jax.distributed.initialize(address, count, index)
-from test_learner import HYPER, POLICY, squares
-from mili_jax import learner
+from squares import HYPER, POLICY, squares
+from mili_jax.learning.mesh import make_mesh, place, replicate
+from mili_jax.learning.step import init_state, make_train_step
 
-mesh = learner.make_mesh()
-step = learner.make_train_step(POLICY, HYPER, mesh)
-state = learner.replicate(learner.init_state(POLICY, HYPER, seed=0), mesh)
+mesh = make_mesh()
+step = make_train_step(POLICY, HYPER, mesh)
+state = replicate(init_state(POLICY, HYPER, seed=0), mesh)
 rows = slice(16 * index // count, 16 * (index + 1) // count)
 found = {}
 for k in range(4):
     batch = jax.tree.map(lambda x: x[rows], squares(k))
-    state, metrics = step(state, learner.place(batch, mesh), 7)
+    state, metrics = step(state, place(batch, mesh), 7)
     found |= {f"{name}{k}": np.asarray(value) for name, value in metrics.items()}
 assert step._cache_size() == 1
 for path, leaf in jax.tree.leaves_with_path(state):

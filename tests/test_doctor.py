@@ -96,7 +96,7 @@ def test_each_kind_of_file_is_found_and_taken_away_with_what_belongs_to_it(name,
 
 @pytest.mark.slow
 def test_a_pair_table_of_any_arm_takes_its_own_stage_with_it(copy):
-    Dataset(copy / "dataset", 32).write_pairs("trials_250_1", ["a"], ["b"], np.ones(1), 0.9)
+    Dataset(copy / "dataset").write_pairs("trials_250_1", ["a"], ["b"], np.ones(1), 0.9)
     table = copy / DATA / "pairs_trials_250_1.csv"
     damage(table)
     (found,) = doctor.examine(copy)
@@ -167,7 +167,7 @@ def test_lost_checksums_cost_no_label(finished, copy):
     (data_of(copy) / "checksums.json").unlink()
     assert data_of(copy) / "checksums.json" in {found.path for found in doctor.examine(copy)}
     doctor.repair(copy)
-    labels = [Dataset(run / "dataset", 32).read_labels("round_1") for run in (finished, copy)]
+    labels = [Dataset(run / "dataset").read_labels("round_1") for run in (finished, copy)]
     assert labels[0] == labels[1] and len(labels[0]) == 20
     assert doctor.examine(copy) == []
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -13,18 +14,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.domains.kitchen.spec import spec
+from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.files import append_lines, atomic_write, read_lines
+from mili_jax.storage.labels import Label
 from mili_jax.types import DataError, Episode, EpisodeMeta
 
 SIDE = 16
+SPEC = spec(SIDE)
 
 # What the child processes of this file begin with: the same episodes as `episode` makes.
 CHILD = """
 import os, resource, signal, sys
 sys.path.insert(0, {tests!r})
-from test_episodes import SIDE, episode
-from mili_jax.episodes import Dataset, Label
+from test_episodes import SIDE, SPEC, episode, spec
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.labels import Label
 from mili_jax.types import DataError
 root = sys.argv[1]
 """
@@ -70,12 +75,16 @@ def child(code: str, *arguments: object) -> subprocess.Popen:
 @pytest.fixture
 def committed(tmp_path):
     """A dataset with one committed split of two shards, and its episodes."""
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     episodes = [episode(f"d{i}", seed=i, length=i + 1) for i in range(5)]
     dataset.write_shard("demos_train", 0, episodes[:3])
     dataset.write_shard("demos_train", 1, episodes[3:])
     dataset.commit("demos_train", 2)
     return dataset, episodes
+
+
+def ids(dataset: Dataset, split: str) -> list[str]:
+    return [label.episode_id for label in dataset.read_labels(split)]
 
 
 def temporaries(dataset: Dataset) -> list[Path]:
@@ -84,7 +93,7 @@ def temporaries(dataset: Dataset) -> list[Path]:
 
 def test_round_trip_keeps_every_field_and_the_order(committed):
     dataset, episodes = committed
-    read = list(Dataset(dataset.path.parents[1], SIDE).read("demos_train"))
+    read = list(Dataset(dataset.path.parents[1], SPEC).read("demos_train"))
     assert len(read) == 5
     for back, written in zip(read, episodes, strict=True):
         assert_same(back, written)
@@ -94,9 +103,10 @@ def test_round_trip_keeps_every_field_and_the_order(committed):
 
 
 def test_metadata_extremes_survive(tmp_path):
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     written = [
-        episode("", scene="", policy="", demonstration="", achieved_tasks=("",), round=-1),
+        episode("-", scene="", policy="", demonstration="", achieved_tasks=("",), round=-1),
+        episode("words", language='put the mug\non the "tray"'),
         episode(
             "x" * 500, achieved_tasks=("press:ü", "grasp:a\nb", "x"), round=2**62, useful=False
         ),
@@ -109,9 +119,9 @@ def test_metadata_extremes_survive(tmp_path):
 
 def test_a_stranger_reads_it_with_tfds_alone(tmp_path):
     """RLDS semantics through the public TFDS interface, in a process without this package."""
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     won = episode("won", seed=1, length=4, success=True, achieved_tasks=("press:b", "grasp:a"))
-    lost = episode("lost", seed=2, length=1, terminated=False)
+    lost = episode("lost", seed=2, length=1, terminated=False, language="lève la tasse")
     dataset.write_shard("round_1", 0, [won])
     dataset.write_shard("round_1", 1, [lost])
     dataset.commit("round_1", 2)
@@ -153,6 +163,8 @@ print(json.dumps([lengths, out]))
         expected = dataclasses.asdict(written.meta)
         expected["achieved_tasks"] = list(expected["achieved_tasks"])
         del expected["terminated"]  # is_terminal says so
+        sizes = "picture 16x16x3, pose 7, action 7, layout "
+        assert back["meta"].pop("spec").startswith(sizes)
         assert back["meta"] == expected
     assert read[0]["is_first"] == [1, 0, 0, 0]
     assert read[0]["is_last"] == read[0]["is_terminal"] == [0, 0, 0, 1]
@@ -179,16 +191,18 @@ def test_a_split_is_invisible_until_committed(committed):
 
 def test_another_image_size_is_refused_and_both_are_named(committed):
     dataset, _ = committed
-    with pytest.raises(DataError, match=r"16x16.*image_size 32"):
-        Dataset(dataset.path.parents[1], 32)
+    with pytest.raises(DataError, match=r"holds pictures 16x16x3, the spec has 32x32x3"):
+        Dataset(dataset.path.parents[1], spec(32))
     with pytest.raises(DataError, match=r"'big'.*image.*32, 32"):
         dataset.write_shard("round_1", 0, [episode("big", side=32)])
 
 
 def test_shards_of_another_image_size_are_not_committed(tmp_path):
-    Dataset(tmp_path, 8).write_shard("round_1", 0, [episode("t0", side=8)])
-    with pytest.raises(DataError, match=r"record-00000.*16x16"):
-        Dataset(tmp_path, SIDE).commit("round_1", 1)
+    Dataset(tmp_path, spec(32)).write_shard("round_1", 0, [episode("t0", side=32)])
+    with pytest.raises(
+        DataError, match=r"record-00000 holds picture 32x32x3, .* the dataset picture 16x16x3"
+    ):
+        Dataset(tmp_path, SPEC).commit("round_1", 1)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +218,7 @@ def test_shards_of_another_image_size_are_not_committed(tmp_path):
 def test_episodes_that_do_not_fit_are_refused_before_anything_is_written(
     tmp_path, field, value, message
 ):
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     bad = dataclasses.replace(episode("bad"), **{field: value})
     with pytest.raises(DataError, match=f"'bad'.*{message}"):
         dataset.write_shard("round_1", 0, [episode("good"), bad])
@@ -212,7 +226,7 @@ def test_episodes_that_do_not_fit_are_refused_before_anything_is_written(
 
 
 def test_commit_names_what_is_wrong(tmp_path):
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     with pytest.raises(DataError, match="record-00000 is missing"):
         dataset.commit("round_1", 1)
     dataset.write_shard("round_1", 0, [episode("a"), episode("b")])
@@ -231,7 +245,7 @@ def test_commit_names_what_is_wrong(tmp_path):
 @pytest.mark.parametrize("name", ["all", "Round", "a-b", "../x", "", "1"])
 def test_names_that_tfds_or_the_file_system_would_misread(tmp_path, name):
     with pytest.raises(DataError, match="cannot name a split"):
-        Dataset(tmp_path, SIDE).write_shard(name, 0, [episode("a")])
+        Dataset(tmp_path, SPEC).write_shard(name, 0, [episode("a")])
 
 
 def test_committed_shards_never_change(committed):
@@ -249,14 +263,14 @@ def test_committed_shards_never_change(committed):
 
 def test_processes_write_different_shards_and_the_same_shard(tmp_path):
     code = """
-dataset = Dataset(root, SIDE)
+dataset = Dataset(root, SPEC)
 mine = int(sys.argv[2])
 dataset.write_shard("round_1", mine, [episode(f"t{mine}", seed=mine)])
 dataset.write_shard("round_1", 3, [episode("shared", seed=9)])
 """
     writers = [child(code, tmp_path, number) for number in range(3)]
     assert [writer.wait() for writer in writers] == [0, 0, 0]
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     dataset.commit("round_1", 4)
     read = list(dataset.read("round_1"))
     for back, name, seed in zip(read, ("t0", "t1", "t2", "shared"), (0, 1, 2, 9), strict=True):
@@ -267,11 +281,11 @@ def test_a_killed_writer_leaves_no_shard(committed):
     dataset, _ = committed
     code = """
 noise = [episode(str(i), seed=i, length=40, side=64) for i in range(60)]
-dataset = Dataset(sys.argv[2], 64)
+dataset = Dataset(sys.argv[2], spec(64))
 print("ready", flush=True)
 dataset.write_shard("round_1", 0, noise)
 """
-    other = Dataset(dataset.path.parents[1] / "other", 64)
+    other = Dataset(dataset.path.parents[1] / "other", spec(64))
     writer = child(code, dataset.path.parents[1], other.path.parents[1])
     writer.stdout.readline()
     while not any(file.stat().st_size for file in temporaries(other)):
@@ -303,14 +317,14 @@ def replace(source, target):
         os.kill(os.getpid(), signal.SIGKILL)
     rename(source, target)
 os.replace = replace
-dataset = Dataset(root, SIDE)
+dataset = Dataset(root, SPEC)
 dataset.write_shard("round_1", 0, [episode("t0")])
 dataset.write_shard("round_1", 1, [episode("t1")])
 dataset.commit("round_1", 2)
 """
     root = dataset.path.parents[1]
     assert child(code, root, moment).wait() == -signal.SIGKILL
-    reopened = Dataset(root, SIDE)
+    reopened = Dataset(root, SPEC)
     assert reopened.splits() == {"demos_train": 5}
     for back, written in zip(reopened.read("demos_train"), episodes, strict=True):
         assert_same(back, written)
@@ -354,7 +368,7 @@ def test_a_flipped_bit_is_found_and_the_file_named(committed):
 
 
 def test_a_shard_damaged_before_its_commit_is_found(tmp_path):
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     path = dataset.write_shard("round_1", 0, [episode("t0", length=20)])
     whole = path.read_bytes()
     damaged = bytearray(whole)
@@ -377,7 +391,7 @@ def test_a_damaged_description_is_a_typed_error(committed, name, damage):
         path.write_bytes(damage)
     # Without dataset_info.json nothing is committed, which is a legal state to open.
     with pytest.raises(DataError, match=r"mili/1\.0\.0"):
-        list(Dataset(dataset.path.parents[1], SIDE).read("demos_train"))
+        list(Dataset(dataset.path.parents[1], SPEC).read("demos_train"))
 
 
 def test_a_refused_write_leaves_nothing_half_written(committed):
@@ -386,7 +400,7 @@ def test_a_refused_write_leaves_nothing_half_written(committed):
     dataset.write_labels("demos_train", [Label("d0", True, "simulator")])
     code = """
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-dataset = Dataset(root, SIDE)
+dataset = Dataset(root, SPEC)
 dataset.write_shard("round_2", 0, [episode("u0")])
 resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
 for attempt in (
@@ -412,34 +426,22 @@ except DataError as error:
     assert str(dataset.path / "checksums.json") in commit
     assert not dataset.has_shard("round_1", 0)
     assert temporaries(dataset) == []
-    reopened = Dataset(root, SIDE)
+    reopened = Dataset(root, SPEC)
     assert reopened.splits() == {"demos_train": 5}
     for back, written in zip(reopened.read("demos_train"), episodes, strict=True):
         assert_same(back, written)
-    assert list(reopened.read_labels("demos_train")) == ["d0"]
+    assert ids(reopened, "demos_train") == ["d0"]
 
 
 def test_a_directory_that_cannot_be_made_is_a_typed_error(tmp_path):
     (tmp_path / "mili").write_text("a file in the way")
     with pytest.raises(DataError, match=r"mili/1\.0\.0 could not be made"):
-        Dataset(tmp_path, SIDE).write_shard("round_1", 0, [episode("t0")])
-
-
-def test_the_latest_label_wins_and_an_unlabelled_split_has_none(tmp_path):
-    dataset = Dataset(tmp_path, SIDE)
-    assert dataset.read_labels("round_1") == {}
-    dataset.write_labels("round_1", [Label("a", True, "simulator"), Label("b", False, "simulator")])
-    dataset.write_labels("round_1", [Label("a", False, "human:ana", "2025-01-02T03:04:05Z")])
-    assert dataset.read_labels("round_1") == {
-        "a": Label("a", False, "human:ana", "2025-01-02T03:04:05Z"),
-        "b": Label("b", False, "simulator"),
-    }
-    assert len((dataset.path / "labels_round_1.jsonl").read_text().splitlines()) == 3
+        Dataset(tmp_path, SPEC).write_shard("round_1", 0, [episode("t0")])
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut a line", "cut", "empty", "add", "delete"])
 def test_labels_that_nobody_acknowledged_or_that_are_lost_are_found(tmp_path, damage):
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     dataset.write_labels("round_1", [Label("a", True, "s"), Label("b", True, "s")])
     path = dataset.path / "labels_round_1.jsonl"
     whole = path.read_bytes()
@@ -465,7 +467,7 @@ def test_labels_that_nobody_acknowledged_or_that_are_lost_are_found(tmp_path, da
 @pytest.mark.parametrize("moment", ["checksums.json", "labels_round_1.jsonl"])
 @pytest.mark.parametrize("count", [1, 2])
 def test_killed_while_writing_labels_all_or_none_are_there(tmp_path, moment, count):
-    Dataset(tmp_path, SIDE).write_labels("round_1", [Label("a", True, "s")])
+    Dataset(tmp_path, SPEC).write_labels("round_1", [Label("a", True, "s")])
     # The kill is real; only its moment is chosen: before the first or second rename of that name.
     code = """
 rename, left = os.replace, int(sys.argv[3])
@@ -477,21 +479,52 @@ def replace(source, target):
             os.kill(os.getpid(), signal.SIGKILL)
     rename(source, target)
 os.replace = replace
-Dataset(root, SIDE).write_labels("round_1", [Label("b", False, "s"), Label("c", False, "s")])
+Dataset(root, SPEC).write_labels("round_1", [Label("b", False, "s"), Label("c", False, "s")])
 """
     ended = child(code, tmp_path, moment, count).wait()
     killed = (moment, count) != ("labels_round_1.jsonl", 2)  # that name is written once
     assert ended == (-signal.SIGKILL if killed else 0)
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     kept = ["a"] if count == 1 else ["a", "b", "c"]
-    assert list(dataset.read_labels("round_1")) == kept
+    assert ids(dataset, "round_1") == kept
     # Whatever is written next, of what was being replaced only the content that is there counts.
     dataset.write_pairs("mili_1", ["a"], ["a"], np.ones(1), 0.9)
     listed = json.loads((dataset.path / "checksums.json").read_text())["files"]
     assert all(list(entry) == ["sha256"] for entry in listed.values())
-    assert list(dataset.read_labels("round_1")) == kept
+    assert ids(dataset, "round_1") == kept
     dataset.write_labels("round_1", [Label("d", True, "s")])
-    assert list(dataset.read_labels("round_1")) == [*kept, "d"]
+    assert ids(dataset, "round_1") == [*kept, "d"]
+
+
+def test_a_split_has_a_digest_that_its_episodes_alone_decide(tmp_path):
+    def stored(folder, *shards, labels=()):
+        dataset = Dataset(tmp_path / folder, SPEC)
+        for shard, episodes in enumerate(shards):
+            dataset.write_shard("demos_train", shard, episodes)
+        dataset.commit("demos_train", len(shards))
+        return dataset
+
+    a, b, c = (episode(name, seed=i) for i, name in enumerate("abc"))
+    one = stored("one", [a, b], [c])
+    (digest,) = one.digests("demos_train").values()
+    hashes = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(one.path.glob("mili-*"))]
+    assert digest == hashlib.sha256("".join(f"{h}\n" for h in hashes).encode()).hexdigest()
+    assert stored("same", [a, b], [c]).digests("demos_train") == {"demos_train": digest}
+    others = [([a, b],), ([a], [b, c]), ([b, a], [c]), ([c], [a, b]), ([a, b], [c], [episode("d")])]
+    for i, shards in enumerate(others):
+        assert stored(f"other{i}", *shards).digests("demos_train") != {"demos_train": digest}
+    # What else there is does not matter, and of what is not committed nothing is said.
+    one.write_shard("round_1", 0, [episode("t")])
+    one.write_labels("demos_train", [Label("a", True, "ana")])
+    one.write_pairs("mili_1", ["a"], ["b"], np.ones(1), 0.9)
+    found = one.digests("demos_train", "round_1", "round_2", "pairs_mili_1.csv", "pairs_x_1.csv")
+    assert set(found) == {"demos_train", "pairs_mili_1.csv"} and found["demos_train"] == digest
+    one.commit("round_1", 1)
+    assert set(one.digests("demos_train", "round_1")) == {"demos_train", "round_1"}
+    one.write_shard("demos_train", 2, [episode("d")])
+    assert one.digests("demos_train") == {"demos_train": digest}
+    one.commit("demos_train", 3)
+    assert one.digests("demos_train") != {"demos_train": digest}
 
 
 def test_a_torn_line_longer_than_the_search_window_is_cut_off(tmp_path):
@@ -507,7 +540,7 @@ def test_a_torn_line_longer_than_the_search_window_is_cut_off(tmp_path):
 
 
 def test_pairs_come_back_exactly(tmp_path):
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     similarity = np.array([np.float32(0.9) + np.float32(2**-24), 1 / 3, 1.0], np.float32)
     ids = (["r1,a", 'r1"b', "c"], ["d", "é", "f"])
     dataset.write_pairs("round_2", *ids, similarity, alpha=0.9)
@@ -521,7 +554,7 @@ def test_pairs_come_back_exactly(tmp_path):
 
 
 def test_bad_pair_tables_are_named(tmp_path):
-    dataset = Dataset(tmp_path, SIDE)
+    dataset = Dataset(tmp_path, SPEC)
     with pytest.raises(DataError, match=r"pairs_round_1.csv is missing"):
         dataset.read_pairs("round_1")
     with pytest.raises(DataError, match=r"pairs_round_1.csv.*rows do not match"):
@@ -545,7 +578,7 @@ def test_every_single_bit_of_a_description_counts(committed, name):
         damaged[offset] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=name):
-            Dataset(dataset.path.parents[1], SIDE)
+            Dataset(dataset.path.parents[1], SPEC)
 
 
 def test_atomic_write_replaces_and_keeps_the_old_file_on_failure(tmp_path):
@@ -563,31 +596,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def test_a_split_that_was_half_dropped_is_dropped_again_and_made_anew(tmp_path, monkeypatch):
-    """The only split there is; the first attempt is refused at its first shard."""
-    dataset = Dataset(tmp_path, SIDE)
-    for shard in range(2):
-        dataset.write_shard("round_1", shard, [episode(f"a-{shard}")])
-    dataset.commit("round_1", 2)
-    dataset.write_labels("round_1", [Label("a-0", True, by="people")])
-    unlink = Path.unlink
-
-    def refuse(path, missing_ok=False):
-        if "array_record" in path.name:
-            raise OSError(5, "no")
-        unlink(path, missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(DataError, match="cannot be removed"):
-        dataset.drop("round_1")
-    monkeypatch.undo()
-    assert not dataset.splits() and dataset.has_shard("round_1", 0)
-    dataset.drop("round_1")
-    assert not dataset.has_shard("round_1", 0) and not dataset.has_shard("round_1", 1)
-    dataset.write_shard("round_1", 0, [episode("b-0")])
-    dataset.commit("round_1", 1)
-    assert dataset.read_labels("round_1") == {}
-    dataset.write_labels("round_1", [Label("b-0", False, by="people")])
-    assert list(dataset.read_labels("round_1")) == ["b-0"] and dataset.splits() == {"round_1": 1}

@@ -23,16 +23,18 @@ import pytest
 from runs import ROOT, command, config, data_of
 from test_rollout import CursedPlayer, children, descriptors, ignore, make_trials
 from test_stages import assert_same_checkpoints, assert_same_episodes, rows_of
-from workers import SHARD, SHARDS, SIZE, SPLITS, Wild, make_player, write_each, write_wild
+from workers import SHARD, SHARDS, SPEC, SPLITS, Wild, make_player, write_each, write_wild
 
 from mili_jax.domains.kitchen import scenes, tasks
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
-from mili_jax.domains.kitchen.rollout import Trial
+from mili_jax.domains.kitchen.spec import spec
+from mili_jax.domains.rollout import Trial
 from mili_jax.learning.step import init_state
 from mili_jax.pipeline import train
 from mili_jax.pipeline.run import Run
 from mili_jax.storage import doctor
-from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.labels import Label
 from mili_jax.storage.workdir import Workdir
 from mili_jax.types import DataError, MiliError
 from mili_jax.workers import pool as worker_pool
@@ -71,7 +73,7 @@ def test_the_collector_killed_at_random_instants(kills, tmp_path):
     duration = time.monotonic() - began
     whole = tmp_path / "whole" / "mili" / "1.0.0"
     reference = digests(whole)
-    assert len(reference) == SHARDS * SPLITS + 3
+    assert len(reference) == SHARDS * SPLITS + 4
     rng = random.Random(0)
     done = finished = 0
     while done < kills or not finished:
@@ -91,14 +93,14 @@ def test_the_collector_killed_at_random_instants(kills, tmp_path):
             assert code in (0, -9)
             now = {k: v for k, v in digests(folder).items() if ".array_record-" in k}
             assert known.items() <= now.items(), "a shard was lost or changed"
-            splits = Dataset(root, SIZE).splits()
+            splits = Dataset(root, SPEC).splits()
             assert committed.items() <= splits.items(), "a committed split was lost or changed"
             known, committed = now, splits
             if code == 0:
                 break
         finished += 1
         assert digests(folder) == reference
-        ids = [m.episode_id for name in splits for m in Dataset(root, SIZE).read_metadata(name)]
+        ids = [m.episode_id for name in splits for m in Dataset(root, SPEC).read_metadata(name)]
         assert len(ids) == len(set(ids)) == SHARD * SHARDS * SPLITS
     assert done == kills
     print(f"{done} kills, {finished} datasets, all equal to the one nobody killed")
@@ -177,7 +179,7 @@ def writes(path):
     """Something of every kind of file, through the functions that write them."""
     rng = np.random.default_rng(0)
     with Workdir(path, {"seed": 1}) as workdir:
-        dataset = Dataset(workdir.path / "dataset", 16)
+        dataset = Dataset(workdir.path / "dataset", spec(16))
         from test_episodes import episode
 
         for number in range(1, 8):
@@ -187,7 +189,7 @@ def writes(path):
             dataset.commit(split, 6)
             ids = [f"{number}-{shard}" for shard in range(6)]
             if not dataset.read_labels(split):
-                dataset.write_labels(split, [Label(i, True, "simulator") for i in ids])
+                dataset.write_labels(split, [Label(i, True, "simulator", "simulator") for i in ids])
             table = dataset.write_pairs(f"mili_{number}", ids[:3], ids[3:], np.ones(3), 0.9)
             workdir.write_rows(f"pair_{number}", [{"round": number}])
             workdir.finish(f"pair_{number}", {"seed": 1}, outputs=[table])
@@ -273,7 +275,7 @@ def readers(workdir):
     """Every file that counts, by kind, and what reads it."""
     run = config()
     data = data_of(workdir)
-    dataset = Dataset(workdir / "dataset", 32)
+    dataset = Dataset(workdir / "dataset")
     reader = Workdir(workdir)
 
     this = Run(run, reader, dataset)
@@ -290,7 +292,7 @@ def readers(workdir):
     found["labels"] = [(data / "labels_round_1.jsonl", lambda: dataset.read_labels("round_1"))]
     found["pairs"] = [(data / "pairs_mili_1.csv", lambda: dataset.read_pairs("mili_1"))]
     for name in ("checksums.json", "features.json", "dataset_info.json"):
-        found["manifest"].append((data / name, lambda: Dataset(workdir / "dataset", 32)))
+        found["manifest"].append((data / name, lambda: Dataset(workdir / "dataset")))
     found["manifest"].append((workdir / "manifest.json", lambda: Workdir(workdir)))
     for path in sorted((workdir / "stages").glob("*.json")):
         found["manifest"].append((path, lambda stem=path.stem: reader.read_manifest(stem)))
@@ -429,7 +431,7 @@ def test_random_actions_with_extremes(count, tmp_path):
     jobs = [(i, trials[at : at + 20]) for i, at in enumerate(range(0, count, 20))]
     for job in worker_pool.run_jobs(jobs, Wild, functools.partial(write_wild, tmp_path), 2):
         assert not job.set_aside
-    dataset = Dataset(tmp_path, 16)
+    dataset = Dataset(tmp_path)
     dataset.commit("round_1", len(jobs))
     space = KitchenEnv(image_size=16).observation_space["pose"]
     frames = episodes = 0

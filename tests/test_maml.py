@@ -1,6 +1,5 @@
 """MAML against hand-worked numbers, finite differences and its sinusoids; MIL on pictures."""
 
-import dataclasses
 import functools
 
 import jax
@@ -8,25 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_learner import CAMERA, squares
+from specs import arm
+from squares import SPEC, squares
+from test_policy import Own, OwnFocus, batch_of
 
 from mili_jax.learning import maml
+from mili_jax.learning.adapting import make_act
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.mil import (
     SUPPORTS,
     MilHyper,
     Shown,
+    check,
     improvement,
     init,
     init_state,
     loss_fn,
-    make_act,
     make_train_step,
 )
 from mili_jax.policy.policy import Policy
 from mili_jax.types import ConfigError, DataError
 
-POLICY = Policy(camera=CAMERA, embedding_size=8, channels=16, blocks=1)
+POLICY = Policy(SPEC, embedding_size=8, channels=16, blocks=1)
 
 
 def quadratic(theta, data):
@@ -191,7 +193,7 @@ def test_sinusoid_regression(shots, bar):
 
 
 def meta_batch(seed, tasks=8, p=4):
-    """`squares` as `data.sample_tasks` would give it: row i and row tasks + i are of one colour."""
+    """`squares` as `sampling.sample_tasks` gives it: row i and row tasks + i are of one colour."""
     first = squares(2 * seed, tasks, p)
     second = squares(2 * seed + 1, tasks, p, task=first.task)
     return jax.tree.map(lambda *two: np.concatenate(two), first, second)
@@ -286,7 +288,7 @@ def test_the_meta_gradient_reaches_everything(support, adapted):
 
 @pytest.mark.parametrize("head", ["mse", "discretised"])
 def test_squared_errors_and_cross_entropy_as_inner_losses(head):
-    policy = dataclasses.replace(POLICY, head=head)
+    policy = POLICY.clone(head=head)
     mil = MilHyper(inner_rate=1e-3)
     hyper, params, batch = small(mil, policy)
     loss, metrics = loss_fn(policy, hyper, mil, params, batch)
@@ -302,6 +304,37 @@ def test_squared_errors_and_cross_entropy_as_inner_losses(head):
     assert float(loss) == metrics["after"] != metrics["before"]
     with pytest.raises(ConfigError, match="cannot adapt to 'video'"):
         init(policy, MilHyper(support="video"), jax.random.key(0))
+
+
+@pytest.mark.parametrize("adapted", ["actor", "all"])
+def test_an_arm_without_a_table_learns_to_learn(adapted):
+    """Its batch is noise, to be learned by heart: query and support are one."""
+    policy = Policy(arm(), "images_only", "spatial_softmax_mdn", 8, channels=8, blocks=1)
+    mil = MilHyper(inner_rate=0.02, adapted=adapted)
+    hyper = Hyper(steps=12, colours=0, warmup=0, learning_rate=3e-3, brightness=0, contrast=0)
+    first = batch_of(policy.spec, 4, 3)
+    batch = jax.tree.map(lambda a: np.concatenate([a, a]), first)
+    state, step = init_state(policy, hyper, mil, 0), make_train_step(policy, hyper, mil)
+    for _ in range(12):
+        state, metrics = step(state, batch, 0)
+    assert metrics["improved"] == 1 and metrics["after"] < metrics["before"]
+    act = make_act(policy, hyper, mil)
+    support = shown(first, slice(None))
+    start = act(state.average, support, np.array([True, True, False, False]))
+    action = start(first.image[:, 0], first.pose[:, 0])
+    unadapted = act(state.average, support, np.zeros(4, bool))(first.image[:, 0], first.pose[:, 0])
+    assert action.shape == (4, 4)
+    assert np.abs(action - unadapted)[:2].max() > 1e-4
+    np.testing.assert_allclose(action[2:], unadapted[2:], atol=1e-5)
+
+
+def test_a_learned_loss_needs_a_head_that_looks_at_places():
+    for head in ("test_policy:Own", "mse"):
+        with pytest.raises(ConfigError, match="cannot adapt to 'video_pose'"):
+            check(head, "video_pose")
+        check(head, "video_pose_action")
+    check("test_policy:OwnFocus", "video")  # somebody's own that does
+    assert issubclass(OwnFocus, Own)
 
 
 @pytest.mark.parametrize(

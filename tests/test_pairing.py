@@ -12,6 +12,10 @@ from mili_jax.improve.screening import BACKENDS
 from mili_jax.types import ConfigError, DataError
 
 
+def family(task: str) -> str:
+    return task.split(":")[0]
+
+
 def clusters(n: int, seed: int = 0, spread: float = 0.3) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(12, 16))
@@ -173,7 +177,7 @@ def test_few_or_no_trials() -> None:
         assert pairs.shape == (0, 2) and similarity.shape == (0,)
     assert oracle.oracle_pairs([], None, 0).shape == (0, 2)
     assert oracle.random_pairs(0, 0, 0).shape == (0, 2)
-    assert math.isnan(oracle.pair_quality(np.zeros((0, 2)), []).precision)
+    assert math.isnan(oracle.pair_quality(np.zeros((0, 2)), [], family).precision)
 
 
 def test_refuses() -> None:
@@ -207,7 +211,7 @@ ACHIEVED = [
 def test_quality_hand_worked() -> None:
     # Oracle pairs: (0,1) by the grasp, (1,3) by the push. Same family besides: (0,2), (1,2).
     assert oracle.oracle_pairs(ACHIEVED, None, 0).tolist() == [[0, 1], [1, 3]]
-    quality = oracle.pair_quality(np.array([[0, 1], [0, 2], [0, 4], [4, 5]]), ACHIEVED)
+    quality = oracle.pair_quality(np.array([[0, 1], [0, 2], [0, 4], [4, 5]]), ACHIEVED, family)
     assert quality == PairQuality(4, 0.25, 0.5, 0.5)
 
 
@@ -224,7 +228,7 @@ def test_quality_and_oracle_against_loops() -> None:
     families = [{t.split(":")[0] for t in a} for a in achieved]
     assert as_set(oracle.oracle_pairs(achieved, None, 0)) == right
     pairs = oracle.random_pairs(50, 200, 5)
-    quality = oracle.pair_quality(pairs, achieved)
+    quality = oracle.pair_quality(pairs, achieved, family)
     hits = len(as_set(pairs) & right)
     kin = sum(bool(families[i] & families[j]) for i, j in as_set(pairs))
     assert quality == PairQuality(200, hits / 200, hits / len(right), kin / 200)
@@ -259,7 +263,7 @@ def test_alpha_curve_is_the_quality_at_each_alpha(options: dict) -> None:
     exact = pairing.cosine_pairs(embedding, 0.5)[1]
     # One threshold out of order, one doubled, and one on top of a similarity.
     alphas = [0.95, 0.2, 0.9, -1.0, 0.9, float(exact[3]), 1.0]
-    curve = oracle.alpha_curve(embedding, achieved, alphas, block=17, **options)
+    curve = oracle.alpha_curve(embedding, achieved, alphas, family, block=17, **options)
     for alpha, point in zip(alphas, curve, strict=True):
         pairs, _ = pairing.cosine_pairs(embedding, alpha, **options)
-        np.testing.assert_equal(point, oracle.pair_quality(pairs, achieved))
+        np.testing.assert_equal(point, oracle.pair_quality(pairs, achieved, family))

@@ -16,11 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mili_jax.domains.kitchen import rollout, scenes, tasks
+from mili_jax.domains import rollout
+from mili_jax.domains.kitchen import scenes, tasks
+from mili_jax.domains.kitchen.domain import KITCHEN
 from mili_jax.domains.kitchen.env import HORIZON, KitchenEnv, object_pool
-from mili_jax.domains.kitchen.rollout import Player, Request, Teacher, Trial, run_job
+from mili_jax.domains.kitchen.spec import spec
 from mili_jax.domains.kitchen.world import RENDERER
-from mili_jax.types import SimulationError
+from mili_jax.domains.rollout import Player, Request, Teacher, Trial
+from mili_jax.types import SimulationError, Task
 from mili_jax.workers import pool as worker_pool
 from mili_jax.workers import stopping
 from mili_jax.workers.pool import LOOK, Pool, run_jobs
@@ -29,6 +32,9 @@ from mili_jax.workers.worker import STEP_LIMIT, beat
 SIZE = 32
 ROOT = Path(__file__).resolve().parents[1]
 LISTED = tasks.load_tasks()
+run_job = functools.partial(rollout.run_job, KITCHEN.simulator)
+demonstrate = functools.partial(rollout.demonstrate, KITCHEN.simulator)
+demonstration = functools.partial(rollout.demonstration, KITCHEN.simulator)
 
 
 def make_trials(count, split="train"):
@@ -39,6 +45,10 @@ def make_trials(count, split="train"):
         scene = scenes.sample([task], pool, np.random.default_rng((5, i)))
         found.append(Trial(f"trial-{i}", task.id, scene.to_json(), 5000 + i, 1, "scripted"))
     return found
+
+
+def asked(task):
+    return Task(task.id, task.family)
 
 
 def scripted(trials):
@@ -66,8 +76,8 @@ def make_scripted():
     return scripted
 
 
-make_player = functools.partial(Player, make_scripted, SIZE, 3)
-make_teacher = functools.partial(Teacher, SIZE)
+make_player = functools.partial(Player, make_scripted, "kitchen", spec(SIZE), 3)
+make_teacher = functools.partial(Teacher, "kitchen", spec(SIZE))
 
 
 def write(folder, index, episodes):
@@ -210,10 +220,10 @@ def test_demonstrations_repeat_from_scene_and_seed():
     first, second = KitchenEnv(image_size=SIZE), KitchenEnv(image_size=SIZE)
     disturbed = []
     for trial in make_trials(4, "test"):
-        a = rollout.demonstrate(first, trial)
-        rollout.demonstrate(second, dataclasses.replace(trial, seed=trial.seed + 1))
-        assert same(rollout.demonstrate(second, trial), a)
-        calm = rollout.demonstrate(second, trial, noise=0.0)
+        a = demonstrate(first, trial)
+        demonstrate(second, dataclasses.replace(trial, seed=trial.seed + 1))
+        assert same(demonstrate(second, trial), a)
+        calm = demonstrate(second, trial, noise=0.0)
         disturbed.append(not np.array_equal(calm.pose, a.pose))
         # The first label answers the first picture, before any disturbance.
         assert np.array_equal(calm.action[0], a.action[0])
@@ -225,25 +235,27 @@ def test_demonstrations_repeat_from_scene_and_seed():
 def test_a_demonstration_succeeds_and_says_how_to_repeat_it():
     env = KitchenEnv(image_size=SIZE)
     for i in (0, 1, 2, 3):
-        request = Request(f"train-{i}", LISTED["train"][i].id, "train", 900 + 100 * i)
-        e = rollout.demonstration(env, request)
-        assert e.meta.success and e.meta.useful and e.meta.task == request.task
+        request = Request(f"train-{i}", asked(LISTED["train"][i]), "train", 900 + 100 * i)
+        e = demonstration(env, request)
+        assert e.meta.success and e.meta.useful and e.meta.task == request.task.name
         assert 0 <= e.meta.seed - request.seed < request.attempts
-        assert same(e, rollout.demonstration(env, request))
+        assert same(e, demonstration(env, request))
         trial = Trial(e.meta.episode_id, e.meta.task, e.meta.scene, e.meta.seed)
-        assert same(e, rollout.demonstrate(env, trial))
+        assert same(e, demonstrate(env, trial))
     env.close()
 
 
 def test_a_demonstration_that_cannot_be_had():
     env = KitchenEnv(image_size=SIZE, horizon=3)
-    with pytest.raises(SimulationError, match=r"place:mug_04:pan_04 in 2 attempts"):
-        rollout.demonstration(env, Request("x", "place:mug_04:pan_04", "train", 1, attempts=2))
+    with pytest.raises(SimulationError, match="'place:mug_04:pan_04' succeeded in 2 attempts"):
+        demonstration(
+            env, Request("x", Task("place:mug_04:pan_04", "place"), "train", 1, attempts=2)
+        )
     env.close()
 
 
 def test_requests_run_in_processes_give_the_same_as_here():
-    requests = [Request(f"r{i}", LISTED["train"][i].id, "train", 100 * i) for i in range(3)]
+    requests = [Request(f"r{i}", asked(LISTED["train"][i]), "train", 100 * i) for i in range(3)]
     jobs = [(0, requests[:1]), (1, requests[1:])]
     here: dict = {}
     facts = sorted(run_jobs(jobs, make_teacher, functools.partial(keep, here), 0))

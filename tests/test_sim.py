@@ -17,36 +17,35 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from experiments import make_tasks
-from mili_jax.domains.kitchen import bodies, objects, rollout, scenes, tasks
+from mili_jax.domains import rollout
+from mili_jax.domains.kitchen import bodies, objects, scenes, tasks
+from mili_jax.domains.kitchen.domain import KITCHEN
 from mili_jax.domains.kitchen.env import HORIZON, REST_STEPS, KitchenEnv, object_pool
 from mili_jax.domains.kitchen.experts import Expert
+from mili_jax.domains.kitchen.families import FAMILIES
+from mili_jax.domains.kitchen.family import KitchenTask
+from mili_jax.domains.kitchen.grasp import LIFT_HEIGHT
+from mili_jax.domains.kitchen.history import History
 from mili_jax.domains.kitchen.objects import CATALOGUE_PATH
-from mili_jax.domains.kitchen.rollout import Trial
-from mili_jax.domains.kitchen.scenes import EDGE, GAP, OBJECTS, PUSH_ROOM
-from mili_jax.domains.kitchen.tasks import (
-    LIFT_HEIGHT,
-    PUSH_DISTANCE,
-    PUSH_GAP,
-    PUSH_LIFT,
-    SPLITS,
-    STEADY,
-    History,
-)
+from mili_jax.domains.kitchen.place import STEADY
+from mili_jax.domains.kitchen.push import PUSH_DISTANCE, PUSH_GAP, PUSH_LIFT, PUSH_ROOM
+from mili_jax.domains.kitchen.scenes import EDGE, GAP, OBJECTS
+from mili_jax.domains.kitchen.tasks import SPLITS
+from mili_jax.domains.kitchen.viewpoints import CAMERA_HEIGHT, VIEW_HALF
 from mili_jax.domains.kitchen.world import (
-    CAMERA_HEIGHT,
     FINGER_PLAY,
     MAX_STEP,
     MAX_TURN,
     OPENING,
     REACH,
     TOOL_Z,
-    VIEW_HALF,
     Placement,
     Scene,
     World,
     half_turn,
 )
-from mili_jax.types import FAMILIES, DataError, SimulationError, Task
+from mili_jax.domains.rollout import Trial
+from mili_jax.types import DataError, SimulationError
 
 CATALOGUE = objects.load_catalogue()
 LISTED = tasks.load_tasks()
@@ -131,7 +130,7 @@ def start(world, *placements):
 
 def expert_holds(world, history, name, steps=60):
     """Drives the expert until the object is in the air."""
-    expert = Expert(Task("grasp", (name,)), world)
+    expert = Expert(KitchenTask("grasp", (name,)), world)
     for _ in range(steps):
         world.step(expert.act())
         history.update()
@@ -476,8 +475,8 @@ def test_afforded_is_what_the_roles_allow():
 
 def holds(world, history, task):
     """The predicate, and that `achieved` agrees with it."""
-    result = tasks.succeeded(Task.parse(task), world, history)
-    assert (Task.parse(task) in tasks.achieved(world, history)) == result
+    result = tasks.succeeded(KitchenTask.parse(task), world, history)
+    assert (KitchenTask.parse(task) in tasks.achieved(world, history)) == result
     return result
 
 
@@ -495,7 +494,7 @@ def test_pressed(world):
 
 def test_the_cap_springs_back_and_the_predicate_remembers(world):
     history = start(world, ("button_01", 0.1, 0.1, 0.0))
-    expert = Expert(Task("press", ("button_01",)), world)
+    expert = Expert(KitchenTask("press", ("button_01",)), world)
     for _ in range(40):
         world.step(expert.act())
         history.update()
@@ -661,10 +660,10 @@ def test_what_stands_on_the_edge_is_not_placed(world):
 def test_what_is_still_held_is_not_placed(world):
     name, container = "can_04", "bowl_01"
     history = start(world, (name, -0.12, 0.0, 0.0), (container, 0.1, 0.05, 0.0))
-    expert = Expert(Task("place", (name, container)), world)
+    expert = Expert(KitchenTask("place", (name, container)), world)
     for _ in range(60):
         label = expert.act()
-        if expert._phase in ("release", "retreat"):
+        if expert.motion.phase in ("release", "retreat"):
             break
         world.step(label)
         history.update()
@@ -698,7 +697,7 @@ def test_useful_needs_the_rest_to_stay_on_the_table(world):
     wait(world, history, 5)
     assert world.position("can_04")[2] < -0.02
     assert tasks.fallen(world, history) and not useful(world, history)
-    assert Task.parse("press:button_01") in tasks.achieved(world, history)
+    assert KitchenTask.parse("press:button_01") in tasks.achieved(world, history)
 
 
 # Experts.
@@ -712,7 +711,7 @@ def attempts(env, family, split, count, noise=1.0):
         task = listed[k % len(listed)]
         scene = a_scene(split, (77, k), task).to_json()
         trial = Trial(f"{k}", task.id, scene, 77_000 + k)
-        done.append(rollout.demonstrate(env, trial, noise).meta.success)
+        done.append(rollout.demonstrate(KITCHEN.simulator, env, trial, noise).meta.success)
     return done
 
 
@@ -761,7 +760,7 @@ def test_experts_follow_an_object_that_jumps(world, task, target):
             teleport(world, "can_04", -0.08, 0.06)
 
     scene = Scene(tuple(rows), (0.0, -0.15, 0.2, 0.0, 0.0, 0.3, 1.0))
-    assert run_expert(world, Task.parse(task), scene, jump)
+    assert run_expert(world, KitchenTask.parse(task), scene, jump)
     assert len(jumps) == 1
 
 
@@ -770,7 +769,7 @@ def test_an_expert_that_is_down_in_a_wrong_place_goes_up_first(world, family):
     names = {"press": ("button_01",), "grasp": ("can_04",), "push": ("can_04", "mug_01")}[family]
     rows = tuple(Placement(n, 0.1 - 0.25 * k, 0.0, 0.0) for k, n in enumerate(names))
     world.reset(Scene(rows, (0.1, 0.12, 0.03, 0.0, 0.0, 0.0, 1.0)))
-    label = Expert(Task(family, names), world).act()
+    label = Expert(KitchenTask(family, names), world).act()
     np.testing.assert_allclose(label[:2], [0.1, 0.12], atol=1e-3)
     assert label[2] > max(CATALOGUE[n].height for n in names)
 
@@ -783,7 +782,7 @@ def test_on_the_way_down_labels_change_little_where_the_tool_stands_little_elsew
     for off in np.arange(0, 0.05, 0.002):
         tool = (off, 0.0, 0.13, 0.0, 0.0, 0.0, 1.0)
         world.reset(Scene((Placement(name, 0.0, 0.0, 0.0),), tool))
-        label = Expert(Task(family, (name,)), world).act()
+        label = Expert(KitchenTask(family, (name,)), world).act()
         np.testing.assert_allclose(label[:2], 0, atol=2e-3)
         heights.append(label[2])
     heights = np.array(heights)
@@ -795,14 +794,14 @@ def test_the_place_expert_takes_again_what_it_lost(world):
     lost = []
 
     def lose(k, world, expert):
-        if not lost and expert._phase == "carry" and world.position("can_04")[2] > 0.05:
+        if not lost and expert.motion.phase == "carry" and world.position("can_04")[2] > 0.05:
             lost.append(k)
             teleport(world, "can_04", -0.12, 0.1)
 
     scene = Scene(
         (Placement("can_04", -0.1, -0.05, 0.0), Placement("bowl_01", 0.12, 0.08, 0.0)), ASIDE
     )
-    assert run_expert(world, Task.parse("place:can_04:bowl_01"), scene, lose, steps=100)
+    assert run_expert(world, KitchenTask.parse("place:can_04:bowl_01"), scene, lose, steps=100)
     assert len(lost) == 1
 
 
@@ -825,7 +824,7 @@ def test_observations(size):
     env.close()
     assert env.observation_space.contains(observation)
     assert observation["image"].shape == (size, size, 3) and observation["image"].std() > 5
-    assert Task.parse(info["task"]) in LISTED["train"]
+    assert KitchenTask.parse(info["task"]) in LISTED["train"]
     tool = Scene.from_json(info["scene"]).tool
     np.testing.assert_allclose(observation["pose"], np.asarray(tool), atol=1e-3)
 

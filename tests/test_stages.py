@@ -26,22 +26,27 @@ from ml_collections import ConfigDict
 from orbax.checkpoint import v1 as ocp
 from runs import ROOT, SMALL, command, config, data_of, shards_of
 
-from mili_jax.domains.kitchen import rollout, tasks
+from mili_jax.domains import rollout
+from mili_jax.domains.base import SPLITS
+from mili_jax.domains.kitchen import tasks
+from mili_jax.domains.kitchen.disturbance import LOW_SHARE, LOW_Z
+from mili_jax.domains.kitchen.domain import KITCHEN
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
-from mili_jax.domains.kitchen.rollout import LOW_SHARE, LOW_Z
+from mili_jax.domains.kitchen.families import FAMILIES
 from mili_jax.domains.kitchen.scenes import sample
-from mili_jax.domains.kitchen.tasks import SPLITS
 from mili_jax.domains.kitchen.world import Scene
-from mili_jax.improve.arms import METHODS, adapts, lineage, policies, start_of
+from mili_jax.improve import exploration
+from mili_jax.improve.arms import ARMS, adapts, lineage, policies, start_of
 from mili_jax.pipeline import collect, demonstrate, pair, retrain, rolling, schema, train
 from mili_jax.pipeline.evaluate import evaluate
 from mili_jax.pipeline.run import open_run
 from mili_jax.pipeline.schema import SEED_STRIDE
 from mili_jax.report.results import write_comparison, write_figures
 from mili_jax.storage import verify
-from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.labels import Label, resolve
 from mili_jax.storage.workdir import lock
-from mili_jax.types import FAMILIES, ConfigError, DataError, EpisodeMeta, SimulationError
+from mili_jax.types import ConfigError, DataError, EpisodeMeta, PolicyId, SimulationError
 
 TRAINED = ("pretrain", "mili_1", "control_1")
 STAGES = {
@@ -73,7 +78,7 @@ def assert_same_checkpoints(one, other, names=TRAINED):
 
 
 def assert_same_episodes(one, other):
-    a, b = (Dataset(workdir / "dataset", 32) for workdir in (one, other))
+    a, b = (Dataset(workdir / "dataset") for workdir in (one, other))
     assert a.splits() == b.splits() and len(a.splits()) == 7
     for split in a.splits():
         for left, right in zip(a.read(split), b.read(split), strict=True):
@@ -168,7 +173,7 @@ def test_a_stranger_reads_the_episodes(finished):
 @pytest.mark.slow
 def test_the_conditions_share_their_arrangements(finished):
     """Each condition and each policy meets the same scenes; only the demonstration differs."""
-    dataset = Dataset(finished / "dataset", 32)
+    dataset = Dataset(finished / "dataset")
     demos = {m.episode_id: m.task for m in dataset.read_metadata("demos_test")}
     scenes = set()
     for name in TRAINED:
@@ -274,9 +279,9 @@ def policies_of(dataset, split):
 
 @pytest.mark.slow
 def test_what_people_answer_later_is_followed_and_nothing_else_is_made_again(call, copy):
-    dataset = Dataset(copy / "dataset", 32)
-    labels = dataset.read_labels("round_1")
-    changed = [Label(name, not old.useful, "people") for name, old in labels.items()][:3]
+    dataset = Dataset(copy / "dataset")
+    answers = resolve(dataset.read_labels("round_1"))
+    changed = [Label(name, not old, "people") for name, old in answers.items()][:3]
     dataset.write_labels("round_1", changed)
     stages_, rows = copy / "stages", {}
     before = {path.stem: path.read_bytes() for path in stages_.iterdir()}
@@ -288,8 +293,8 @@ def test_what_people_answer_later_is_followed_and_nothing_else_is_made_again(cal
     redone = {"pair_1", "mili_1", "evaluate_mili_1"}
     assert {name for name in after if after[name] != before[name]} == redone
     assert policies_of(dataset, "evaluation_mili_1").isdisjoint(acted)
-    answers = dataset.read_labels("round_1")
-    assert all(answers[label.episode_id] == label for label in changed)
+    answers = resolve(dataset.read_labels("round_1"))
+    assert all(answers[m.episode_id] == (m.answer == "yes") for m in changed)
     for row in rows_of(copy):
         if row.get("method") == "mili":
             rows[row["task"], row["demo"]] = row["successes"]
@@ -302,24 +307,24 @@ def test_what_people_answer_later_is_followed_and_nothing_else_is_made_again(cal
 
 @pytest.mark.slow
 def test_the_filter_answers_only_what_nobody_has_answered(copy):
-    dataset = Dataset(copy / "dataset", 32)
+    dataset = Dataset(copy / "dataset")
     path = data_of(copy) / "labels_round_1.jsonl"
     path.unlink()
     verify.forget(path.parent, [path.name])
     run = open_run(config(), copy)
     with run.workdir:
         run_again(copy, "pair_1")
-        with pytest.raises(DataError, match="20 of the 20 trials of 'round_1' have no label"):
+        with pytest.raises(DataError, match="none of the 20 trials of 'round_1' has an answer"):
             pair.pair(run, 1)
         mine = [Label(f"round1-{i:06d}", i % 2 == 0, "people") for i in (3, 8)]
         dataset.write_labels("round_1", mine)
-        with pytest.raises(DataError, match=r"18 of the 20 .*'round1-000000' is the first"):
-            pair.pair(run, 1)
+        pair.pair(run, 1)  # of what is answered
+        assert run.workdir.read_manifest("pair_1")["candidates"] == 1
         run_again(copy, "filter_1")
         collect.label(run, 1)
         labels = dataset.read_labels("round_1")
-        assert [labels[label.episode_id] for label in mine] == mine
-        assert Counter(label.by for label in labels.values()) == {"simulator": 18, "people": 2}
+        assert labels[:2] == mine
+        assert Counter(label.annotator for label in labels) == {"simulator": 18, "people": 2}
         assert len(path.read_text().splitlines()) == 20
         assert run.workdir.read_manifest("filter_1")["answered_before"] == 2
         pair.pair(run, 1)
@@ -347,6 +352,26 @@ def test_one_run_is_evaluated_on_validation_and_then_on_test(copy):
 
 
 @pytest.mark.slow
+def test_a_run_gets_more_rounds_than_it_began_with(copy):
+    """Nothing of the first round is made again, and the second one can begin."""
+    stages_ = sorted((copy / "stages").glob("*.json"))
+    made = [path.read_bytes() for path in stages_]
+    shards = {path: path.stat().st_mtime_ns for path in data_of(copy).glob("mili-*")}
+    more = {"improve.rounds": 2}
+    run = open_run(config(**more), copy)
+    with run.workdir:
+        train.pretrain(run)
+        for stage in (collect.collect, collect.label, pair.pair, retrain.retrain, evaluate):
+            stage(run, 1)
+        assert [path.read_bytes() for path in stages_] == made
+        assert {path: path.stat().st_mtime_ns for path in shards} == shards
+        collect.collect(run, 2)
+        assert run.workdir.read_manifest("round_2")["episodes"] == 20
+    with pytest.raises(ConfigError, match=r"rounds = 2, now it is 1; it may only grow"):
+        open_run(config(), copy)
+
+
+@pytest.mark.slow
 def test_trials_that_the_run_did_not_make_are_left_alone(copy):
     run = open_run(config(), copy)
     with run.workdir:
@@ -354,12 +379,12 @@ def test_trials_that_the_run_did_not_make_are_left_alone(copy):
             dataclasses.replace(e, meta=dataclasses.replace(e.meta, policy="my-robot"))
             for e in run.dataset.read("round_1")
         ][:4]
-        run.dataset.drop("round_1")
+        run.dataset.set_aside("round_1")
         assert "round_1" not in run.dataset.splits() and not run.dataset.read_labels("round_1")
         run.dataset.write_shard("round_1", 0, own)
         run.dataset.commit("round_1", 1)
         run_again(copy, "round_1")
-        with pytest.raises(DataError, match="of the policy 'my-robot', which this stage does not"):
+        with pytest.raises(DataError, match="of the policy 'my-robot', which this stage of this"):
             collect.collect(run, 1)
         assert [m.policy for m in run.dataset.read_metadata("round_1")] == ["my-robot"] * 4
         # It answers for them, pairs them and learns from them all the same.
@@ -371,8 +396,8 @@ def test_trials_that_the_run_did_not_make_are_left_alone(copy):
 @pytest.mark.slow
 def test_episodes_of_ones_own_robot_are_learned_from(call, finished, tmp_path):
     """Demonstrations, trials and labels from elsewhere, and no stage that simulates."""
-    theirs = Dataset(finished / "dataset", 32)
-    mine = Dataset(tmp_path / "dataset", 32)
+    theirs = Dataset(finished / "dataset")
+    mine = Dataset(tmp_path / "dataset", theirs.spec)
     for split in ("demos_train", "round_1"):
         logs = [
             dataclasses.replace(e, meta=dataclasses.replace(e.meta, policy="mine", scene="{}"))
@@ -403,11 +428,11 @@ def test_no_round_draws_what_another_drew():
 
 
 def retell(workdir, change):
-    """Writes the dataset of a finished run anew with other metadata; the steps stay."""
-    old = Dataset(workdir / "dataset", 32)
+    """Writes the dataset of a finished run again with other metadata; the steps stay."""
+    old = Dataset(workdir / "dataset")
     stored = {split: list(old.read(split)) for split in ("demos_train", "round_1")}
     shutil.rmtree(workdir / "dataset")
-    new = Dataset(workdir / "dataset", 32)
+    new = Dataset(workdir / "dataset", old.spec)
     for split, listed in stored.items():
         for i in range(0, len(listed), 4):
             told = [
@@ -449,7 +474,7 @@ def test_nothing_that_trains_or_pairs_reads_the_oracle(finished, tmp_path):
     (one, run, facts), (other, run_too, facts_too) = results
     labels = run.dataset.read_labels("round_1")
     assert labels == run_too.dataset.read_labels("round_1")
-    assert sum(label.useful for label in labels.values()) == 10
+    assert sum(label.answer == "yes" for label in labels) == 10
     tables = [(data_of(w) / "pairs_mili_1.csv").read_bytes() for w in (one, other)]
     assert tables[0] == tables[1] and facts["mili_1"]["trials"] == 10
     assert facts["mili_1"]["pairs"] == facts["pair_1"]["pairs"]["mili"] >= 40
@@ -475,7 +500,7 @@ def test_mil_learns_from_the_same_pairs(finished, tmp_path):
     run = open_run(config(**fields, **{"improve.arms": chosen}), tmp_path / "run")
     metas = list(run.dataset.read_metadata("round_1"))
     with run.workdir:
-        answers = [Label(m.episode_id, m.useful, by="people") for m in metas]
+        answers = [Label(m.episode_id, m.useful, "people") for m in metas]
         run.dataset.write_labels("round_1", answers)
         train.pretrain(run)
         train.train_baselines(run)
@@ -536,7 +561,12 @@ def test_a_full_disk_names_the_shard_and_leaves_nothing_half_written(call, tmp_p
     "field, value, message",
     [
         ("data.image_size", 50, r"config\.data\.image_size = 50 .*multiple of 4"),
-        ("data.tasks", 521, r"config\.data\.tasks = 521 .*1\.\.520"),
+        ("data.tasks", 0, r"config\.data\.tasks = 0 .*positive"),
+        ("data.tasks", 521, r"config\.data\.tasks = 521.*has 520 tasks"),
+        ("evaluate.tasks", 41, r"config\.evaluate\.tasks = 41.*has 40 tasks"),
+        ("domain.name", "garage", r"config\.domain\.name = 'garage' .*kitchen"),
+        ("data.cameras", ("attic",), "no camera 'attic'.*oblique"),
+        ("data.cameras", ("wrist", "top"), "'wrist' moves with the tool"),
         ("seed", -1, r"config\.seed = -1"),
         ("data.demonstrations", 21, r"config\.data\.demonstrations = 21 .*2\.\.20"),
         ("evaluate.episodes", 1001, r"config\.evaluate\.episodes = 1001 .*1\.\.1000"),
@@ -599,20 +629,26 @@ def test_rounds_that_the_configuration_has_not(tmp_path):
                     stage(run, number)
         with pytest.raises(ConfigError, match="no round 2"):
             evaluate(run, 2)
-    all_arms = config(**{"improve.rounds": 3, "improve.arms": tuple(METHODS)})
-    assert start_of(all_arms, 3) == "mili_2"
-    assert start_of(all_arms, 3, "control") == "control_2"
-    starts = {arm: start_of(all_arms, 1, arm) for arm in METHODS}
+    chosen = {"improve.arms": tuple(ARMS), "baselines.methods": ("bc", "mil", "mil_pose")}
+    all_arms = config(**{"improve.rounds": 3, **chosen})
+    assert start_of(all_arms, PolicyId("mili", 3)) == PolicyId("mili", 2)
+    assert start_of(all_arms, PolicyId("control", 3)) == PolicyId("control", 2)
+    starts = {arm: start_of(all_arms, PolicyId(arm, 1)).arm for arm in ARMS}
     mil = {arm for arm, start in starts.items() if start == "mil"}
     assert mil == {"mil_pairs", "mil_more"} and {*starts.values()} == {"mil", "pretrain"}
     names = ("mil", "mil_pose", "mil_pairs_1", "mil_more_1", "mili_1", "bc", "pretrain")
-    assert [adapts(name) for name in names] == [True] * 4 + [False] * 3
-    assert lineage(all_arms, "mil_pairs_1", 1) == ["mil_pairs_1", "mil"]
-    assert list(policies(all_arms, 1)) == [f"{arm}_1" for arm in METHODS]
-    assert list(policies(all_arms, 3)) == ["mili_3", "control_3"]
+    adapting = [adapts(all_arms, PolicyId.parse(name)) for name in names]
+    assert adapting == [True] * 4 + [False] * 3
+    assert lineage(all_arms, PolicyId("mil_pairs", 1)) == [
+        PolicyId("mil_pairs", 1),
+        PolicyId("mil"),
+    ]
+    assert list(policies(all_arms, 1)) == [PolicyId(arm, 1) for arm in ARMS]
+    assert list(policies(all_arms, 3)) == [PolicyId("mili", 3), PolicyId("control", 3)]
     one, without = config(), config(**{"improve.arms": ("mili",)})
-    assert policies(one, 1) == {"mili_1": "mili", "control_1": "meta_imitation"}
-    assert policies(without, 1) == {"mili_1": "mili"}
+    methods = {str(policy): method for policy, method in policies(one, 1).items()}
+    assert methods == {"mili_1": "mili", "control_1": "meta_imitation"}
+    assert list(policies(without, 1)) == [PolicyId("mili", 1)]
 
 
 def test_folders_that_are_no_workdir(tmp_path):
@@ -678,7 +714,7 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     spaceless = {row["cost_of"] for row in costs if "neighbours" not in row}
     assert spaceless == {"bc", *adapting}
     # The second round begins where the first one ended, and tries after its trials as well.
-    dataset = Dataset(tmp_path / "seed_0" / "dataset", 32)
+    dataset = Dataset(tmp_path / "seed_0" / "dataset")
     second = list(dataset.read_metadata("round_2"))
     assert {m.policy.partition("@")[0] for m in second} == {"mili_1"} and len(second) == 30
     drawn = [json.loads((tmp_path / f"seed_0/stages/mili_{n}.json").read_text()) for n in (1, 2)]
@@ -688,7 +724,8 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     page = (tmp_path / "report/index.html").read_text()
     assert 'id="costs"' in page and "Behaviour cloning" in page and 'id="sweeps"' in page
     figures = write_figures([tmp_path / "results.jsonl"], tmp_path / "figures")
-    assert [path.name for path in figures] == ["bars.png", "alpha.png", "sweeps.png", "summary.md"]
+    names = ("bars", "improvement", "improvement-dark", "rounds", "alpha", "sweeps")
+    assert [path.name for path in figures] == [*(f"{name}.png" for name in names), "summary.md"]
     summary = figures[-1].read_text()
     assert "MILI, round 2, against MILI, round 1: " in summary
     assert "| trials of the round | 24 |" in summary and "| MIL, video | 8 |" in summary
@@ -764,7 +801,9 @@ def test_a_dataset_of_another_image_size_is_refused(finished, tmp_path):
     open_run(config(**{"data.image_size": 64}), tmp_path / "run").workdir.close()
     shutil.copytree(finished / "dataset", tmp_path / "run" / "dataset")
     for _ in range(2):  # a refusal does not keep the folder locked
-        with pytest.raises(DataError, match=r"dataset.* holds images 32x32, but image_size 64"):
+        with pytest.raises(
+            DataError, match=r"dataset.* holds pictures 32x32x3, the spec has 64x64x3"
+        ):
             open_run(config(**{"data.image_size": 64}), tmp_path / "run")
 
 
@@ -801,20 +840,29 @@ def test_tasks_that_the_benchmark_has_not():
         KitchenEnv(task="juggle:mug_01")
 
 
-# The README
+# The pages
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Pages whose snippets have tests of their own.
+ELSEWHERE = {"extending.md", "other_robots.md"}
+SNIPPETS = [
+    pytest.param(code, id=f"{page.stem}-{code.splitlines()[0][:30]}")
+    for page in PAGES
+    if page.name not in ELSEWHERE
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "snippet",
-    re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL),
-    ids=lambda code: code.splitlines()[0][:40],
-)
-def test_the_snippets_of_the_readme_run(snippet, finished, tmp_path):
-    code = snippet.replace("runs/quick", str(finished)).replace("mili.py:quick", "mili.py:test")
-    code = code.replace("runs/robot", str(tmp_path))
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_the_snippets_of_the_pages_run(snippet, finished, tmp_path):
+    code = snippet.replace("runs/quick", str(finished)).replace("runs/robot", str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def planned(config, number, demos, *shown):
+    return list(exploration.trial_plan(config, KITCHEN, number, "actor", 7, demos, *shown))
 
 
 def test_later_rounds_follow_earlier_trials_too():
@@ -828,8 +876,9 @@ def test_later_rounds_follow_earlier_trials_too():
     demos = [meta(f"demo-{i}", task, 0) for i, task in enumerate(listed)]
     shown = [meta(f"round1-{i}", task, 1) for i, task in enumerate(listed)]
     changes = {"improve.trials": 300, "improve.trial_share": 0.6, "improve.commanded_share": 0.5}
-    plan = list(collect.trial_plan(config(**changes), 2, "mili_1", demos, shown))
-    assert plan == list(collect.trial_plan(config(**changes), 2, "mili_1", demos, shown))
+    plan = planned(config(**changes), 2, demos, shown)
+    assert plan == planned(config(**changes), 2, demos, shown)
+    assert [t.seed for t in plan] == list(range(7, 307))
     source = {m.episode_id: m for m in (*demos, *shown)}
 
     def objects(scene):
@@ -839,14 +888,12 @@ def test_later_rounds_follow_earlier_trials_too():
     assert len(own) / 300 == pytest.approx(0.6, abs=0.1)
     again = [t for t in own if objects(t.scene) == objects(source[t.demonstration].scene)]
     assert len(again) / len(own) == pytest.approx(0.5, abs=0.12)
-    assert all(t.scene != source[t.demonstration].scene for t in again)  # arranged anew
+    assert all(t.scene != source[t.demonstration].scene for t in again)  # arranged differently
     for trial in plan:
-        assert trial.task == source[trial.demonstration].task and trial.policy == "mili_1"
-    first = list(collect.trial_plan(config(**changes), 1, "pretrain", demos))
+        assert trial.task == source[trial.demonstration].task and trial.policy == "actor"
+    first = planned(config(**changes), 1, demos)
     assert {t.demonstration for t in first} == {m.episode_id for m in demos}
-    weighed = collect.trial_plan(
-        config(**changes), 2, "mili_1", demos, shown, np.array([0, 0.25, 0.75, 0])
-    )
+    weighed = planned(config(**changes), 2, demos, shown, np.array([0, 0.25, 0.75, 0]))
     counts = Counter(t.demonstration for t in weighed)
     assert counts["round1-0"] == counts["round1-3"] == 0
     assert 2 < counts["round1-2"] / counts["round1-1"] < 4.5
@@ -857,7 +904,7 @@ def test_what_is_rare_is_followed_oftener(copy):
     with run.workdir:
         ids = [m.episode_id for m in run.dataset.read_metadata("round_1")]
         useful = ids[1:7]
-        run.dataset.write_labels("round_1", [Label(i, i in useful, by="people") for i in ids])
+        run.dataset.write_labels("round_1", [Label(i, i in useful, "people") for i in ids])
         a, b = [useful[k] for k in (0, 0, 1)], [useful[k] for k in (1, 2, 2)]
         run.dataset.write_pairs("mili_1", a, b, np.ones(3), 0.0)
         kinds = dict.fromkeys(ids, "press") | dict.fromkeys(useful[4:], "push")
@@ -878,7 +925,7 @@ def test_some_disturbed_trials_begin_low_or_with_closed_fingers():
 
     def tools(noise):
         changes = {"improve.trials": 300, "improve.noise": noise}
-        plan = collect.trial_plan(config(**changes), 1, "pretrain", [demo])
+        plan = planned(config(**changes), 1, [demo])
         return np.array([Scene.from_json(trial.scene).tool for trial in plan])
 
     calm, disturbed = tools(0.0), tools(1.0)
@@ -915,9 +962,9 @@ def test_trials_share_sets_of_objects_so_that_the_same_can_be_done_twice():
 
     def sets(**changes):
         changes = {"improve.trials": 200, "improve.commanded_share": 0.0, **changes}
-        plan = collect.trial_plan(config(**changes), 1, "pretrain", [demo])
+        plan = planned(config(**changes), 1, [demo])
         scenes_ = [Scene.from_json(trial.scene) for trial in plan]
-        assert len({trial.placements for trial in scenes_}) == 200  # each arranged anew
+        assert len({trial.placements for trial in scenes_}) == 200  # each arranged differently
         return Counter(frozenset(q.object for q in trial.placements) for trial in scenes_)
 
     shared = sets(**{"improve.object_sets": 8})
@@ -932,14 +979,14 @@ def test_half_of_the_drawn_pairs_are_a_trial_with_itself(copy):
         pool = train.demonstration_pool(run)
         ids = [m.episode_id for m in run.dataset.read_metadata("round_1")]
         useful = ids[1:9]
-        run.dataset.write_labels("round_1", [Label(i, i in useful, by="people") for i in ids])
+        run.dataset.write_labels("round_1", [Label(i, i in useful, "people") for i in ids])
         a, b = [useful[k] for k in (0, 0, 1, 4)], [useful[k] for k in (1, 2, 2, 5)]
         drawn = {}
         for arm in ("mili", "pairs_only", "random_only", "self_only"):
             if arm == "self_only":
                 a, b = [], []
             run.dataset.write_pairs(f"{arm}_1", a, b, np.ones(len(a)), 0.0)
-            joined, table = retrain._with_trials(run, pool, 1, arm)
+            joined, table = retrain._with_trials(run, pool, 1, ARMS[arm])
             own = table.episodes[:, 0] == table.episodes[:, 1]
             # All that may be paired, whether or not they have a partner.
             alone = [joined.ids[k] for k in table.episodes[own, 0]]

@@ -6,14 +6,16 @@ from scipy import stats
 
 from mili_jax.report.statistics import (
     equivalence,
-    family_table,
+    group_table,
     headline,
     nearest_neighbour,
     paired_difference,
     select,
     wilson,
 )
-from mili_jax.types import FAMILIES, ConfigError, DataError
+from mili_jax.types import ConfigError, DataError
+
+GROUPS = ("press", "grasp", "push", "place")
 
 
 def rows_of(successes, n=10, seed=0, **fields):
@@ -51,23 +53,23 @@ def test_wilson_refuses_impossible_counts(successes, n):
         wilson(successes, n)
 
 
-def test_family_table_pools_tasks_and_seeds():
+def test_group_table_pools_tasks_and_seeds():
     rows = rows_of({"place": [1, 2], "press": [9, 10]}) + rows_of(
         {"place": [0, 3], "press": [8, 10]}, seed=1
     )
-    press, place = family_table(rows)
-    assert (press.family, press.tasks, press.n, press.successes) == ("press", 2, 40, 37)
-    assert (place.family, place.rate, place.any_task) == ("place", 6 / 40, 6)
+    press, place = group_table(rows)
+    assert (press.group, press.tasks, press.n, press.successes) == ("press", 2, 40, 37)
+    assert (place.group, place.rate, place.any_task) == ("place", 6 / 40, 6)
     assert (place.low, place.high) == wilson(6, 40)
     rows[0].pop("any_task")
-    assert family_table(rows)[1].any_task is None
+    assert group_table(rows)[1].any_task is None
 
 
 def test_headline_weighs_families_and_not_episodes():
     rows = rows_of({"press": [10, 10, 10, 10, 10, 10], "grasp": [5, 5], "push": [0, 0]})
     result = headline(rows)
     assert result.rate == pytest.approx((1 + 0.5 + 0) / 3)
-    assert (result.families, result.tasks) == (("press", "grasp", "push"), 10)
+    assert (result.groups, result.tasks) == (("press", "grasp", "push"), 10)
     # Every task of a family has the family's rate, so no resample can differ.
     assert (result.low, result.high) == pytest.approx((0.5, 0.5))
 
@@ -96,7 +98,7 @@ def test_headline_agrees_with_scipy_bootstrap():
 def test_stratified_interval_has_the_analytic_width():
     # Variance of the mean of four bootstrap means: sum over families of var / tasks, over 16.
     rng = np.random.default_rng(3)
-    counts = {family: rng.integers(0, 101, size=40) for family in FAMILIES}
+    counts = {family: rng.integers(0, 101, size=40) for family in GROUPS}
     result = headline(rows_of(counts, n=100), resamples=40_000)
     variance = sum(np.var(c / 100) / len(c) for c in counts.values()) / 16
     assert result.high - result.low == pytest.approx(2 * 1.96 * math.sqrt(variance), rel=0.03)
@@ -109,7 +111,7 @@ def test_seeds_widen_the_interval_as_the_two_way_variance_says():
     rows = [
         row
         for seed, count in enumerate(by_seed)
-        for row in rows_of({family: [count] * 3 for family in FAMILIES}, seed=seed)
+        for row in rows_of({family: [count] * 3 for family in GROUPS}, seed=seed)
     ]
     result = headline(rows)
     theirs = stats.bootstrap(
@@ -129,8 +131,8 @@ def test_intervals_over_few_seeds_cover():
     for seeds, at_least in ((2, 0.89), (3, 0.91)):
         inside = []
         for _ in range(200):
-            base = {f: rng.uniform(0.2, 0.7, 10) for f in FAMILIES}
-            gain = {f: 0.07 + rng.normal(0, 0.1, 10) for f in FAMILIES}
+            base = {f: rng.uniform(0.2, 0.7, 10) for f in GROUPS}
+            gain = {f: 0.07 + rng.normal(0, 0.1, 10) for f in GROUPS}
             rows: tuple[list, list] = ([], [])
             for seed, shift in enumerate(rng.normal(0, 0.07, seeds)):
                 for mine, extra in zip(rows, (1, 0), strict=True):
@@ -178,7 +180,7 @@ def test_conditions_in_other_arrangements_are_not_compared():
     def told(rows, name):
         return [{**row, "arrangements": name} for row in rows]
 
-    rows = rows_of({family: [3, 4] for family in FAMILIES})
+    rows = rows_of({family: [3, 4] for family in GROUPS})
     for a, b in ((rows, told(rows, "one")), (told(rows, "one"), told(rows, "one"))):
         assert paired_difference(a, b).difference == 0
     with pytest.raises(ConfigError, match="in other arrangements"):
@@ -186,7 +188,7 @@ def test_conditions_in_other_arrangements_are_not_compared():
 
 
 def test_pairing_cancels_what_the_tasks_share():
-    hard = {family: [0, 2, 4, 8] for family in FAMILIES}
+    hard = {family: [0, 2, 4, 8] for family in GROUPS}
     better = {family: [count + 1 for count in counts] for family, counts in hard.items()}
     result = paired_difference(rows_of(better), rows_of(hard))
     assert (result.low, result.high) == pytest.approx((0.1, 0.1))
@@ -241,7 +243,7 @@ def test_rows_that_do_not_match_are_named():
 
 @pytest.mark.parametrize(
     "change, match",
-    [({"family": "fly"}, "fly"), ({"successes": 11}, "11 successes"), ({"n": 0}, "n = 0")],
+    [({"outcomes": [2] * 10}, "0 and 1"), ({"successes": 11}, "11 successes"), ({"n": 0}, "n = 0")],
 )
 def test_damaged_rows_are_refused(change, match):
     rows = rows_of({"press": [1, 2]})
@@ -261,7 +263,7 @@ def test_one_task_of_a_family_gives_no_interval():
 
 def test_equivalence_needs_the_interval_inside_the_margin():
     rng = np.random.default_rng(7)
-    b = {family: rng.integers(20, 80, size=30) for family in FAMILIES}
+    b = {family: rng.integers(20, 80, size=30) for family in GROUPS}
     a = {family: counts + rng.integers(-4, 5, size=30) for family, counts in b.items()}
     close = equivalence(rows_of(a, n=100), rows_of(b, n=100), 0.05)
     assert close.equivalent and close.difference.level == pytest.approx(0.9)
@@ -278,7 +280,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(11)
     gain, covered, runs = 0.08, 0, 200
     for _ in range(runs):
-        base = {family: rng.uniform(0.1, 0.8, size=12) for family in FAMILIES}
+        base = {family: rng.uniform(0.1, 0.8, size=12) for family in GROUPS}
         b = {f: rng.binomial(20, p) for f, p in base.items()}
         a = {f: rng.binomial(20, p + gain) for f, p in base.items()}
         result = paired_difference(rows_of(a, n=20), rows_of(b, n=20), resamples=1000)

@@ -24,7 +24,7 @@ from experiments.configs.mili import get_config
 from mili_jax.pipeline import loop, train
 from mili_jax.pipeline.run import Run, open_run
 from mili_jax.storage.workdir import Workdir
-from mili_jax.types import Episode, EpisodeMeta
+from mili_jax.types import Batch, DataError, Episode, EpisodeMeta
 from mili_jax.workers.stopping import Stopped
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -240,6 +240,31 @@ def test_terminated_in_its_last_step_it_ends_and_nothing_follows(tmp_path, monke
             train.pretrain(run)
         assert len(calls) == 3 and run.workdir.read_manifest("pretrain")["steps"] == 3
         train.pretrain(run)  # has nothing left to do
+
+
+def test_a_training_that_was_stopped_goes_on_when_more_rounds_are_asked_for(tmp_path, caplog):
+    def run(rounds, until, **inputs):
+        drawn = []
+
+        def batch(step):
+            if step == until:
+                raise DataError("stopped here")
+            drawn.append(step)
+            return Batch(**dict.fromkeys(Batch._fields, np.zeros(8, np.float32)))
+
+        config = {"improve": {"rounds": rounds}}
+        with Workdir(tmp_path, config, grows=("improve.rounds",)) as workdir:
+            state = {"w": np.zeros(2, np.float32)}
+            loop.train(
+                workdir, "mili_1", state, lambda s, b, seed: (s, {"loss": 0.0}), batch,
+                steps=9, config=config, inputs=inputs, facts={}, seed=0, checkpoint_every=2,
+            )  # fmt: skip
+        return drawn
+
+    with pytest.raises(DataError, match="stopped here"):
+        run(1, 8)
+    assert run(2, -1) == [8] and "trained again" not in caplog.text
+    assert run(3, -1, pairs="others") == list(range(9)) and "trained again" in caplog.text
 
 
 @pytest.mark.slow

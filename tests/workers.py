@@ -6,25 +6,27 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from test_rollout import SIZE, children, descriptors, make_trials, scripted
+from test_rollout import SIZE, children, descriptors, make_trials, run_job, scripted
 
-from mili_jax.domains.kitchen import rollout, scenes, tasks
+from mili_jax.domains.kitchen import scenes, tasks
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
-from mili_jax.domains.kitchen.rollout import Player
+from mili_jax.domains.kitchen.spec import spec
+from mili_jax.domains.rollout import Player
 from mili_jax.storage.dataset import Dataset
 from mili_jax.workers.pool import run_jobs
 
 SHARD, SHARDS, SPLITS = 2, 4, 5
+SPEC = spec(SIZE)
 
 
 def write_split_shard(root, index, episodes):
     split, shard = divmod(index, SHARDS)
-    Dataset(root, SIZE).write_shard(f"round_{split + 1}", shard, episodes)
+    Dataset(root, SPEC).write_shard(f"round_{split + 1}", shard, episodes)
 
 
 def collect(root):
     """Several rounds, the way the stages collect: what is there stays, the rest is made."""
-    dataset = Dataset(root, SIZE)
+    dataset = Dataset(root, SPEC)
     trials = make_trials(SHARD * SHARDS * SPLITS)
     jobs = [(i, trials[i * SHARD : (i + 1) * SHARD]) for i in range(SHARDS * SPLITS)]
     names = [f"round_{i + 1}" for i in range(SPLITS)]
@@ -50,11 +52,11 @@ def make_scripted():
 
 
 def make_player(envs=3):
-    return Player(make_scripted, SIZE, envs)
+    return Player(make_scripted, "kitchen", SPEC, envs)
 
 
 def write_each(root, index, episodes):
-    dataset = Dataset(root, SIZE)
+    dataset = Dataset(root, SPEC)
     for episode in episodes:
         dataset.write_shard("round_1", int(episode.meta.episode_id.split("-")[1]), [episode])
 
@@ -98,8 +100,8 @@ class Wild:
         self.envs = [KitchenEnv(image_size=16, horizon=15) for _ in range(4)]
 
     def __call__(self, trials, skip=()):
-        return rollout.run_job(self.envs, trials, wild, skip)
+        return run_job(self.envs, trials, wild, skip)
 
 
 def write_wild(root, index, episodes):
-    Dataset(root, 16).write_shard("round_1", index, episodes)
+    Dataset(root, spec(16)).write_shard("round_1", index, episodes)

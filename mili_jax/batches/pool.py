@@ -9,23 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
-from mili_jax.batches.hindsight import find_focus, find_key
+from mili_jax.domains.base import Domain, Hindsight, group_index
 from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.frames import Frames
-from mili_jax.types import FAMILIES, DataError, Episode, Task
+from mili_jax.types import DataError, Episode
 
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
     """All frames of N episodes, one after another in flat arrays (F frames in all).
 
-    image uint8 [F,H,W,3], in memory or stored; pose, action float32 [F,7]; start, length int64 [N]
-    (an episode's first frame and number of steps); key int64 [N,2] (see `find_key`); focus float32
-    [F,2,CANDIDATES,2] m and focus_seen bool [F,2] (see `find_focus`);
+    domain: whose episodes they are.
+    image uint8 [F,(V,)H,W,3], in memory or stored; pose float32 [F,D]; action float32 [F,A]; start,
+    length int64 [N] (an episode's first frame and number of steps); key int64 [N,2], focus float32
+    [F,2,C,2] m and focus_seen bool [F,2]: see `domains.base.Hindsight`;
     ids: episode ids; task int64 [N]: index into `tasks` of the demonstrated task, -1 for trials;
-    family int64 [N]: index into FAMILIES, -1 for trials.
+    group int64 [N]: index into the domain's groups, -1 for trials.
     """
 
+    domain: Domain
     image: np.ndarray | Frames
     pose: np.ndarray
     action: np.ndarray
@@ -36,7 +38,7 @@ class Pool:
     focus_seen: np.ndarray
     ids: tuple[str, ...]
     task: np.ndarray
-    family: np.ndarray
+    group: np.ndarray
     tasks: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -44,18 +46,18 @@ class Pool:
 
     @property
     def counted(self) -> np.ndarray:
-        """Steps of each episode, int64 [N], up to where what it is about ends (`find_key`). What
-        comes after is neither shown nor imitated."""
+        """Steps of each episode, int64 [N], up to where what it is about ends. What comes
+        after is neither shown nor imitated."""
         return self.key[:, 1] + 1
 
 
-def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
+def build_pool(domain: Domain, episodes: Iterable[Episode], demonstrations: bool) -> Pool:
     """Decoded episodes in flat arrays.
 
     Args:
       episodes: all of one image size.
       demonstrations: whether the commanded task of an episode is what it shows. For trials it is
-        not, and their task and family are -1.
+        not, and their task and group are -1.
 
     Raises DataError for no episodes, unlike image sizes or an id that comes twice.
     """
@@ -70,11 +72,12 @@ def build_pool(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
         images.append(episode.image)
         return episode
 
-    pool = _without_pictures(map(keep, episodes), demonstrations)
+    pool = _without_pictures(domain, map(keep, episodes), demonstrations)
     return dataclasses.replace(pool, image=np.concatenate(images))
 
 
 def read_pool(
+    domain: Domain,
     dataset: Dataset,
     split: str,
     demonstrations: bool,
@@ -94,8 +97,8 @@ def read_pool(
                 records.append(record)
                 yield episode
 
-    pool = _without_pictures(chosen(), demonstrations)
-    frames = Frames(tuple(records), pool.length, dataset.image_size)
+    pool = _without_pictures(domain, chosen(), demonstrations)
+    frames = Frames(tuple(records), pool.length, dataset.picture)
     return dataclasses.replace(pool, image=frames)
 
 
@@ -106,7 +109,7 @@ def hold(pool: Pool, limit: int) -> Pool:
     return dataclasses.replace(pool, image=pool.image[np.arange(len(pool.pose))])
 
 
-def _without_pictures(episodes: Iterable[Episode], demonstrations: bool) -> Pool:
+def _without_pictures(domain: Domain, episodes: Iterable[Episode], demonstrations: bool) -> Pool:
     poses: list[np.ndarray] = []
     actions: list[np.ndarray] = []
     ids: list[str] = []
@@ -121,24 +124,35 @@ def _without_pictures(episodes: Iterable[Episode], demonstrations: bool) -> Pool
     length = np.array([len(pose) for pose in poses], np.int64)
     tasks = tuple(sorted({name for name in names if name is not None}))
     number = {name: index for index, name in enumerate(tasks)}
-    family = {name: FAMILIES.index(Task.parse(name).family) for name in tasks}
-    found = [find_focus(pose) for pose in poses]
+    group = {name: group_index(domain, name) for name in tasks}
+    found = [see_afterwards(domain, *each) for each in zip(poses, actions, strict=True)]
     pool = Pool(
-        focus=np.concatenate([focus for focus, _ in found]),
-        focus_seen=np.concatenate([seen for _, seen in found]),
+        domain=domain,
+        focus=np.concatenate([each.focus for each in found]),
+        focus_seen=np.concatenate([each.seen for each in found]),
         image=np.empty((0, 0, 0, 3), np.uint8),
         pose=np.concatenate(poses),
         action=np.concatenate(actions),
-        key=np.array([find_key(pose) for pose in poses], np.int64),
+        key=np.array([each.key for each in found], np.int64),
         start=np.cumsum(length) - length,
         length=length,
         ids=tuple(ids),
         task=np.array([-1 if name is None else number[name] for name in names], np.int64),
-        family=np.array([-1 if name is None else family[name] for name in names], np.int64),
+        group=np.array([-1 if name is None else group[name] for name in names], np.int64),
         tasks=tasks,
     )
     _check_unique(pool)
     return pool
+
+
+def see_afterwards(domain: Domain, pose: np.ndarray, action: np.ndarray) -> Hindsight:
+    """What an episode is about, by the domain's prior. Without one the whole of it counts, and
+    there is no place to look at."""
+    if domain.hindsight is not None:
+        return domain.hindsight(pose, action)
+    steps = len(pose)
+    nowhere = np.zeros((steps, 2, 1, 2), np.float32)
+    return Hindsight((0, steps - 1), nowhere, np.zeros((steps, 2), bool))
 
 
 def concatenate(pools: Sequence[Pool]) -> Pool:
@@ -161,6 +175,7 @@ def concatenate(pools: Sequence[Pool]) -> Pool:
         task.append(renumbered[pool.task])
     length = np.concatenate([pool.length for pool in pools])
     joined = Pool(
+        domain=pools[0].domain,
         focus=np.concatenate([pool.focus for pool in pools]),
         focus_seen=np.concatenate([pool.focus_seen for pool in pools]),
         image=_concatenate_images([pool.image for pool in pools]),
@@ -171,7 +186,7 @@ def concatenate(pools: Sequence[Pool]) -> Pool:
         length=length,
         ids=tuple(name for pool in pools for name in pool.ids),
         task=np.concatenate(task),
-        family=np.concatenate([pool.family for pool in pools]),
+        group=np.concatenate([pool.group for pool in pools]),
         tasks=tasks,
     )
     _check_unique(joined)
@@ -186,7 +201,7 @@ def _concatenate_images(images: Sequence[np.ndarray | Frames]) -> np.ndarray | F
     if held:
         raise DataError("pools in memory and stored ones; hold all of them or none")
     records = tuple(record for image in stored for record in image.records)
-    return Frames(records, np.concatenate([image.length for image in stored]), stored[0].side)
+    return Frames(records, np.concatenate([image.length for image in stored]), stored[0].picture)
 
 
 def _check_unique(pool: Pool) -> None:

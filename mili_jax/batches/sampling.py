@@ -14,21 +14,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from mili_jax.batches.hindsight import find_key
-from mili_jax.batches.pool import Pool
-from mili_jax.types import FAMILIES, ConfigError, DataError
+from mili_jax.batches.pool import Pool, see_afterwards
+from mili_jax.types import Batch, ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
-    """Demonstrations by family and task: families[i][j] holds the pool indices (two or more) of
-    the episodes of one task."""
+    """Demonstrations by group and task: groups[i][j] holds the pool indices (two or more) of the
+    episodes of one task."""
 
-    families: tuple[tuple[np.ndarray, ...], ...]
+    groups: tuple[tuple[np.ndarray, ...], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,36 +41,17 @@ class PairTable:
         return len(self.episodes)
 
 
-class Batch(NamedTuple):
-    """B pairs (m, n) = (index 0, index 1); P policy steps are drawn from episode m.
-
-    The dimension letters are those of `mili_jax.types`.
-    """
-
-    demo_image: np.ndarray  # uint8 [B,2,M,H,W,3], M frames evenly over what counts
-    demo_pose: np.ndarray  # float32 [B,2,K,7], see `demo_inputs`
-    image: np.ndarray  # uint8 [B,P,H,W,3]
-    pose: np.ndarray  # float32 [B,P,7]
-    action: np.ndarray  # float32 [B,P,7]
-    task: np.ndarray  # int32 [B], equal for equal tasks; a different negative for each trial pair
-    focus: np.ndarray  # float32 [B,P,2,CANDIDATES,2] m, the two places that episode m is about
-    focus_seen: np.ndarray  # bool [B,P,2], whether there is something to be seen there
-    # Episode m broken off, if asked for: its frames but the first (of one frame that), its poses.
-    truncated_image: np.ndarray | None = None  # uint8 [B,max(1,M-1),H,W,3]
-    truncated_pose: np.ndarray | None = None  # float32 [B,K,7]
-
-
 def group_by_task(pool: Pool) -> Groups:
-    """The pool's demonstrations by family and task; tasks of one episode only are left out.
+    """The pool's demonstrations by group and task; tasks of one episode only are left out.
 
     Raises DataError if no task has two demonstrations.
     """
-    families = []
-    for family in range(len(FAMILIES)):
-        tasks = np.unique(pool.task[pool.family == family])
+    groups = []
+    for group in range(len(pool.domain.groups)):
+        tasks = np.unique(pool.task[pool.group == group])
         members = (np.flatnonzero(pool.task == task) for task in tasks)
-        families.append(tuple(group for group in members if len(group) > 1))
-    kept = tuple(family for family in families if family)
+        groups.append(tuple(episodes for episodes in members if len(episodes) > 1))
+    kept = tuple(group for group in groups if group)
     if not kept:
         raise DataError("no task has two demonstrations: one to imitate, one to be conditioned on")
     return Groups(kept)
@@ -135,7 +114,8 @@ def demo_inputs(
       episodes: pool indices, int [N] (or any shape [...]).
       frames: M. places: K.
 
-    Returns images uint8 [N,M,H,W,3] and poses float32 [N,K,7]: those of `find_key`, then K - 2
+    Returns images uint8 [N,M,H,W,3] and poses float32 [N,K,7]: those of
+    `Hindsight.key`, then K - 2
     evenly over these steps.
     """
     pictures, poses = _demo_frames(pool, episodes, frames, places)
@@ -154,7 +134,9 @@ def _demo_frames(
         key = pool.key[episodes]
     else:
         parts = zip(start, length, strict=True)
-        key = np.array([find_key(pool.pose[at : at + steps]) for at, steps in parts], np.int64)
+        ends = [slice(at, at + steps) for at, steps in parts]
+        seen = [see_afterwards(pool.domain, pool.pose[e], pool.action[e]) for e in ends]
+        key = np.array([each.key for each in seen], np.int64)
     length = key[..., 1] + 1
     steps = np.concatenate([key, spread(length, places - 2)], -1)
     return start[..., None] + spread(length, frames), start[..., None] + steps
@@ -191,8 +173,8 @@ def sample_batch(
 ) -> Batch:
     """The batch of a training step: a pure function of its arguments.
 
-    The demonstration part draws families evenly (each gets the same number of pairs; which get
-    one more is drawn), then tasks of the family without replacement until all were drawn, then
+    The demonstration part draws groups evenly (each gets the same number of pairs; which get
+    one more is drawn), then tasks of the group without replacement until all were drawn, then
     two different episodes. The pair part draws rows of the table by their weights. Which of the
     two is m is drawn. Policy steps are uniform over what counts of it, one from each of P equal
     stretches of it.
@@ -346,12 +328,12 @@ def prefetch(
 
 def _draw_demonstrations(rng: np.random.Generator, groups: Groups, count: int) -> np.ndarray:
     """Pool indices int64 [count,2] of two different episodes of one task each."""
-    families = len(groups.families)
-    share = np.full(families, count // families)
-    share[rng.permutation(families)[: count % families]] += 1
+    kinds = len(groups.groups)
+    share = np.full(kinds, count // kinds)
+    share[rng.permutation(kinds)[: count % kinds]] += 1
     drawn = np.empty((count, 2), np.int64)
     row = 0
-    for tasks, wanted in zip(groups.families, share, strict=True):
+    for tasks, wanted in zip(groups.groups, share, strict=True):
         rounds = [rng.permutation(len(tasks)) for _ in range(-(-wanted // len(tasks)))]
         for task in np.concatenate([np.empty(0, np.int64), *rounds])[:wanted]:
             episodes = tasks[task]

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
-import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-import gymnasium
 import numpy as np
 
+from mili_jax import plugins
 from mili_jax.spec import Spec
 from mili_jax.types import ConfigError, Task
 
-GROUP = "mili_jax.domains"  # of entry points
 BUILT_IN = {
     "kitchen": "mili_jax.domains.kitchen.domain:KITCHEN",
+    "kitchen_uncalibrated": "mili_jax.domains.kitchen.domain:UNCALIBRATED",
+    "kitchen_side_light": "mili_jax.domains.kitchen.domain:SIDE_LIGHT",
     "logs": "mili_jax.domains.logs:LOGS",
 }
 SPLITS = ("train", "validation", "test")
@@ -41,14 +40,40 @@ class Hindsight:
     seen: np.ndarray
 
 
+class SimulatorEnv(Protocol):
+    """A Gymnasium environment that can say at any time what it would count as.
+
+    Its observation is {"image" uint8 of `spec.picture`, "pose" float32 [D]}. `reset(seed=,
+    options={"task": name, "scene": text})` fixes what is otherwise drawn. `terminated`: the robot
+    came to rest; `truncated`: its time was over.
+    """
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]: ...
+
+    def step(
+        self, action: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]: ...
+
+    def outcome(self) -> Mapping[str, Any]:
+        """What the present state counts as: `success` and `useful` (bool), `achieved_tasks`
+        (names). The last step's info says the same."""
+
+    def render(self) -> np.ndarray:
+        """A picture for people, uint8 [H,W,3]."""
+
+    def close(self) -> None: ...
+
+
 class Expert(Protocol):
     """A scripted teacher of one episode: it sees the simulator's state."""
 
     def act(self) -> np.ndarray:
-        """float32 [D], the action it would take now."""
+        """float32 [A], the action it would take now."""
 
     def done(self) -> bool:
-        """Whether the episode may end here."""
+        """Whether the episode may end here; asked once before every step."""
 
 
 @runtime_checkable
@@ -63,16 +88,10 @@ class Simulator(Protocol):
     def tasks(self, split: str) -> Sequence[Task]:
         """The tasks of "train", "validation" or "test", always in the same order."""
 
-    def make_env(self, spec: Spec) -> gymnasium.Env:
-        """An environment whose observation is {"image" uint8 of `spec.picture`, "pose" float32}.
+    def make_env(self, spec: Spec) -> SimulatorEnv:
+        """An environment of its own."""
 
-        `reset(seed=, options={"task": name, "scene": text})` fixes what is otherwise drawn. The
-        last step's info says `success` and `useful` (bool) and `achieved_tasks` (names).
-        `terminated`: the robot came to rest; `truncated`: its time was over. `render()` is a
-        picture for people, uint8 [H,W,3].
-        """
-
-    def make_expert(self, env: gymnasium.Env) -> Expert:
+    def make_expert(self, env: Any) -> Expert:
         """For the episode that `env` was just reset to."""
 
     def sample_scene(
@@ -112,9 +131,10 @@ class Domain(Protocol):
     hindsight: Callable[[np.ndarray, np.ndarray], Hindsight] | None
     simulator: Simulator | None
 
-    def spec(self, image_size: int, cameras: Sequence[str]) -> Spec:
+    def spec(self, image_size: int, cameras: Sequence[str]) -> Spec | None:
         """The robot seen by the named cameras (() for the domain's own choice), in pictures
-        `image_size` pixels high. Raises ConfigError for a camera that it has not."""
+        `image_size` pixels high; None if that is what its dataset says. Raises ConfigError for a
+        camera that it has not."""
 
     def group(self, task: str) -> str:
         """The group of a task, one of `groups`. Raises ConfigError for a name that is no task."""
@@ -124,41 +144,52 @@ class Domain(Protocol):
 def load(name: str) -> Domain:
     """The domain of that name.
 
-    Raises ConfigError: no such domain, an entry point that cannot be imported, or an object that
-    lacks a member of `Domain` or `Simulator` (named).
+    Raises ConfigError: no such domain, an entry point that cannot be imported, an object that lacks
+    a member of `Domain` or `Simulator` (named), or groups that cannot be.
     """
-    points = {p.name: p.value for p in importlib.metadata.entry_points(group=GROUP)}
-    known: Mapping[str, str] = {**points, **BUILT_IN}
-    if name not in known:
-        raise ConfigError(
-            f"config.domain.name = {name!r}: there is no such domain; known are {sorted(known)}. "
-            f"One of your own is registered by an entry point of the group {GROUP!r}"
-        )
-    where = known[name]
-    module, _, attribute = where.partition(":")
-    try:
-        found = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
-    except Exception as error:  # whatever somebody else's module raises
-        raise ConfigError(
-            f"domain {name!r}: its entry point {where!r} cannot be loaded "
-            f"({type(error).__name__}: {error})"
-        ) from error
+    found = plugins.find("domains", name, BUILT_IN)
     _check_members(name, found, Domain)
+    _check_groups(name, found.groups)
     if found.simulator is not None:
         _check_members(name, found.simulator, Simulator)
-    if found.name != name:
-        raise ConfigError(f"domain {name!r}: {where!r} calls itself {found.name!r}")
+    if ":" not in name and found.name != name:
+        raise ConfigError(f"domain {name!r}: what is registered so calls itself {found.name!r}")
     return found
 
 
+def lacking(protocol: type, found: object) -> list[str]:
+    """What a protocol asks for, its methods and its annotated attributes, and an object lacks."""
+    named = {name for name in vars(protocol) if not name.startswith("_")}
+    wanted = sorted(named | set(protocol.__annotations__))
+    return [member for member in wanted if not hasattr(found, member)]
+
+
 def _check_members(name: str, found: object, protocol: type) -> None:
-    members = sorted(protocol.__protocol_attrs__)  # type: ignore[attr-defined]
-    missing = [member for member in members if not hasattr(found, member)]
-    if missing:
+    if missing := lacking(protocol, found):
         raise ConfigError(
             f"domain {name!r}: {type(found).__name__} lacks {missing[0]!r}, a member of "
             f"domains.base.{protocol.__name__}"
         )
+
+
+def _check_groups(name: str, groups: Sequence[str]) -> None:
+    fits = isinstance(groups, tuple) and all(isinstance(g, str) and g for g in groups)
+    if not fits or not groups or len(set(groups)) < len(groups):
+        raise ConfigError(
+            f"domain {name!r}: its groups are {groups!r}; it needs a tuple of different names, one "
+            "at least"
+        )
+
+
+def group_index(domain: Domain, task: str) -> int:
+    """Which of the domain's groups a task is of. Raises ConfigError for a task of none of them."""
+    group = domain.group(task)
+    if group not in domain.groups:
+        raise ConfigError(
+            f"domain {domain.name!r}: task {task!r} is of the group {group!r}, which is none of "
+            f"{domain.groups}"
+        )
+    return domain.groups.index(group)
 
 
 def simulator_of(domain: Domain, what: str) -> Simulator:

@@ -1,178 +1,28 @@
-"""What is compared: which policies a configuration trains, each from which, and their pairs.
+"""What is compared: one record per arm, and which policies a configuration trains, each from which.
 
 An arm is what a round trains on its trials, side by side with others: the method, its ends and its
-controls. The configuration names them (`improve.arms`).
-
-  mili            pairs of similar useful trials (Singh et al. 2020, algorithm 1)
-  control         no pairs: as many steps on as many rows of demonstrations alone
-  more_demos      no pairs: demonstrations in the rows of a batch where MILI has them
-  oracle          the pairs of a perfect latent space
-  random          any pairs of useful trials, as many as MILI's
-  nearest         every useful trial with the demonstration that is nearest to it
-  unfiltered      MILI without F: all trials count as useful
-  trials_750      MILI on the first 750 trials of the round
-  alpha_900       MILI at alpha = 0.900
-  noise_10        MILI with 10% of F's answers turned round, those of noise_5 among them
-
-In each that has pairs a share of the draws is one of the trials that may be paired with itself,
-which is right whatever the pairs are (`improve.self_share`). Without it, as in the paper:
-
-  pairs_only, oracle_only, random_only    the pairs of mili, oracle, random
-
-and the other end of it:
-
-  self_only       no pairs: every useful trial with itself alone
-
-MIL learns from trials as well, from where it stands after the demonstrations. It shares no trial
-with itself, for support and query are never one episode:
-
-  mil_pairs       MIL on demonstrations and the pairs of mili, each a task: one trial the support
-  mil_more        its control: as many steps of as many tasks, of demonstrations alone
+controls. The configuration names them (`improve.arms`); one of your own is an `Arm` as well, found
+by an entry point of the group `mili_jax.arms` or as "module:attribute".
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from mili_jax import plugins
 from mili_jax.improve import oracle, pairing
-from mili_jax.types import ConfigError
+from mili_jax.types import ConfigError, PolicyId
 
 # What is trained beside the loop on the demonstrations alone, and the method each is: behaviour
 # cloning, and MIL from all of a demonstration, without its actions, and from its pictures alone.
 BASELINES = {"bc": "bc", "mil": "mil", "mil_pose": "mil_video_pose", "mil_video": "mil_video"}
-METHODS = {
-    "mili": "mili",
-    "control": "meta_imitation",
-    "more_demos": "more_demonstrations",
-    "oracle": "oracle",
-    "random": "random_pairs",
-    "nearest": "nearest_demonstration",
-    "unfiltered": "no_filter",
-    "pairs_only": "mili_pairs_only",
-    "oracle_only": "oracle_pairs_only",
-    "random_only": "random_pairs_only",
-    "self_only": "mili_self_only",
-    "mil_pairs": "mil_pairs",
-    "mil_more": "mil",
-}
-_PAIRS_ONLY = {
-    "pairs_only": "mili",
-    "oracle_only": "oracle",
-    "random_only": "random",
-    "mil_pairs": "mili",
-}
-VARIANTS = ("trials", "alpha", "noise")
-
-# The arms of later rounds as well, each from its own last policy. The others end with the first
-# round: its trials are the last ones that no arm has shaped.
-CHAINS = ("mili", "control")
-_ALONE = ("control", "more_demos", "mil_more")  # learn from no trial
-_ADAPTING = ("mil_pairs", "mil_more")  # are MIL
-
-
-@dataclasses.dataclass(frozen=True)
-class Arm:
-    """kind: a key of METHODS, or of VARIANTS with its value."""
-
-    kind: str
-    value: int = 0
-
-    @property
-    def method(self) -> str:
-        """What result rows call it."""
-        return METHODS.get(self.kind) or f"mili_{self.kind}_{self.value}"
-
-    @property
-    def alone(self) -> bool:
-        """Whether it learns from demonstrations alone."""
-        return self.kind in _ALONE
-
-    @property
-    def adapts(self) -> bool:
-        """Whether it is MIL, which goes on from the baseline `mil`."""
-        return self.kind in _ADAPTING
-
-    def self_share(self, share: float) -> float:
-        """The share of its draws that is a trial with itself, where the configuration has one."""
-        return 0.0 if self.kind in _PAIRS_ONLY else 1.0 if self.kind == "self_only" else share
-
-
-def parse(name: str) -> Arm:
-    """The arm of that name. Raises ConfigError."""
-    if name in METHODS:
-        return Arm(name)
-    match = re.fullmatch(rf"({'|'.join(VARIANTS)})_(\d+)", name)
-    most = {"trials": 10**6, "alpha": 1000, "noise": 100}
-    if not match or int(match[2]) > most[match[1]]:
-        raise ConfigError(
-            f"no arm {name!r}; take one of {sorted(METHODS)}, trials_750 (the first 750 trials), "
-            "alpha_900 (alpha = 0.900) or noise_10 (10% of the filter's answers turned round)"
-        )
-    return Arm(match[1], int(match[2]))
-
-
-def policies(config: ConfigDict, number: int) -> dict[str, str]:
-    """The method of every policy that a round trains, by its name; round 0 is what learns from the
-    demonstrations alone.
-
-    Raises ConfigError if the configuration has no such round.
-    """
-    check_round(config, number, 0)
-    if number == 0:
-        beside = {name: BASELINES[name] for name in config.baselines.methods}
-        return {"pretrain": "meta_imitation", **beside}
-    trained = [arm for arm in config.improve.arms if number == 1 or arm in CHAINS]
-    return {f"{arm}_{number}": parse(arm).method for arm in trained}
-
-
-def adapts(name: str) -> bool:
-    """Whether a policy is MIL, by its name."""
-    return (name in BASELINES and name != "bc") or name.rpartition("_")[0] in _ADAPTING
-
-
-def last_policy(config: ConfigDict) -> str:
-    """The policy that the loop ends with."""
-    return next(iter(policies(config, config.improve.rounds)))
-
-
-def start_of(config: ConfigDict, number: int, arm: str = "mili") -> str:
-    """The policy that an arm trains further in a round; MILI's also acts and embeds the trials.
-
-    Raises ConfigError if the configuration has no such round.
-    """
-    check_round(config, number, 1)
-    if number == 1:
-        return "mil" if parse(arm).adapts else "pretrain"
-    return f"{arm}_{number - 1}"
-
-
-def lineage(config: ConfigDict, name: str, number: int) -> list[str]:
-    """The trainings that led to a policy of a round, its own first."""
-    arm, names = name.rpartition("_")[0], [name]
-    while number > 0 and config.improve.warm_start:
-        names.append(start_of(config, number, arm))
-        number -= 1
-    return names
-
-
-def trials_seen(config: ConfigDict, name: str, number: int) -> int:
-    """How many trials a policy of a round could learn from."""
-    arm = parse(name.rpartition("_")[0] if number else "control")
-    trials = 0 if arm.alone else number * config.improve.trials
-    return min(trials, arm.value) if arm.kind == "trials" else trials
-
-
-def check_round(config: ConfigDict, number: int, first: int) -> None:
-    """Raises ConfigError unless the round is one of `first`..`improve.rounds`."""
-    rounds = config.improve.rounds
-    if not first <= number <= rounds:
-        raise ConfigError(f"there is no round {number}: config.improve.rounds = {rounds}")
 
 
 class Trials(NamedTuple):
@@ -186,6 +36,23 @@ class Trials(NamedTuple):
     achieved: Sequence[set[str]]
 
 
+class Demonstrations(NamedTuple):
+    """The D demonstrations and their embeddings z [D,Z]."""
+
+    ids: Sequence[str]
+    z: np.ndarray
+
+
+class Choice(NamedTuple):
+    """How pairs are chosen: see `pairing.cosine_pairs`."""
+
+    alpha: float
+    cap: int
+    mutual: bool
+    seed: int
+    backend: str = "blocks"
+
+
 class Pairs(NamedTuple):
     """R pairs of episode ids, their cosine [R], and the alpha that they exceed (-1: any)."""
 
@@ -195,55 +62,263 @@ class Pairs(NamedTuple):
     alpha: float
 
 
+NONE = Pairs([], [], np.zeros(0), -1.0)
+# (the trials that may be paired, demonstrations, how) -> pairs.
+Pairing = Callable[[Trials, Demonstrations, Choice], Pairs]
+# (what F said of N trials, bool [N], a seed) -> which of them count as useful, bool [N].
+Counted = Callable[[np.ndarray, int], np.ndarray]
+
+
+def similar(trials: Trials, demos: Demonstrations, how: Choice) -> Pairs:
+    """Trials that lie close in the latent space (Singh et al. 2020, algorithm 1, lines 17-22)."""
+    rows, cosine = pairing.cosine_pairs(
+        trials.z, how.alpha, cap=how.cap, mutual=how.mutual, backend=how.backend
+    )
+    return _pairs(trials, rows, cosine, how.alpha)
+
+
+def same_task(trials: Trials, demos: Demonstrations, how: Choice) -> Pairs:
+    """The pairs of a perfect latent space: it sees what trials achieved (section V-C)."""
+    rows = oracle.oracle_pairs(trials.achieved, how.cap, how.seed)
+    return _pairs(trials, rows, _cosine(trials, rows), -1.0)
+
+
+def at_random(trials: Trials, demos: Demonstrations, how: Choice) -> Pairs:
+    """Any pairs, as many as similar ones."""
+    count = len(similar(trials, demos, how).a)
+    rows = oracle.random_pairs(len(trials.ids), count, how.seed)
+    return _pairs(trials, rows, _cosine(trials, rows), -1.0)
+
+
+def nearest_demonstration(trials: Trials, demos: Demonstrations, how: Choice) -> Pairs:
+    """Each trial with the demonstration that is nearest to it."""
+    if not len(trials.ids):
+        return NONE
+    cosine = trials.z @ demos.z.T
+    best = cosine.argmax(1)
+    partners = [demos.ids[j] for j in best]
+    return Pairs(list(trials.ids), partners, cosine[np.arange(len(best)), best], -1.0)
+
+
+def no_pairs(trials: Trials, demos: Demonstrations, how: Choice) -> Pairs:
+    """None: each trial is a lesson by itself."""
+    return NONE
+
+
+def _pairs(trials: Trials, rows: np.ndarray, cosine: np.ndarray, alpha: float) -> Pairs:
+    a, b = ([trials.ids[i] for i in rows[:, side]] for side in (0, 1))
+    return Pairs(a, b, cosine, alpha)
+
+
+def _cosine(trials: Trials, rows: np.ndarray) -> np.ndarray:
+    return np.einsum("rz,rz->r", trials.z[rows[:, 0]], trials.z[rows[:, 1]])
+
+
+def as_answered(useful: np.ndarray, seed: int) -> np.ndarray:
+    """What F said."""
+    return useful
+
+
+def all_of_them(useful: np.ndarray, seed: int) -> np.ndarray:
+    """Without F."""
+    return np.ones_like(useful)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One arm.
+
+    name: in configurations; method: in result rows.
+    pairs: which pairs of its trials it learns from; None: it learns from demonstrations alone.
+    counts: which trials count as useful.
+    alone: the share of its draws that is a trial with itself; None: as configured
+      (`improve.self_share`).
+    more_rows: whether demonstrations fill the rows of a batch where others have pairs.
+    chained: whether later rounds train it as well, from its own last policy. The others end with
+      the first round, whose trials no arm has shaped.
+    adapts: whether it is MIL, which goes on from the baseline `mil`.
+    alpha: of its own, instead of the configuration's. trials: the most it may learn from.
+    """
+
+    name: str
+    method: str
+    pairs: Pairing | None = None
+    counts: Counted = as_answered
+    alone: float | None = None
+    more_rows: bool = False
+    chained: bool = False
+    adapts: bool = False
+    alpha: float | None = None
+    trials: int | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise ConfigError(f"arm {self.name!r}: a name is a-z, 0-9 and _, a letter first")
+
+    def self_share(self, configured: float) -> float:
+        """The share of its draws that is a trial with itself."""
+        return configured if self.alone is None else self.alone
+
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm("mili", "mili", similar, chained=True),
+        # As many steps, on the demonstrations that MILI has in each.
+        Arm("control", "meta_imitation", chained=True),
+        # As many steps and as many rows.
+        Arm("more_demos", "more_demonstrations", more_rows=True),
+        Arm("oracle", "oracle", same_task),
+        Arm("random", "random_pairs", at_random),
+        Arm("nearest", "nearest_demonstration", nearest_demonstration),
+        Arm("unfiltered", "no_filter", similar, counts=all_of_them),
+        # Without a trial paired with itself, as in the paper.
+        Arm("pairs_only", "mili_pairs_only", similar, alone=0.0),
+        Arm("oracle_only", "oracle_pairs_only", same_task, alone=0.0),
+        Arm("random_only", "random_pairs_only", at_random, alone=0.0),
+        # And the other end of it.
+        Arm("self_only", "mili_self_only", no_pairs, alone=1.0),
+        # MIL on demonstrations and pairs, each a task: one trial the support, the other the query,
+        # never one and the same. And its control.
+        Arm("mil_pairs", "mil_pairs", similar, alone=0.0, adapts=True),
+        Arm("mil_more", "mil", adapts=True),
+    )
+}
+MOST = {"trials": 10**6, "alpha": 1000, "noise": 100}  # of the number that a variant ends with
+
+
+def parse(name: str) -> Arm:
+    """The arm of that name: one of `ARMS`, a variant of MILI, or somebody else's.
+
+    trials_750 learns from the first 750 trials of the round, alpha_900 has alpha = 0.900, and
+    noise_10 has 10% of F's answers turned round, those of noise_5 among them. Raises ConfigError.
+    """
+    match = re.fullmatch(rf"({'|'.join(MOST)})_(\d+)", name)
+    if match and int(match[2]) <= MOST[match[1]]:
+        return _variant(name, match[1], int(match[2]))
+    try:
+        found = plugins.find("arms", name, ARMS)
+    except ConfigError as error:
+        raise ConfigError(
+            f"no arm {name!r} ({error}). There are also trials_750 (the first 750 trials), "
+            "alpha_900 (alpha = 0.900) and noise_10 (10% of the filter's answers turned round)"
+        ) from error
+    if not isinstance(found, Arm):
+        raise ConfigError(f"arm {name!r} is a {type(found).__name__}, not an improve.arms.Arm")
+    return found
+
+
+def _variant(name: str, kind: str, value: int) -> Arm:
+    mili = dataclasses.replace(ARMS["mili"], name=name, method=f"mili_{name}", chained=False)
+    if kind == "trials":
+        first = functools.partial(_first, value)
+        return dataclasses.replace(mili, counts=first, trials=value)
+    if kind == "alpha":
+        return dataclasses.replace(mili, alpha=value / 1000)
+    return dataclasses.replace(mili, counts=functools.partial(_turned_round, value))
+
+
+def _first(count: int, useful: np.ndarray, seed: int) -> np.ndarray:
+    return useful & (np.arange(len(useful)) < count)
+
+
+def _turned_round(percent: int, useful: np.ndarray, seed: int) -> np.ndarray:
+    return useful ^ (np.random.default_rng(seed).random(len(useful)) * 100 < percent)
+
+
 def candidates(arm: Arm, useful: np.ndarray, rested: np.ndarray, seed: int) -> np.ndarray:
     """The trials that an arm may pair: indices int64 [C]; useful and rested as in `Trials`."""
-    if arm.kind == "unfiltered":
-        useful = np.ones_like(useful)
-    elif arm.kind == "noise":
-        useful = useful ^ (np.random.default_rng(seed).random(len(useful)) * 100 < arm.value)
-    elif arm.kind == "trials":
-        useful = useful & (np.arange(len(useful)) < arm.value)
-    return np.flatnonzero(useful & rested)
+    return np.flatnonzero(arm.counts(useful, seed) & rested)
 
 
-def choose(
-    arm: Arm,
-    trials: Trials,
-    demo_ids: Sequence[str],
-    demo_z: np.ndarray,
-    *,
-    alpha: float,
-    cap: int,
-    mutual: bool,
-    seed: int,
-    backend: str = "blocks",
-) -> Pairs:
-    """The pairs that an arm trains on.
+def choose(arm: Arm, trials: Trials, demos: Demonstrations, how: Choice) -> Pairs:
+    """The pairs that an arm trains on. Raises as `pairing.cosine_pairs`."""
+    if arm.pairs is None:
+        return NONE
+    mine = candidates(arm, trials.useful, trials.rested, how.seed)
+    allowed = Trials(
+        ids=[trials.ids[i] for i in mine],
+        z=trials.z[mine],
+        useful=trials.useful[mine],
+        rested=trials.rested[mine],
+        achieved=[trials.achieved[i] for i in mine],
+    )
+    if arm.alpha is not None:
+        how = how._replace(alpha=arm.alpha)
+    return arm.pairs(allowed, demos, how)
 
-    Args:
-      demo_ids, demo_z [D,Z]: the demonstrations, for the arm that pairs with them.
-      alpha, cap, mutual, backend: of `pairing.cosine_pairs`.
 
-    Raises as the functions of `pairing`.
+# Which policies a configuration trains.
+
+
+def policies(config: ConfigDict, number: int) -> dict[PolicyId, str]:
+    """Every policy that a round trains and its method; round 0 is what learns from the
+    demonstrations alone.
+
+    Raises ConfigError if the configuration has no such round.
     """
-    kind = _PAIRS_ONLY.get(arm.kind, arm.kind)
-    if kind == "self_only":
-        return Pairs([], [], np.zeros(0), -1.0)
-    mine = candidates(arm, trials.useful, trials.rested, seed)
-    z, ids = trials.z[mine], [trials.ids[i] for i in mine]
-    if kind == "nearest":
-        if not len(mine):
-            return Pairs([], [], np.zeros(0), -1.0)
-        cosine = z @ demo_z.T
-        best = cosine.argmax(1)
-        return Pairs(ids, [demo_ids[j] for j in best], cosine[np.arange(len(z)), best], -1.0)
-    least = arm.value / 1000 if kind == "alpha" else alpha
-    if kind == "oracle":
-        rows = oracle.oracle_pairs([trials.achieved[i] for i in mine], cap, seed)
-    else:
-        rows, cosine = pairing.cosine_pairs(z, least, cap=cap, mutual=mutual, backend=backend)
-    if kind == "random":
-        rows = oracle.random_pairs(len(z), len(rows), seed)
-    if kind in ("oracle", "random"):  # chosen whatever the similarity
-        cosine, least = np.einsum("rz,rz->r", z[rows[:, 0]], z[rows[:, 1]]), -1.0
-    return Pairs([ids[i] for i in rows[:, 0]], [ids[j] for j in rows[:, 1]], cosine, least)
+    check_round(config, number, 0)
+    if number == 0:
+        beside = {PolicyId(name): BASELINES[name] for name in config.baselines.methods}
+        return {PolicyId("pretrain"): "meta_imitation", **beside}
+    found = [parse(name) for name in config.improve.arms]
+    trained = [arm for arm in found if number == 1 or arm.chained]
+    return {PolicyId(arm.name, number): arm.method for arm in trained}
+
+
+def arm_of(config: ConfigDict, policy: PolicyId) -> Arm:
+    """The arm that trains a policy of a later round than 0."""
+    return next(arm for arm in map(parse, config.improve.arms) if arm.name == policy.arm)
+
+
+def adapts(config: ConfigDict, policy: PolicyId) -> bool:
+    """Whether a policy is MIL."""
+    if policy.round == 0:
+        return policy.arm in BASELINES and policy.arm != "bc"
+    return arm_of(config, policy).adapts
+
+
+def last_policy(config: ConfigDict) -> PolicyId:
+    """The policy that the loop ends with."""
+    return next(iter(policies(config, config.improve.rounds)))
+
+
+def start_of(config: ConfigDict, policy: PolicyId) -> PolicyId:
+    """The policy that the training of one of a later round goes on from; MILI's also acts and
+    embeds the trials of that round.
+
+    Raises ConfigError if the configuration has no such round.
+    """
+    check_round(config, policy.round, 1)
+    if policy.round == 1:
+        return PolicyId("mil" if arm_of(config, policy).adapts else "pretrain")
+    return PolicyId(policy.arm, policy.round - 1)
+
+
+def actor_of(config: ConfigDict, number: int) -> PolicyId:
+    """The policy that makes the trials of a round. Raises as `start_of`."""
+    return start_of(config, PolicyId("mili", number))
+
+
+def lineage(config: ConfigDict, policy: PolicyId) -> list[PolicyId]:
+    """The trainings that led to a policy, its own first."""
+    found = [policy]
+    while found[-1].round > 0 and config.improve.warm_start:
+        found.append(start_of(config, found[-1]))
+    return found
+
+
+def trials_seen(config: ConfigDict, policy: PolicyId) -> int:
+    """How many trials a policy could learn from."""
+    if policy.round == 0 or arm_of(config, policy).pairs is None:
+        return 0
+    trials = policy.round * config.improve.trials
+    most = arm_of(config, policy).trials
+    return trials if most is None else min(trials, most)
+
+
+def check_round(config: ConfigDict, number: int, first: int) -> None:
+    """Raises ConfigError unless the round is one of `first`..`improve.rounds`."""
+    rounds = config.improve.rounds
+    if not first <= number <= rounds:
+        raise ConfigError(f"there is no round {number}: config.improve.rounds = {rounds}")

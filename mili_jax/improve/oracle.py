@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,12 +11,14 @@ from mili_jax.improve.pairing import check_alpha, cosine_pairs, take_in_turn
 from mili_jax.improve.screening import Vectors, screen_blocks
 from mili_jax.types import ConfigError, DataError
 
+Achieved = Sequence[Collection[str]]  # the tasks of each trial
+
 
 class PairQuality(NamedTuple):
     """Pairs against the oracle; a pair is right if its two trials share an achieved task.
 
     pairs: how many were made; precision: share that is right; recall: share of all oracle pairs
-    that was found; family_precision: share whose trials achieved a task of a common family.
+    that was found; family_precision: share whose trials achieved a task of a common group.
     A share of nothing is nan.
     """
 
@@ -27,20 +29,21 @@ class PairQuality(NamedTuple):
 
 
 class _Oracle:
-    """Which trials share an achieved task, or a family. Trials with equal sets are one group."""
+    """Which trials share an achieved task, or a group of tasks. Trials with equal sets are one
+    kind."""
 
-    def __init__(self, achieved: Sequence[Sequence[str] | set[str] | frozenset[str]]) -> None:
+    def __init__(self, achieved: Achieved, group: Callable[[str], str] = lambda task: task) -> None:
         sets = [frozenset(tasks) for tasks in achieved]
         number: dict[frozenset[str], int] = {}
-        self.group = np.array([number.setdefault(s, len(number)) for s in sets], np.int64)
+        self.kind = np.array([number.setdefault(s, len(number)) for s in sets], np.int64)
         self.task = self._shared(list(number))
-        families = [frozenset(task.split(":")[0] for task in s) for s in number]
-        self.family = self._shared(families)
-        self.count = np.bincount(self.group, minlength=len(number)).astype(np.int64)
+        groups = [frozenset(map(group, s)) for s in number]
+        self.group = self._shared(groups)
+        self.count = np.bincount(self.kind, minlength=len(number)).astype(np.int64)
 
     @staticmethod
     def _shared(sets: list[frozenset[str]]) -> np.ndarray:
-        """bool [groups, groups], by one product of indicator matrices."""
+        """bool [kinds, kinds], by one product of indicator matrices."""
         names = {name: k for k, name in enumerate(sorted(set().union(*sets)))}
         indicator = np.zeros((len(sets), max(1, len(names))), np.float32)
         for k, s in enumerate(sets):
@@ -54,11 +57,11 @@ class _Oracle:
 
     def right(self, pairs: np.ndarray) -> np.ndarray:
         """bool [R]: the two trials share an achieved task."""
-        return self.task[self.group[pairs[:, 0]], self.group[pairs[:, 1]]]
+        return self.task[self.kind[pairs[:, 0]], self.kind[pairs[:, 1]]]
 
     def kin(self, pairs: np.ndarray) -> np.ndarray:
-        """bool [R]: the two trials achieved tasks of a common family."""
-        return self.family[self.group[pairs[:, 0]], self.group[pairs[:, 1]]]
+        """bool [R]: the two trials achieved tasks of a common group."""
+        return self.group[self.kind[pairs[:, 0]], self.kind[pairs[:, 1]]]
 
 
 def _quality(pairs: int, right: int, kin: int, total: int) -> PairQuality:
@@ -68,22 +71,20 @@ def _quality(pairs: int, right: int, kin: int, total: int) -> PairQuality:
     return PairQuality(pairs, share(right, pairs), share(right, total), share(kin, pairs))
 
 
-def pair_quality(pairs: np.ndarray, achieved: Sequence[Sequence[str] | set[str]]) -> PairQuality:
-    """Scores pairs [R,2] against what each of the N trials achieved (ids like "grasp:mug_03").
+def pair_quality(pairs: np.ndarray, achieved: Achieved, group: Callable[[str], str]) -> PairQuality:
+    """Scores pairs [R,2] against the tasks that each of the N trials achieved, and their groups.
 
     Oracle information: for reports only, nothing that trains or pairs may use it.
     """
     pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
     if not len(achieved):
         return _quality(0, 0, 0, 0)
-    oracle = _Oracle(achieved)
+    oracle = _Oracle(achieved, group)
     right, kin = int(oracle.right(pairs).sum()), int(oracle.kin(pairs).sum())
     return _quality(len(pairs), right, kin, oracle.total())
 
 
-def oracle_pairs(
-    achieved: Sequence[Sequence[str] | set[str]], cap: int | None, seed: int
-) -> np.ndarray:
+def oracle_pairs(achieved: Achieved, cap: int | None, seed: int) -> np.ndarray:
     """The oracle's pairs (section V-C): trials that share an achieved task, int64 [R,2], i < j.
 
     With a cap, each trial draws `cap` random partners and the drawn pairs are taken in random order
@@ -97,7 +98,7 @@ def oracle_pairs(
     oracle, rng, n = _Oracle(achieved), np.random.default_rng(seed), len(achieved)
     found = [np.zeros((0, 2), np.int64)]
     for i in range(n):
-        partners = np.flatnonzero(oracle.task[oracle.group[i]][oracle.group])
+        partners = np.flatnonzero(oracle.task[oracle.kind[i]][oracle.kind])
         if cap is None:
             partners = partners[partners > i]
         else:
@@ -131,8 +132,9 @@ def random_pairs(n: int, count: int, seed: int) -> np.ndarray:
 
 def alpha_curve(
     embedding: np.ndarray,
-    achieved: Sequence[Sequence[str] | set[str]],
+    achieved: Achieved,
     alphas: Sequence[float],
+    group: Callable[[str], str],
     *,
     block: int = 1024,
     cap: int | None = None,
@@ -148,7 +150,7 @@ def alpha_curve(
         raise DataError(f"{len(embedding)} embeddings but {len(achieved)} trials: one each, please")
     if not len(alphas) or not len(achieved):
         return [_quality(0, 0, 0, 0) for _ in alphas]
-    oracle, edges = _Oracle(achieved), np.sort(np.asarray(alphas, np.float64))
+    oracle, edges = _Oracle(achieved, group), np.sort(np.asarray(alphas, np.float64))
     counts = np.zeros((3, len(edges) + 1), np.int64)
 
     def count(cosine: np.ndarray, pairs: np.ndarray) -> None:

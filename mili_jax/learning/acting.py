@@ -3,106 +3,140 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt8
 
-from mili_jax.policy.densities import Density
+from mili_jax.policy.focus import Focus
 from mili_jax.policy.policy import Policy
-from mili_jax.types import ConfigError
-
-Array = jax.Array
-Params = Any
+from mili_jax.policy.protocols import Density, FocusDensity, Memory
+from mili_jax.spec import Spec
+from mili_jax.types import AnyArray, ConfigError, DataError, Params, PolicyFn
 
 # Share of earlier pictures in where the two places are believed to lie when acting: the tool hides
 # what it is above. What is acted on moves once the tool has been down, and from then on it is
-# looked for anew. Where it is brought to stays.
+# looked for again. Where it is brought to stays.
 MEMORY = (0.8, 0.95)
-DOWN_Z = 0.09  # m
+
+Context = TypeVar("Context")  # what an answer depends on beside the observation: a tree of arrays
+Respond = Callable[[Context, Array, Array, Memory | None], Density]
+Play = Callable[[Context, int], PolicyFn]
+Embed = Callable[[Params, AnyArray, AnyArray], Array]
+Past = tuple[Focus | None, AnyArray]  # the focus so far, and how low (m) each tool has been
 
 
-def make_embed(policy: Policy) -> Callable[[Params, Any, Any], Array]:
-    """f: (params, demo_image uint8 [N,M,H,W,3], demo_pose [N,K,7]) -> unit z [N,Z], jitted."""
+def make_embed(policy: Policy) -> Embed:
+    """f, jitted: (params, demo_image uint8 [N,M,(V,)H,W,3], demo_pose [N,K,D]) -> unit z [N,Z]."""
     return jax.jit(lambda params, *demo: policy.apply({"params": params}, *demo, method="embed"))
 
 
 def make_act(
     policy: Policy, temperature: float = 0.0, memory: tuple[float, float] = MEMORY
-) -> Callable[..., Callable[[Any, Any], Array]]:
-    """Acting: (params, z [n,Z], seed) -> a function of one trial each of n robots.
+) -> Callable[..., PolicyFn]:
+    """Acting: (params, z [n,Z], seed=0) -> a function of one trial each of n robots.
 
-    That function takes their next observations, image uint8 [n,H,W,3] and pose [n,7], and returns
-    the mode of g, or a sample of it at `temperature`: actions [n,7]. It remembers: `memory` is the
-    share of earlier pictures in where it believes each of the two places to lie that the trial is
-    about; of the first, which is moved then, only until the tool has been below DOWN_Z. Its
-    randomness is fold_in(key(seed), number of the call).
+    That function takes their next observations, image uint8 [n,(V,)H,W,3] and pose float32 [n,D],
+    and returns the mode of g, or a sample of it at `temperature`: actions float32 [n,A]. It raises
+    DataError for observations of other shapes or types, or numbers that are not finite.
+
+    It remembers: `memory` is the share of earlier pictures in where it believes each of the two
+    places to lie that the trial is about; of the first, which is moved then, only until the tool
+    has been down (`Tool.down`). Its randomness is fold_in(key(seed), number of the call).
     """
 
-    def respond(context: Any, image: Array, pose: Array, memory: Any) -> Density:
+    def respond(
+        context: tuple[Params, Array], image: Array, pose: Array, memory: Memory | None
+    ) -> Density:
         params, z = context
-        density: Any = policy.apply({"params": params}, image, pose, z, memory, method="act")
-        return density
+        density = policy.apply({"params": params}, image, pose, z, memory, method="act")
+        return cast(Density, density)
 
-    play = make_player(respond, temperature, memory)
+    play = make_player(respond, policy, temperature, memory)
     return lambda params, z, seed=0: play((params, z), seed)
 
 
 def make_player(
-    respond: Callable[[Any, Array, Array, Any], Density],
-    temperature: float,
-    memory: tuple[float, float],
-) -> Callable[[Any, int], Callable[[Any, Any], Array]]:
-    """`make_act` for any policy: (context, seed) -> a function of one trial each of n robots.
+    respond: Respond[Context], policy: Policy, temperature: float, memory: tuple[float, float]
+) -> Play[Context]:
+    """`make_act` for anything that responds: (context, seed) -> a function of one trial each of n
+    robots.
 
     respond: (context, image, pose, what is remembered or None) -> density over actions.
     """
+    remembers, tool = policy.acts_on_places, policy.spec.tool
 
     @jax.jit
     def step(
-        context: Any, image: Array, pose: Array, past: Any, seed: int, t: int
-    ) -> tuple[Array, Any]:
+        context: Context, image: Array, pose: Array, past: Past, seed: int, t: int
+    ) -> tuple[Array, Past]:
         focus, lowest = past
-        lowest = jnp.where(t > 0, jnp.minimum(lowest, pose[:, 2]), pose[:, 2])
-        share = jnp.stack(
-            [jnp.where(lowest > DOWN_Z, memory[0], 0.0), jnp.full_like(lowest, memory[1])], 1
-        )
-        weight = jnp.where(t > 0, share, 0.0)[:, :, None]
-        kept = None if focus is None else (focus, weight)
-        density: Any = respond(context, image, pose, kept)
-        past = getattr(density, "focus", None), lowest
+        kept = None
+        if remembers and tool is not None:
+            lowest = jnp.where(t > 0, jnp.minimum(lowest, pose[:, 2]), pose[:, 2])
+            first = jnp.where(lowest > tool.down, memory[0], 0.0)
+            share = jnp.stack([first, jnp.full_like(lowest, memory[1])], 1)
+            weight = jnp.where(t > 0, share, 0.0)[:, :, None]
+            kept = None if focus is None else (focus, weight)
+        density = respond(context, image, pose, kept)
+        past = cast(FocusDensity, density).focus if remembers else None, lowest
         if temperature:
             key = jax.random.fold_in(jax.random.key(seed), t)
             return density.sample(key, temperature), past
         return density.mode(), past
 
-    def start(context: Any, seed: int) -> Callable[[Any, Any], Array]:
-        past, t = None, 0
+    def start(context: Context, seed: int) -> PolicyFn:
+        past: Past = None, None
+        t = 0
 
-        def act(image: Array, pose: Array) -> Array:
+        def act(image: np.ndarray, pose: np.ndarray) -> np.ndarray:
             nonlocal past, t
+            check_observation(policy.spec, image, pose)
             if t == 0:
-                nothing = None, pose[:, 2]
+                nothing = None, pose[:, 0]
                 shapes = jax.eval_shape(step, context, image, pose, nothing, seed, t)[1]
                 past = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
             action, past = step(context, image, pose, past, seed, t)
             t += 1
-            return action
+            return np.asarray(action)
 
         return act
 
     return start
 
 
+def check_observation(spec: Spec, image: np.ndarray, pose: np.ndarray) -> None:
+    """Raises DataError for observations that are not what a robot of this spec sees: they would
+    give other actions without a word."""
+    image, pose = np.asarray(image), np.asarray(pose)
+    if pose.shape[1:] != (len(spec.pose),) or not np.issubdtype(pose.dtype, np.floating):
+        raise DataError(
+            f"acting: the poses are {pose.dtype} {pose.shape}; this policy wants float32 "
+            f"(robots, {len(spec.pose)}): {', '.join(spec.pose.names)}"
+        )
+    if image.dtype != np.uint8 or image.shape != (len(pose), *spec.picture):
+        raise DataError(
+            f"acting: the pictures are {image.dtype} {image.shape}; this policy wants uint8 "
+            f"{(len(pose), *spec.picture)}, values 0 to 255"
+        )
+    if not np.isfinite(pose).all():
+        row, column = np.argwhere(~np.isfinite(pose))[0]
+        raise DataError(
+            f"acting: {spec.pose.names[column]!r} of robot {row} is {pose[row, column]}; a pose "
+            "must be finite"
+        )
+
+
 def embed_all(
-    embed: Callable[[Params, Any, Any], Array],
+    embed: Embed,
     params: Params,
-    demo_image: np.ndarray,
-    demo_pose: np.ndarray,
+    demo_image: UInt8[np.ndarray, "n ..."],
+    demo_pose: Float[np.ndarray, "n k d"],
     chunk: int = 64,
-) -> np.ndarray:
-    """Embeds any number of episodes in calls of one fixed shape: [N,M,H,W,3], [N,K,7] -> [N,Z].
+) -> Float[np.ndarray, "n z"]:
+    """Embeds any number of episodes in calls of one fixed shape.
 
     The inputs may be memory-mapped or lazy: only `chunk` episodes are read at a time.
     """

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import numpy as np
 
-from mili_jax.learning import acting
+from mili_jax.learning import acting, adapting
 from mili_jax.learning.hyper import Hyper
-from mili_jax.learning.mil import MilHyper, Shown, make_act
+from mili_jax.learning.mil import MilHyper, Shown
 from mili_jax.policy.policy import Policy
-from mili_jax.types import PolicyFn
+from mili_jax.types import Params, PolicyFn
 
 
 class Trial(Protocol):
-    """What an actor needs to know of a trial (see `domains.kitchen.rollout.Trial`)."""
+    """What an actor needs to know of a trial (see `domains.rollout.Trial`)."""
 
     @property
     def demonstration(self) -> str:
@@ -43,7 +43,7 @@ class MakeActor:
     """
 
     policy: Policy
-    params: Any
+    params: Params
     embeddings: Mapping[str, np.ndarray]
     temperature: float = 0.0
 
@@ -55,8 +55,7 @@ class MakeActor:
             z = np.stack(
                 [self.embeddings[t.demonstration] if t.demonstration else zeros for t in trials]
             )
-            act = start(self.params, z, trials[0].seed)
-            return lambda image, pose: np.asarray(act(image, pose))
+            return start(self.params, z, trials[0].seed)
 
         return actor
 
@@ -72,18 +71,17 @@ class MakeAdaptingActor:
     policy: Policy
     hyper: Hyper
     mil: MilHyper
-    params: Any
+    params: Params
     supports: Mapping[str, Shown]
 
     def __call__(self) -> Actor:
-        start = make_act(self.policy, self.hyper, self.mil)
+        start = adapting.make_act(self.policy, self.hyper, self.mil)
         any_support = next(iter(self.supports.values()))
 
         def actor(trials: Sequence[Trial]) -> PolicyFn:
             given = [self.supports.get(t.demonstration, any_support) for t in trials]
             support = jax.tree.map(lambda *a: np.stack(a), *given)
             shown = np.array([bool(t.demonstration) for t in trials])
-            act = start(self.params, support, shown, trials[0].seed)
-            return lambda image, pose: np.asarray(act(image, pose))
+            return start(self.params, support, shown, trials[0].seed)
 
         return actor

@@ -10,18 +10,18 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
-Array = jax.Array
-Metrics = dict[str, Array]
+Metrics = dict[str, Float[Array, ""]]
 
 
-def behaviour_cloning(log_prob: Array) -> tuple[Array, Metrics]:
+def behaviour_cloning(log_prob: Float[Array, "*n"]) -> tuple[Float[Array, ""], Metrics]:
     """Eq. 1: -log pi(a_t | o_t), averaged over `log_prob` of any shape."""
     nll = -jnp.mean(log_prob)
     return nll, {"nll": nll}
 
 
-def one_shot_imitation(log_prob: Array) -> tuple[Array, Metrics]:
+def one_shot_imitation(log_prob: Float[Array, "*n"]) -> tuple[Float[Array, ""], Metrics]:
     """Eq. 2: -log pi(a_t^m | o_t^m, d_n), averaged over `log_prob` of any shape.
 
     It differs from eq. 1 in what `log_prob` was conditioned on: a *different* demonstration d_n of
@@ -31,21 +31,26 @@ def one_shot_imitation(log_prob: Array) -> tuple[Array, Metrics]:
     return nll, {"nll": nll}
 
 
-def _pairs(task: Array, mask: Array) -> tuple[Array, Array]:
+def _pairs(
+    task: Int[Array, " n"], mask: Bool[Array, " n"]
+) -> tuple[Bool[Array, "n n"], Bool[Array, "n n"]]:
     """Boolean [N,N]: which ordered pairs of two different, unmasked rows are of one / two tasks."""
     both = mask[:, None] & mask[None, :] & ~jnp.eye(len(task), dtype=bool)
     same = task[:, None] == task[None, :]
     return both & same, both & ~same
 
 
-def _mean(values: Array, where: Array) -> Array:
+def _mean(values: Float[Array, "*n"], where: Bool[Array, "*n"]) -> Float[Array, ""]:
     """Mean over `where`, and zero (with zero gradient) where there is nothing."""
     return jnp.sum(jnp.where(where, values, 0)) / jnp.maximum(jnp.sum(where), 1)
 
 
 def contrastive(
-    embedding: Array, task: Array, mask: Array, beta: float = 1.0
-) -> tuple[Array, Metrics]:
+    embedding: Float[Array, "n z"],
+    task: Int[Array, " n"],
+    mask: Bool[Array, " n"],
+    beta: float = 1.0,
+) -> tuple[Float[Array, ""], Metrics]:
     """The paper's contrastive loss (section IV-A, after Hadsell et al. 2006).
 
     H = |f(d_m) - f(d_n)|^2 for two episodes of one task, max(0, beta - H) for two tasks.
@@ -67,8 +72,11 @@ def contrastive(
 
 
 def supervised_contrastive(
-    embedding: Array, task: Array, mask: Array, temperature: float = 0.1
-) -> tuple[Array, Metrics]:
+    embedding: Float[Array, "n z"],
+    task: Int[Array, " n"],
+    mask: Bool[Array, " n"],
+    temperature: float = 0.1,
+) -> tuple[Float[Array, ""], Metrics]:
     """Supervised contrastive loss (Khosla et al. 2020, eq. 2, L_out).
 
     For each row i: the mean over its positives p (same task, not i) of
@@ -86,22 +94,24 @@ def supervised_contrastive(
     return loss, {"contrastive": loss}
 
 
-def pointing(log_prob: Array, seen: Array) -> Array:
+def pointing(log_prob: Float[Array, "*n k"], seen: Bool[Array, "*n"]) -> Float[Array, ""]:
     """-log p that one of K equally likely points is the place: log_prob [...,K], averaged over the
     places that `seen` bool [...] marks; 0 if there is none."""
     return _mean(math.log(log_prob.shape[-1]) - jax.nn.logsumexp(log_prob, -1), seen)
 
 
 def complete(
-    log_prob: Array, contrastive_loss: Array, weight: float = 1.0
-) -> tuple[Array, Metrics]:
+    log_prob: Float[Array, "*n"], contrastive_loss: Float[Array, ""], weight: float = 1.0
+) -> tuple[Float[Array, ""], Metrics]:
     """Eq. 3: eq. 2 plus `weight` (1 in the paper) times a contrastive loss."""
     imitation, metrics = one_shot_imitation(log_prob)
     loss = imitation + weight * contrastive_loss
     return loss, {**metrics, "contrastive": contrastive_loss, "loss": loss}
 
 
-def neighbours(embedding: Array, task: Array, mask: Array) -> Metrics:
+def neighbours(
+    embedding: Float[Array, "n z"], task: Int[Array, " n"], mask: Bool[Array, " n"]
+) -> Metrics:
     """How well unit embeddings tell tasks apart within a batch (no gradient is meant for these).
 
     same_cosine and other_cosine: mean cosine of two episodes of one task and of two tasks;

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from mili_jax.learning.losses import Metrics
+from mili_jax.types import Params
 
-Array = jax.Array
-Params = Any
+Data = TypeVar("Data")  # of a task: a tree of arrays
 
 
 def adapt(
-    loss: Callable[[Params, Any], Array],
+    loss: Callable[[Params, Data], Float[Array, ""]],
     theta: Params,
-    support: Any,
+    support: Data,
     rates: Params,
     steps: int = 1,
     *,
@@ -45,23 +46,26 @@ def adapt(
 
 
 def meta_loss(
-    inner: Callable[[Params, Any], Array],
-    outer: Callable[[Params, Any], Array],
+    inner: Callable[[Params, Data], Float[Array, ""]],
+    outer: Callable[[Params, Data], Float[Array, ""]],
     theta: Params,
-    support: Any,
-    query: Any,
+    support: Data,
+    query: Data,
     rates: Params,
-    **options: Any,
-) -> tuple[Array, Metrics]:
+    steps: int = 1,
+    *,
+    first_order: bool = False,
+    clip: float = 0.0,
+) -> tuple[Float[Array, ""], Metrics]:
     """Mean over tasks of outer(theta'_i, query_i): the objective of MAML, and metrics.
 
-    support and query: trees whose leaves carry the tasks in front; options: of `adapt`. Metrics:
-    `before` and `after`, the outer loss on the queries without and with the inner loop, and
-    `improved`, the share of tasks for which the inner loop lowers it.
+    support and query: trees whose leaves carry the tasks in front; what follows is of `adapt`.
+    Metrics: `before` and `after`, the outer loss on the queries without and with the inner loop,
+    and `improved`, the share of tasks for which the inner loop lowers it.
     """
 
-    def of_task(support: Any, query: Any) -> tuple[Array, Array]:
-        adapted = adapt(inner, theta, support, rates, **options)
+    def of_task(support: Data, query: Data) -> tuple[Array, Array]:
+        adapted = adapt(inner, theta, support, rates, steps, first_order=first_order, clip=clip)
         return outer(adapted, query), outer(jax.lax.stop_gradient(theta), query)
 
     after, before = jax.vmap(of_task)(support, query)

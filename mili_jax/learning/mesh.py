@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
 
-from mili_jax.types import ConfigError
+from mili_jax.types import AnyArray, Batch, ConfigError
 
-Array = jax.Array
+Tree = TypeVar("Tree")  # of arrays
 ROWS, WHOLE = P("rows"), P()  # how a batch and a state lie on a mesh of devices
 
 
@@ -20,7 +21,7 @@ def make_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(AxisType.Auto,))
 
 
-def place(batch: Any, mesh: Mesh) -> Any:
+def place(batch: Batch, mesh: Mesh) -> Batch:
     """A batch on the mesh: each host gives its part of the rows, in the order of the hosts.
 
     Raises ConfigError if the rows do not divide by the devices.
@@ -35,11 +36,11 @@ def place(batch: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
     """A state that every host has, on every device of the mesh, as the train step leaves it."""
     sharding = NamedSharding(mesh, WHOLE)
 
-    def put(x: Any) -> Array:
+    def put(x: AnyArray) -> Array:
         host = np.asarray(x)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 

@@ -1,44 +1,41 @@
-"""MIL: one-shot imitation by gradient steps on the demonstration (Finn et al. 2017b), and MAML.
+"""MIL: one-shot imitation by gradient steps on the demonstration (Finn et al. 2017b), which is MAML
+(`learning.maml`) on the project's policy.
 
-`adapt` and `meta_loss` are MAML (Finn et al. 2017a): they know losses, parameters and data, nothing
-of pictures or robots. What follows them is MAML on the project's policy. Letters are the papers':
-theta are the parameters, theta' those after the inner loop, psi those of a learned loss.
+Letters are the papers': theta are the parameters, theta' those after the inner loop, psi those of a
+learned loss.
 
-A batch (`batches.sampling.sample_tasks`) has two rows per task: row i holds steps of one
-episode and row B + i steps of another one of the same task. The first half are queries, the second supports.
+A batch (`batches.sampling.sample_tasks`) has two rows per task: row i holds steps of one episode
+and row B + i steps of another one of the same task. The first half are queries, the second
+supports.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
 
-from mili_jax.learning import acting, losses
-from mili_jax.learning.acting import MEMORY
+from mili_jax import plugins
+from mili_jax.learning import losses
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.losses import Metrics
 from mili_jax.learning.maml import adapt, meta_loss
-from mili_jax.learning.step import TrainState, make_step, new_state
+from mili_jax.learning.step import Spots, TrainState, TrainStep, make_step, new_state
 from mili_jax.policy import learned_loss
 from mili_jax.policy.learned_loss import LearnedLoss
-from mili_jax.policy.policy import Policy, init_params
-from mili_jax.types import ConfigError, DataError
-
-Array = jax.Array
-Params = Any
+from mili_jax.policy.policy import HEADS, Policy, init_params, view_with
+from mili_jax.policy.protocols import Density, FocusDensity, FocusHead, Hindsight, Memory
+from mili_jax.types import AnyArray, Batch, ConfigError, DataError, Params
 
 # What a demonstration shows: with actions it is imitated; without, a learned loss says what it
 # means, and poses, if there are any, say which places it is about.
 SUPPORTS = ("video_pose_action", "video_pose", "video")
 ADAPTED = ("actor", "all")
-
-
-# MAML on the policy.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,30 +64,29 @@ class MilHyper:
 class Shown(NamedTuple):
     """S steps of an episode, each field with any axes in front.
 
-    image uint8 [S,H,W,3], or its feature map [S,h,w,C] where the encoder does not adapt; pose and
-    action float32 [S,7]; focus float32 [S,2,K,2] m and focus_seen bool [S,2]: see
-    `find_focus`.
+    image uint8 [S,(V,)H,W,3], or its feature map [S,h,w,C] where the encoder does not adapt; pose
+    float32 [S,D] and action float32 [S,A]; focus float32 [S,2,C,2] m and focus_seen bool [S,2]: see
+    `domains.base.Hindsight`.
     """
 
-    image: Any
-    pose: Any
-    action: Any
-    focus: Any
-    focus_seen: Any
+    image: AnyArray
+    pose: AnyArray
+    action: AnyArray
+    focus: AnyArray
+    focus_seen: AnyArray
 
 
 def check(head: str, support: str) -> None:
     """Raises ConfigError for a head that a support without actions cannot teach."""
-    if support != "video_pose_action" and head != "anchored_mixture":
+    found = plugins.find("heads", head, HEADS)
+    if support != "video_pose_action" and not issubclass(found, FocusHead):
         raise ConfigError(
             f"policy.head {head!r} cannot adapt to {support!r}: a learned loss reads where the "
             "policy looks; take anchored_mixture"
         )
 
 
-def init(
-    policy: Policy, hyper: MilHyper, key: Array, image_size: int = 64, frames: int = 2
-) -> Params:
+def init(policy: Policy, hyper: MilHyper, key: Array, frames: int = 2) -> Params:
     """theta, its rates and psi.
 
     policy: of `init_params`; bias [Z]: stands where other methods have the embedding (the bias
@@ -98,18 +94,20 @@ def init(
     Raises as `check`.
     """
     first, second = jax.random.split(key)
+    of_policy = init_params(policy, first, frames)
+    check(policy.head, hyper.support)
     params = {
-        "policy": init_params(policy, first, image_size, frames),
+        "policy": of_policy,
         "bias": jnp.full((policy.embedding_size,), policy.embedding_size**-0.5, jnp.float32),
     }
     theta = _adapting(params, hyper)
     params["rates"] = jax.tree.map(lambda p: jnp.full(p.shape, hyper.inner_rate, p.dtype), theta)
-    check(policy.head, hyper.support)
     if hyper.support != "video_pose_action":
         look = jnp.zeros((2, 2, 2)), jnp.zeros((2, 2, policy.channels))
         maps = jnp.zeros((2, 2, 2, policy.channels))
         pose = jnp.zeros((2, 7)) if hyper.support == "video_pose" else None
-        params["loss"] = _learned(policy).init(second, *look, maps, pose)["params"]
+        view = view_with(policy, of_policy)
+        params["loss"] = LearnedLoss().init(second, *look, maps, pose, view)["params"]
     return params
 
 
@@ -119,7 +117,7 @@ def init_state(
     mil: MilHyper,
     seed: int,
     frames: int = 2,
-    params: Params = None,
+    params: Params | None = None,
 ) -> TrainState:
     """A fresh state for `make_train_step`, with the given parameters if there are any."""
     if params is None:
@@ -127,8 +125,10 @@ def init_state(
     return new_state(params, hyper)
 
 
-def _learned(policy: Policy) -> LearnedLoss:
-    return LearnedLoss(policy.camera)
+def _shared(params: Params) -> Params:
+    """What of a policy's parameters all tasks share beside its encoder: where its cameras are, and
+    what makes one picture of several."""
+    return {k: params[k] for k in ("camera", "camera_shift", "fuse") if k in params}
 
 
 def _adapting(params: Params, hyper: MilHyper) -> Params:
@@ -138,40 +138,69 @@ def _adapting(params: Params, hyper: MilHyper) -> Params:
     return theta
 
 
-def _rows(shown: Shown, rows: Any) -> Shown:
+def _rows(shown: Shown, rows: slice | np.ndarray) -> Shown:
     return Shown(*(field[rows] for field in shown))
 
 
-class _Losses:
+def encode(policy: Policy, params: Params, image: Array, theta: Params | None = None) -> Array:
+    """uint8 [...,(V,)H,W,3] -> feature maps [...,h,w,C], by the encoder of the policy's parameters
+    or, if it is there, that of theta."""
+    encoder = (params if theta is None else theta)["encoder"]
+    variables = {"params": {**_shared(params), "encoder": encoder}}
+    return cast(Array, policy.apply(variables, image, method="encode"))
+
+
+def act(
+    policy: Policy,
+    params: Params,
+    theta: Params,
+    maps: Array,
+    pose: Array,
+    hindsight: Hindsight | None = None,
+    memory: Memory | None = None,
+) -> Density:
+    """The density over actions [n,A] of a policy that has adapted to a task: theta stands where its
+    own parameters and the embedding would."""
+    variables = {"params": {**_shared(params), "actor": theta["actor"]}}
+    z = jnp.broadcast_to(theta["bias"], (len(maps), len(theta["bias"])))
+    arguments = maps, pose, z, hindsight, memory
+    return cast(Density, policy.apply(variables, *arguments, method="act_maps"))
+
+
+class Losses:
     """The inner and the outer loss of one task, given what does not adapt."""
 
     def __init__(self, policy: Policy, hyper: Hyper, mil: MilHyper, params: Params) -> None:
         self.policy, self.hyper, self.mil, self.params = policy, hyper, mil, params
 
-    def density(self, theta: Params, shown: Shown, hindsight: bool) -> tuple[Any, Array]:
-        """The density over actions at every step, and the feature maps."""
-        maps = shown.image
-        if "encoder" in theta:
-            maps = encode(self.policy, theta, maps)
-        z = jnp.broadcast_to(theta["bias"], (len(maps), len(theta["bias"])))
-        known = (shown.focus, shown.focus_seen) if hindsight else None
-        density = self.policy.apply(
-            {"params": {"actor": theta["actor"]}}, maps, shown.pose, z, known, method="act_maps"
-        )
-        return density, maps
+    @property
+    def theta(self) -> Params:
+        """What adapts, before it does."""
+        return _adapting(self.params, self.mil)
 
-    def outer(self, theta: Params, shown: Shown) -> Array:
+    def encoded(self, shown: Shown) -> Shown:
+        """With feature maps for pictures, where the encoder does not adapt."""
+        if self.mil.adapted == "all":
+            return shown
+        return shown._replace(image=encode(self.policy, self.params["policy"], shown.image))
+
+    def density(self, theta: Params, shown: Shown, hindsight: bool) -> tuple[Density, Array]:
+        """The density over actions at every step, and the feature maps."""
+        params, maps = self.params["policy"], shown.image
+        if self.mil.adapted == "all":
+            maps = encode(self.policy, params, maps, theta)
+        known = (shown.focus, shown.focus_seen) if hindsight else None
+        return act(self.policy, params, theta, maps, shown.pose, known), maps
+
+    def outer(self, theta: Params, shown: Shown) -> Float[Array, ""]:
         """Eq. 2's loss on the query: imitation, and the places known in hindsight."""
         density, _ = self.density(theta, shown, True)
         loss, _ = losses.one_shot_imitation(density.log_prob(shown.action))
-        return loss + self.hyper.focus_weight * self.pointing(density, shown)
+        if not self.policy.acts_on_places:
+            return loss
+        return loss + self.hyper.focus_weight * _pointing(density, shown)
 
-    def pointing(self, density: Any, shown: Shown) -> Array:
-        if getattr(density, "focus", None) is None:
-            return jnp.zeros(())
-        return losses.pointing(density.focus.log_prob(shown.focus), shown.focus_seen)
-
-    def inner(self, theta: Params, shown: Shown) -> Array:
+    def inner(self, theta: Params, shown: Shown) -> Float[Array, ""]:
         """What the demonstration teaches: its actions, or what psi makes of a video of it."""
         if self.mil.support == "video_pose_action":
             return self.outer(theta, shown)
@@ -179,60 +208,60 @@ class _Losses:
         if not poses:
             shown = shown._replace(pose=jnp.zeros_like(shown.pose))
         density, maps = self.density(theta, shown, False)
-        where, what = learned_loss.looked_at(density.focus, maps)
+        where, what = learned_loss.looked_at(cast(FocusDensity, density).focus, maps)
         pose = shown.pose if poses else None
-        psi = {"params": self.params["loss"]}
-        learned: Any = _learned(self.policy).apply(psi, where, what, maps, pose)
-        return learned + self.pointing(density, shown) if poses else learned
+        psi, view = {"params": self.params["loss"]}, view_with(self.policy, self.params["policy"])
+        learned = cast(Array, LearnedLoss().apply(psi, where, what, maps, pose, view))
+        return learned + _pointing(density, shown) if poses else learned
 
     def adapt(self, theta: Params, support: Shown) -> Params:
-        return adapt(self.inner, theta, support, self.params["rates"], **self.options)
+        """theta' after the inner loop."""
+        m, rates = self.mil, self.params["rates"]
+        return adapt(
+            self.inner, theta, support, rates, m.inner_steps, first_order=m.first_order, clip=m.clip
+        )
 
-    @property
-    def options(self) -> dict[str, Any]:
-        m = self.mil
-        return {"steps": m.inner_steps, "first_order": m.first_order, "clip": m.clip}
 
-
-def encode(policy: Policy, theta: Params, image: Array) -> Array:
-    """uint8 [...,H,W,3] -> feature maps [...,h,w,C], with the encoder in theta."""
-    encoder = {"params": {"encoder": theta["encoder"]}}
-    maps: Any = policy.apply(encoder, image, method="encode")
-    return maps
+def _pointing(density: Density, shown: Shown) -> Float[Array, ""]:
+    focus = cast(FocusDensity, density).focus
+    return losses.pointing(focus.log_prob(shown.focus), shown.focus_seen)
 
 
 def loss_fn(
-    policy: Policy, hyper: Hyper, mil: MilHyper, params: Params, batch: Any
+    policy: Policy, hyper: Hyper, mil: MilHyper, params: Params, batch: Batch
 ) -> tuple[Array, Metrics]:
     """The meta-objective on a batch of two rows per task -> (loss, metrics)."""
+    of_task = Losses(policy, hyper, mil, params)
     steps = Shown(batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
-    if mil.adapted == "actor":
-        steps = steps._replace(image=encode(policy, params["policy"], steps.image))
-    half = len(batch.pose) // 2
+    steps, half = of_task.encoded(steps), len(batch.pose) // 2
     query, support = _rows(steps, slice(half)), _rows(steps, slice(half, None))
-    of_task = _Losses(policy, hyper, mil, params)
     loss, metrics = meta_loss(
         of_task.inner,
         of_task.outer,
-        _adapting(params, mil),
+        of_task.theta,
         support,
         query,
         params["rates"],
-        **of_task.options,
+        mil.inner_steps,
+        first_order=mil.first_order,
+        clip=mil.clip,
     )
     return loss, {**metrics, "loss": loss}
 
 
 def make_train_step(
-    policy: Policy, hyper: Hyper, mil: MilHyper, mesh: Any = None
-) -> Callable[[TrainState, Any, int], tuple[TrainState, Metrics]]:
+    policy: Policy, hyper: Hyper, mil: MilHyper, mesh: Mesh | None = None
+) -> TrainStep:
     """The meta-step: (state, batch, seed) -> (state, metrics), jitted; the old state is consumed.
 
     Augmented like any other batch: each episode is another arrangement, in the colours of its task.
     """
-    return make_step(
-        lambda params, batch, *_: loss_fn(policy, hyper, mil, params, batch), policy, hyper, mesh
-    )
+
+    def loss(params: Params, batch: Batch, spots: Spots, key: Array) -> tuple[Array, Metrics]:
+        del spots, key  # nothing is found again, and nothing drawn
+        return loss_fn(policy, hyper, mil, params, batch)
+
+    return make_step(loss, policy, hyper, mesh, of_policy=lambda params: params["policy"])
 
 
 def improvement(
@@ -241,16 +270,16 @@ def improvement(
     mil: MilHyper,
     params: Params,
     shown: Shown,
-    support: np.ndarray,
-    query: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
+    support: Int[np.ndarray, " tasks"],
+    query: Int[np.ndarray, " tasks"],
+) -> tuple[Float[np.ndarray, " tasks"], Float[np.ndarray, " tasks"]]:
     """The outer loss on episodes before and after adapting to others of the same task.
 
     Args:
       shown: steps of N episodes, [N,S,...].
-      support, query: indices into them, int [tasks].
+      support, query: indices into them.
 
-    Returns two float arrays [tasks]. Raises DataError for an episode that is both.
+    Raises DataError for an episode that is both.
     """
     if (support == query).any():
         row = int(np.argmax(support == query))
@@ -261,70 +290,13 @@ def improvement(
 
     @jax.jit
     def both(params: Params, support: Shown, query: Shown) -> tuple[Array, Array]:
-        of_task, theta = _Losses(policy, hyper, mil, params), _adapting(params, mil)
-        if mil.adapted == "actor":
-            support, query = (
-                s._replace(image=encode(policy, params["policy"], s.image))
-                for s in (support, query)
-            )
+        of_task = Losses(policy, hyper, mil, params)
+        theta = of_task.theta
 
         def one(support: Shown, query: Shown) -> tuple[Array, Array]:
             return of_task.outer(theta, query), of_task.outer(of_task.adapt(theta, support), query)
 
-        return jax.vmap(one)(support, query)
+        return jax.vmap(one)(of_task.encoded(support), of_task.encoded(query))
 
     before, after = both(params, _rows(shown, support), _rows(shown, query))
     return np.asarray(before), np.asarray(after)
-
-
-def make_act(
-    policy: Policy,
-    hyper: Hyper,
-    mil: MilHyper,
-    temperature: float = 0.0,
-    memory: tuple[float, float] = MEMORY,
-) -> Callable[..., Callable[[Any, Any], Array]]:
-    """Acting like `acting.make_act`: (params, support, shown, seed) -> a function of one trial.
-
-    support: `Shown` steps of one demonstration for each of n robots, [n,S,...]; shown bool [n]:
-    whether the robot gets to see it. One that does not acts by theta.
-    """
-
-    @jax.jit
-    def learn(params: Params, support: Shown, shown: Array) -> Params:
-        of_task = _Losses(policy, hyper, mil, params)
-        theta = _adapting(params, mil)
-        if mil.adapted == "actor":
-            support = support._replace(image=encode(policy, params["policy"], support.image))
-
-        def one(support: Shown, shown: Array) -> Params:
-            adapted = of_task.adapt(theta, support)
-            return jax.tree.map(lambda a, b: jnp.where(shown, a, b), adapted, theta)
-
-        return jax.vmap(one)(support, shown)
-
-    def respond(context: Any, image: Array, pose: Array, memory: Any) -> Any:
-        params, theta = context
-        if mil.adapted == "actor":
-            image = encode(policy, params["policy"], image)
-
-        def one(theta: Params, image: Array, pose: Array, memory: Any) -> Any:
-            maps = image[None]
-            if mil.adapted == "all":
-                maps = encode(policy, theta, maps)
-            if memory is not None:
-                memory = jax.tree.map(lambda a: a[None], memory[0]), memory[1]
-            actor = {"params": {"actor": theta["actor"]}}
-            z = theta["bias"][None]
-            density = policy.apply(actor, maps, pose[None], z, None, memory, method="act_maps")
-            return jax.tree.map(lambda a: a[0], density)
-
-        axes = (0, 0, 0, None if memory is None else 0)
-        return jax.vmap(one, axes)(theta, image, pose, memory)
-
-    play = acting.make_player(respond, temperature, memory)
-
-    def start(params: Params, support: Shown, shown: Array, seed: int = 0) -> Any:
-        return play((params, learn(params, support, shown)), seed)
-
-    return start

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float
 
 from mili_jax.learning import losses
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.losses import Metrics
-from mili_jax.learning.mesh import ROWS, WHOLE
-from mili_jax.policy.densities import Density, Mixture
-from mili_jax.policy.policy import Policy
-from mili_jax.types import ConfigError
-
-Array = jax.Array
-Params = Any
+from mili_jax.learning.mesh import ROWS, WHOLE, Tree
+from mili_jax.policy.angles import wrap
+from mili_jax.policy.focus import Focus
+from mili_jax.policy.policy import Policy, view_with
+from mili_jax.policy.protocols import Density, FocusDensity
+from mili_jax.policy.ranges import half_ranges, turns
+from mili_jax.policy.view import View
+from mili_jax.spec import Spec
+from mili_jax.types import Batch, ConfigError, Params
 
 
 def loss_fn(
     policy: Policy,
     hyper: Hyper,
     params: Params,
-    batch: Any,
+    batch: Batch,
     key: Array,
-    spots: Array | None = None,
+    spots: Float[Array, "b 2 2 2"] | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[Array, Metrics]:
     """Eq. 3 (eq. 1 if not `hyper.condition`) on one batch -> (loss, metrics).
@@ -34,9 +38,71 @@ def loss_fn(
     With `spots` (of `augment`) finding them again is learned as well. With a mesh the rows of the
     batch lie on its devices.
     """
+    apply = _by_rows(policy, params, mesh)
 
-    def apply(method: str, *args: Any) -> Any:
-        def rowwise(params: Params, *args: Any) -> Any:
+    (b, p), m = batch.pose.shape[:2], batch.demo_image.shape[2]
+    compared = b if hyper.compared is None else hyper.compared
+    if mesh is not None and compared % mesh.size:
+        raise ConfigError(
+            f"{compared} compared rows do not divide by {mesh.size} devices; change "
+            "config.train.batch or config.improve.batch"
+        )
+    image, pose, action, focus, seen = (
+        x.reshape(b * p, *x.shape[2:])
+        for x in (batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
+    )
+    if not hyper.condition:
+        z = jnp.zeros((b * p, policy.embedding_size))
+        density = apply("act_maps", apply("encode", image), pose, z, (focus, seen))
+        loss, metrics = losses.behaviour_cloning(density.log_prob(action))
+    else:
+        maps = apply("encode", jnp.concatenate([batch.demo_image[:, 1], batch.image], 1))
+        shown, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:, 1])
+        own = _own(apply, batch, compared)
+        embedding = jnp.stack([own.z, shown[:compared]], 1)
+        parts = _gathered((embedding, batch.task[:compared], own.truncated), mesh)
+        contrastive, details = _compare(hyper, *parts)
+        auxiliary = jnp.concatenate([auxiliary, own.auxiliary]).mean()
+
+        scale = hyper.policy_to_embedding_scale
+        z = scale * shown + (1 - scale) * jax.lax.stop_gradient(shown)
+        drop, _ = jax.random.split(key)
+        z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
+        z = jnp.repeat(z, p, 0)
+        steps = maps[:, m:].reshape(b * p, *maps.shape[2:])
+        density = apply("act_maps", steps, pose, z, (focus, seen))
+        loss, metrics = losses.complete(
+            density.log_prob(action), contrastive, hyper.contrastive_weight
+        )
+        loss = loss + hyper.auxiliary_weight * auxiliary
+        metrics = {**details, **metrics, "auxiliary": auxiliary}
+        if policy.recalls and hyper.recall_weight and spots is not None:
+            first = own.first
+            if compared < b:
+                rest = apply("encode", batch.demo_image[compared:, 0, 0])
+                first = jnp.concatenate([first, rest])
+            found = apply("find", maps[:, m], apply("portray", first, spots[:, 0]))
+            recall, details = _recall(view_with(policy, params), found, spots[:, 1])
+            loss = loss + hyper.recall_weight * recall
+            metrics |= details
+    if policy.acts_on_places:
+        found = cast(FocusDensity, density).focus
+        pointing = losses.pointing(found.log_prob(focus), seen)
+        loss = loss + hyper.focus_weight * pointing
+        apart = jnp.linalg.norm(found.mode()[:, :, None] - focus, axis=-1).min(-1)
+        share = jnp.sum((apart < 0.03) & seen, 0) / jnp.maximum(seen.sum(0), 1)
+        metrics |= {"pointing": pointing, "found_first": share[0], "found_second": share[1]}
+    # One step of each row: seeking the mode of all would take a tenth of the train step.
+    some: Density = jax.tree.map(lambda a: a.reshape(b, p, *a.shape[1:])[:, 0], density)
+    metrics |= {"loss": loss, **_errors(policy.spec, some.mode(), batch.action[:, 0])}
+    return loss, metrics
+
+
+def _by_rows(policy: Policy, params: Params, mesh: Mesh | None) -> Callable[..., Any]:
+    """(method of the policy, arguments) -> what it gives; every device works on its own rows."""
+
+    def apply(method: str, *args: Array | tuple[Array, ...]) -> Any:
+        def rowwise(params: Params, *args: Array | tuple[Array, ...]) -> Any:
             return policy.apply({"params": params}, *args, method=method)
 
         if mesh is not None:
@@ -50,91 +116,63 @@ def loss_fn(
             )
         return rowwise(params, *args)
 
-    def gather(x: Array) -> Array:
-        return (
-            x if mesh is None else jax.lax.with_sharding_constraint(x, NamedSharding(mesh, WHOLE))
-        )
+    return apply
 
-    b, p = batch.pose.shape[:2]
-    m = batch.demo_image.shape[2]
-    compared = b if hyper.compared is None else hyper.compared
-    if mesh is not None and compared % mesh.size:
-        raise ConfigError(
-            f"{compared} compared rows do not divide by {mesh.size} devices; change "
-            "config.train.batch or config.improve.batch"
-        )
-    drop, _ = jax.random.split(key)
-    image, pose, action, focus, seen = (
-        x.reshape(b * p, *x.shape[2:])
-        for x in (batch.image, batch.pose, batch.action, batch.focus, batch.focus_seen)
-    )
-    if not hyper.condition:
-        z = jnp.zeros((b * p, policy.embedding_size))
-        density = apply("act_maps", apply("encode", image), pose, z, (focus, seen))
-        loss, metrics = losses.behaviour_cloning(density.log_prob(action))
-    else:
-        maps = apply("encode", jnp.concatenate([batch.demo_image[:, 1], batch.image], 1))
-        shown, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:, 1])
-        # Member 0 as a demonstration: only the contrastive loss asks for it.
-        pictures, truncated = batch.demo_image[:compared, 0], None
-        if batch.truncated_image is not None:
-            pictures = jnp.concatenate([pictures, batch.truncated_image[:compared]], 1)
-        own = apply("encode", pictures)
-        first = own[:, 0]
-        if batch.truncated_image is not None:
-            truncated = jnp.concatenate([own[:, : min(1, m - 1)], own[:, m:]], 1)
-            truncated, _ = apply("embed_maps", truncated, batch.truncated_pose[:compared])
-            truncated = gather(truncated)
-        own, more = apply("embed_maps", own[:, :m], batch.demo_pose[:compared, 0])
-        embedding = jnp.stack([own, shown[:compared]], 1)
-        contrastive, details = _compare(
-            hyper, gather(embedding), gather(batch.task[:compared]), truncated
-        )
-        auxiliary = jnp.concatenate([auxiliary, more])
 
-        scale = hyper.policy_to_embedding_scale
-        z = scale * shown + (1 - scale) * jax.lax.stop_gradient(shown)
-        z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
-        z = jnp.repeat(z, p, 0)
-        steps = maps[:, m:].reshape(b * p, *maps.shape[2:])
-        density = apply("act_maps", steps, pose, z, (focus, seen))
-        loss, metrics = losses.complete(
-            density.log_prob(action), contrastive, hyper.contrastive_weight
-        )
-        loss = loss + hyper.auxiliary_weight * auxiliary.mean()
-        metrics = {**details, **metrics, "auxiliary": auxiliary.mean()}
-        if policy.recalls and hyper.recall_weight and spots is not None:
-            if compared < b:
-                rest = apply("encode", batch.demo_image[compared:, 0, 0])
-                first = jnp.concatenate([first, rest])
-            asked = apply("portray", first, spots[:, 0])
-            recall, details = _recall(policy, apply("find", maps[:, m], asked), spots[:, 1])
-            loss = loss + hyper.recall_weight * recall
-            metrics |= details
-    if isinstance(density, Mixture) and density.focus is not None:
-        pointing = losses.pointing(density.focus.log_prob(focus), seen)
-        loss = loss + hyper.focus_weight * pointing
-        apart = jnp.linalg.norm(density.focus.mode()[:, :, None] - focus, axis=-1).min(-1)
-        found = jnp.sum((apart < 0.03) & seen, 0) / jnp.maximum(seen.sum(0), 1)
-        metrics |= {"pointing": pointing, "found_first": found[0], "found_second": found[1]}
-    # One step of each row: seeking the mode of all would take a tenth of the train step.
-    some: Density = jax.tree.map(lambda a: a.reshape(b, p, *a.shape[1:])[:, 0], density)
-    distance = jnp.linalg.norm((some.mode() - batch.action[:, 0])[:, :2], axis=-1)
-    metrics |= {"loss": loss, "xy_error_cm": 100 * distance.mean()}
-    return loss, metrics
+def _gathered(rows: Tree, mesh: Mesh | None) -> Tree:
+    """The rows of all devices, on each of them."""
+    if mesh is None:
+        return rows
+    return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, WHOLE))
+
+
+class _Own(NamedTuple):
+    """Member 0 of each compared row as a demonstration, which only the contrastive loss asks for:
+    its embedding, that of it broken off, the loss of the embedding's own, and the encoded first
+    picture."""
+
+    z: Float[Array, "b z"]
+    truncated: Float[Array, "b z"] | None
+    auxiliary: Float[Array, " b"]
+    first: Float[Array, "b h w c"]
+
+
+def _own(apply: Callable[..., Any], batch: Batch, compared: int) -> _Own:
+    m, pictures, truncated = batch.demo_image.shape[2], batch.demo_image[:compared, 0], None
+    if batch.truncated_image is not None:
+        pictures = jnp.concatenate([pictures, batch.truncated_image[:compared]], 1)
+    maps = apply("encode", pictures)
+    if batch.truncated_image is not None:
+        broken = jnp.concatenate([maps[:, : min(1, m - 1)], maps[:, m:]], 1)
+        truncated, _ = apply("embed_maps", broken, batch.truncated_pose[:compared])
+    z, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:compared, 0])
+    return _Own(z, truncated, auxiliary, maps[:, 0])
+
+
+def _errors(spec: Spec, mode: Float[Array, "n a"], action: Float[Array, "n a"]) -> Metrics:
+    """How far the mode lies from an action: in the plane (cm) of a tool; else over all numbers, as
+    a share of their range."""
+    if spec.tool is not None:
+        return {"xy_error_cm": 100 * jnp.linalg.norm((mode - action)[:, :2], axis=-1).mean()}
+    apart = mode - action
+    for i, period in turns(spec.action):
+        apart = apart.at[:, i].set(wrap(apart[:, i], period))
+    return {"action_error": jnp.mean(jnp.abs(apart) / (2 * half_ranges(spec.action)))}
 
 
 NEAR = 0.012  # m between a spot and others that count as the same
 
 
-def _recall(policy: Policy, found: Any, spots: Array) -> tuple[Array, Metrics]:
-    """The loss of finding spots [n,2,2] m again, and the share that was found.
+def _recall(
+    view: View, found: Focus, spots: Float[Array, "n 2 2"]
+) -> tuple[Float[Array, ""], Metrics]:
+    """The loss of finding spots (m) again, and the share that was found.
 
     Every object in every picture takes part, and nobody has to say where any is: that is how the
     policy learns to tell apart objects that no demonstration is about.
     """
     beside = jnp.array([[0.0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) * NEAR
-    inside = jnp.all(jnp.abs(spots) < policy.camera.view, -1)
+    inside = jnp.all(jnp.abs(view.seen_at(spots)) < 1, -1)
     loss = losses.pointing(found.log_prob(spots[:, :, None] + beside), inside)
     apart = jnp.linalg.norm(found.mode() - spots, axis=-1)
     share = jnp.sum((apart < 0.04) & inside) / jnp.maximum(inside.sum(), 1)

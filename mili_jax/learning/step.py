@@ -1,49 +1,43 @@
-"""Training: state, augmentation, one jitted step for demonstrations and pairs, embed and act.
+"""The train step: state, one jitted update, and what it is randomised by.
 
-A batch is a NamedTuple of arrays with these fields (`batches.sampling.Batch`):
-  demo_image uint8 [B,2,M,H,W,3], demo_pose float32 [B,2,K,7]: two episodes of one task per row
-  image uint8 [B,P,H,W,3], pose float32 [B,P,7], action float32 [B,P,7]: steps of member 0
-  focus float32 [B,P,2,K,2], focus_seen bool [B,P,2]: what member 0 is about, in hindsight
-  task int32 [B]: equal for rows of one task
-  truncated_image uint8 [B,max(1,M-1),H,W,3], truncated_pose float32 [B,K,7], or None: member 0
-    broken off before its task was done; its first frame is that of the whole
-The policy acts on member 0's steps given the embedding of member 1 (eq. 2).
-
-Several devices, of one host or of many, share the rows of a batch (`make_mesh`, `place`) and have
-the state each in full. Networks see the rows of their device, losses those of all: a batch has the
-same loss whatever the number of devices.
+Several devices, of one host or of many, share the rows of a batch (`learning.mesh`) and have the
+state each in full. Networks see the rows of their device, losses those of all: a batch has the same
+loss whatever the number of devices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float, Int
 
 from mili_jax.learning.augment import augment
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.losses import Metrics
 from mili_jax.learning.mesh import ROWS, WHOLE
 from mili_jax.learning.objective import loss_fn
-from mili_jax.policy.policy import Policy, init_params
+from mili_jax.policy.policy import Policy, init_params, views_with
+from mili_jax.types import Batch, Params
 
-Array = jax.Array
-Params = Any
+Spots = Float[Array, "b 2 2 2"] | None  # see `augment`
 
 
 @flax.struct.dataclass
 class TrainState:
     """Data only: what a checkpoint holds. `average` is what acts, embeds and is evaluated."""
 
-    step: Array
+    step: Int[Array, ""]
     params: Params
     average: Params
     opt_state: optax.OptState
+
+
+TrainStep = Callable[[TrainState, Batch, int], tuple[TrainState, Metrics]]
 
 
 def make_optimizer(hyper: Hyper) -> optax.GradientTransformation:
@@ -78,9 +72,7 @@ def new_state(params: Params, hyper: Hyper) -> TrainState:
     return TrainState(jnp.zeros((), jnp.int32), params, average, make_optimizer(hyper).init(params))
 
 
-def make_train_step(
-    policy: Policy, hyper: Hyper, mesh: Mesh | None = None
-) -> Callable[[TrainState, Any, int], tuple[TrainState, Metrics]]:
+def make_train_step(policy: Policy, hyper: Hyper, mesh: Mesh | None = None) -> TrainStep:
     """The train step: (state, batch, seed) -> (state, metrics), jitted; the old state is consumed.
 
     Its randomness is fold_in(key(seed), state.step), so a resumed run repeats an unbroken one. With
@@ -89,25 +81,30 @@ def make_train_step(
     """
     several = mesh if mesh is not None and mesh.size > 1 else None
 
-    def loss(params: Params, batch: Any, spots: Array, key: Array) -> tuple[Array, Metrics]:
+    def loss(params: Params, batch: Batch, spots: Spots, key: Array) -> tuple[Array, Metrics]:
         return loss_fn(policy, hyper, params, batch, key, spots, several)
 
     return make_step(loss, policy, hyper, mesh)
 
 
 def make_step(
-    loss: Callable[[Params, Any, Array, Array], tuple[Array, Metrics]],
+    loss: Callable[[Params, Batch, Spots, Array], tuple[Array, Metrics]],
     policy: Policy,
     hyper: Hyper,
     mesh: Mesh | None = None,
-) -> Callable[[TrainState, Any, int], tuple[TrainState, Metrics]]:
-    """`make_train_step` for any loss: (params, what `augment` gives, key) -> (loss, metrics)."""
+    of_policy: Callable[[Params], Params] = lambda params: params,
+) -> TrainStep:
+    """`make_train_step` for any loss: (params, what `augment` gives, key) -> (loss, metrics).
+
+    of_policy: which of the parameters are those of the policy.
+    """
     optimizer = make_optimizer(hyper)
 
-    def train_step(state: TrainState, batch: Any, seed: int) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: Batch, seed: int) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         move, inside = jax.random.split(key)
-        batch, spots = augment(batch, move, policy.camera.view, hyper)
+        views = views_with(policy, of_policy(state.params))
+        batch, spots = augment(batch, move, policy.spec, views, hyper)
         gradient = jax.grad(lambda params: loss(params, batch, spots, inside), has_aux=True)
         grads, metrics = gradient(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

@@ -24,7 +24,8 @@ from mili_jax.batches import sampling
 from mili_jax.batches.sampling import Batch
 from mili_jax.learning.mesh import make_mesh, place, replicate
 from mili_jax.learning.step import TrainState
-from mili_jax.storage.workdir import Workdir, plain
+from mili_jax.storage.values import plain
+from mili_jax.storage.workdir import Workdir
 from mili_jax.types import DataError
 from mili_jax.workers import stopping
 
@@ -67,7 +68,8 @@ def train(
     start, before = workdir.latest_step(name) or 0, 0.0
     if start:
         known = workdir.checkpoint_facts(name, start)
-        if known["of"] == of:
+        same = workdir.agrees(known["of"]["config"], of["config"])
+        if same and known["of"]["inputs"] == of["inputs"]:
             state, before = workdir.load_checkpoint(name, state, start), known["seconds"]
         else:
             LOG.warning("%s was trained from other data or settings; it is trained again", name)

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from mili_jax.improve import arms, oracle
-from mili_jax.improve.arms import Arm, Trials
-from mili_jax.pipeline.collect import answered_trials
+from mili_jax.improve.arms import Choice, Demonstrations, Trials
 from mili_jax.pipeline.run import Run, config_part, finish_stage, parameters
 from mili_jax.pipeline.train import LOOP, embed, load_params
-from mili_jax.types import EpisodeMeta, Task
+from mili_jax.pipeline.trials import answered_trials
+from mili_jax.types import EpisodeMeta
 
 ALPHAS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 
 
 def pair(run: Run, number: int) -> None:
     """Stage (lines 17-22): useful trials that lie close in the latent space become pairs."""
-    name, before = f"pair_{number}", arms.start_of(run.config, number)
+    name, before = f"pair_{number}", arms.actor_of(run.config, number)
     split = f"round_{number}"
     inputs = parameters(run, before) | run.dataset.digests(f"labels_{split}.jsonl")
     if not run.workdir.begins(name, config_part(run, *LOOP), inputs):
@@ -36,20 +36,20 @@ def pair(run: Run, number: int) -> None:
         rested=rested,
         achieved=[set(m.achieved_tasks) for m in metas],
     )
-    options = {"alpha": c.alpha, "cap": c.cap, "mutual": c.mutual, "seed": run.config.seed}
-    options["backend"] = run.config.machine.pairing
+    how = Choice(c.alpha, c.cap, c.mutual, run.config.seed, run.config.machine.pairing)
+    known = Demonstrations([m.episode_id for m in demos], demo_z)
     tables, counts = [], {}
-    for key in arms.policies(run.config, number):
-        arm = arms.parse(key.rpartition("_")[0])
-        if not arm.alone:
-            pairs = arms.choose(arm, trials, [m.episode_id for m in demos], demo_z, **options)
-            tables.append(run.dataset.write_pairs(key, *pairs))
-            counts[key.rpartition("_")[0]] = len(pairs.a)
+    for policy in arms.policies(run.config, number):
+        arm = arms.arm_of(run.config, policy)
+        if arm.pairs is not None:
+            pairs = arms.choose(arm, trials, known, how)
+            tables.append(run.dataset.write_pairs(str(policy), *pairs))
+            counts[arm.name] = len(pairs.a)
     nearest = (z @ demo_z.T).argmax(1) if len(z) else np.zeros(0, int)
     resembles = {
-        name: Task.parse(demos[j].task).family for name, j in zip(trials.ids, nearest, strict=True)
+        name: run.domain.group(demos[j].task) for name, j in zip(trials.ids, nearest, strict=True)
     }
-    mine = arms.candidates(Arm("mili"), useful, rested, run.config.seed)
+    mine = arms.candidates(arms.ARMS["mili"], useful, rested, run.config.seed)
     position = {trials.ids[i]: k for k, i in enumerate(mine)}
     used = run.dataset.read_pairs(f"mili_{number}")
     rows = [(position[m], position[n]) for m, n in zip(used.a, used.b, strict=True)]
@@ -73,8 +73,8 @@ def _report_pairs(
     """Writes precision and recall of pairs against the oracle over alpha: metrics, never data."""
     config, c = run.config, run.config.improve
     achieved = [set(m.achieved_tasks) for m in metas]
-    curve = oracle.alpha_curve(z, achieved, ALPHAS) if len(z) else []
-    scored = [(c.alpha, True, oracle.pair_quality(pairs, achieved))]
+    curve = oracle.alpha_curve(z, achieved, ALPHAS, run.domain.group) if len(z) else []
+    scored = [(c.alpha, True, oracle.pair_quality(pairs, achieved, run.domain.group))]
     scored += [(alpha, False, quality) for alpha, quality in zip(ALPHAS, curve, strict=False)]
     run.workdir.write_rows(
         f"pair_{number}",

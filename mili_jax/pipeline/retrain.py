@@ -13,7 +13,7 @@ from mili_jax.batches import sampling
 from mili_jax.batches.pool import Pool, concatenate, read_pool
 from mili_jax.batches.sampling import PairTable
 from mili_jax.improve import arms
-from mili_jax.pipeline.collect import answered_trials, even_weights
+from mili_jax.improve.arms import Arm
 from mili_jax.pipeline.rolling import LOG
 from mili_jax.pipeline.run import Run, config_part, parameters
 from mili_jax.pipeline.train import (
@@ -26,6 +26,8 @@ from mili_jax.pipeline.train import (
     train_imitation,
     train_mil,
 )
+from mili_jax.pipeline.trials import answered_trials, even_weights
+from mili_jax.types import PolicyId
 
 
 def retrain(run: Run, number: int) -> None:
@@ -36,22 +38,23 @@ def retrain(run: Run, number: int) -> None:
     as many steps as MIL had on the demonstrations, and as many tasks in each, from where it stood.
     """
     arms.check_round(run.config, number, 1)
-    for name in arms.policies(run.config, number):
-        _retrain(run, name, number)
+    for policy in arms.policies(run.config, number):
+        _retrain(run, policy)
 
 
-def _retrain(run: Run, name: str, number: int) -> None:
-    c, arm = run.config.improve, name.rpartition("_")[0]
-    start, alone = arms.start_of(run.config, number, arm), arms.parse(arm).alone
+def _retrain(run: Run, policy: PolicyId) -> None:
+    c, arm, number = run.config.improve, arms.arm_of(run.config, policy), policy.round
+    name, start = str(policy), arms.start_of(run.config, policy)
     inputs = parameters(run, start) if c.warm_start else {}
-    if not alone:
+    if arm.pairs is not None:
         for past in range(1, number + 1):
-            inputs |= run.dataset.digests(f"pairs_{arm}_{past}.csv", f"labels_round_{past}.jsonl")
-    sections = (*LOOP, "baselines") if arms.adapts(name) else LOOP
+            tables = f"pairs_{arm.name}_{past}.csv", f"labels_round_{past}.jsonl"
+            inputs |= run.dataset.digests(*tables)
+    sections = (*LOOP, "baselines") if arm.adapts else LOOP
     if not run.workdir.begins(name, config_part(run, *sections), inputs):
         return
     pool, table = demonstration_pool(run), None
-    if not alone:
+    if arm.pairs is not None:
         pool, table = _with_trials(run, pool, number, arm)
         if table is None:
             LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
@@ -60,12 +63,12 @@ def _retrain(run: Run, name: str, number: int) -> None:
         "params": load_params(run, start) if c.warm_start else None,
         "seed": _stream(run.config, number),
     }
-    if arms.adapts(name):
-        hyper = baseline_hyper(run.config, name)
+    if arm.adapts:
+        hyper = baseline_hyper(run.config, arm.name)
         train_mil(run, name, hyper, pool, sections, inputs, **options)
         return
     hyper = hyper_of(run.config, c.steps, c.learning_rate)
-    rows = c.batch + (pair_rows(run.config) if arm == "more_demos" else 0)
+    rows = c.batch + (pair_rows(run.config) if arm.more_rows else 0)
     train_imitation(run, name, hyper, rows, pool, sections, inputs, **options)
 
 
@@ -75,28 +78,31 @@ def _stream(config: ConfigDict, number: int) -> int:
     return int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0] >> 1)
 
 
-def _with_trials(run: Run, pool: Pool, number: int, arm: str) -> tuple[Pool, PairTable | None]:
+def _with_trials(run: Run, pool: Pool, number: int, arm: Arm) -> tuple[Pool, PairTable | None]:
     """Demonstrations and trials of rounds 1..number, with the pairs that an arm trains on: those of
     its tables, and for `self_share` of the draws one of its candidates with itself, paired or not.
 
     Seen turned, mirrored and shifted in two ways a trial shows what to do in a picture of the same
     scene, and its pair is right for certain.
     """
-    pools, parsed = [pool], arms.parse(arm)
-    share = parsed.self_share(run.config.improve.self_share)
+    pools = [pool]
+    share = arm.self_share(run.config.improve.self_share)
     a: list[str] = []
     b: list[str] = []
     weights: list[np.ndarray] = []
     for past in range(1, number + 1):
-        pairs = run.dataset.read_pairs(f"{arm}_{past}")
+        pairs = run.dataset.read_pairs(f"{arm.name}_{past}")
         metas, useful, rested = answered_trials(run, past)
-        mine = arms.candidates(parsed, useful, rested, run.config.seed)
+        mine = arms.candidates(arm, useful, rested, run.config.seed)
         own = tuple(metas[i].episode_id for i in mine)
         drawings = [(pairs.a, pairs.b, 1 - share), (own, own, share)]
         drawings = [drawing for drawing in drawings if drawing[0] and drawing[2] > 0]
         used = {name for first, second, _ in drawings for name in (*first, *second)}
         if used:
-            pools.append(read_pool(run.dataset, f"round_{past}", False, wanted=used.__contains__))
+            trials = f"round_{past}"
+            pools.append(
+                read_pool(run.domain, run.dataset, trials, False, wanted=used.__contains__)
+            )
         for first, second, part in drawings:
             drawn = _weights(run, past, first, second)
             a += first
@@ -107,10 +113,10 @@ def _with_trials(run: Run, pool: Pool, number: int, arm: str) -> tuple[Pool, Pai
 
 
 def _weights(run: Run, number: int, a: Sequence[str], b: Sequence[str]) -> np.ndarray:
-    """Sampling weights of pairs: even over the trials, and over the families that they resemble.
+    """Sampling weights of pairs: even over the trials, and over the groups that they resemble.
 
-    Without them a trial with many partners, and a family that is easy, would come up most. What a
-    trial resembles is the family of the nearest demonstration in the latent space; nobody labels
+    Without them a trial with many partners, and a group that is easy, would come up most. What a
+    trial resembles is the group of the nearest demonstration in the latent space; nobody labels
     it.
     """
     partners = Counter((*a, *b))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from mili_jax.domains.kitchen.world import CAMERA_HEIGHT, VIEW_HALF
+from mili_jax.domains import base
+from mili_jax.domains.base import Domain
 from mili_jax.pipeline import schema
-from mili_jax.policy.camera import Camera
+from mili_jax.pipeline.earlier import refuse_earlier
 from mili_jax.policy.policy import Policy
+from mili_jax.spec import Spec
 from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.workdir import Workdir
-from mili_jax.types import ConfigError
+from mili_jax.types import ConfigError, DataError, PolicyId
 
 
 @dataclasses.dataclass
@@ -29,10 +32,25 @@ class Run:
     dataset: Dataset
 
     @property
+    def domain(self) -> Domain:
+        return base.load(self.config.domain.name)
+
+    @functools.cached_property
+    def spec(self) -> Spec:
+        """The robot. Raises DataError for logs of which there are none yet."""
+        spec = self.dataset.spec
+        if spec is None:
+            raise DataError(
+                f"{self.dataset.path} holds no episodes, so nobody knows what robot they are of; "
+                "bring some with `mili import`"
+            )
+        return spec
+
+    @property
     def policy(self) -> Policy:
         c = self.config.policy
         return Policy(
-            camera=Camera(VIEW_HALF, CAMERA_HEIGHT),
+            spec=self.spec,
             embedding=c.embedding,
             head=c.head,
             embedding_size=c.embedding_size,
@@ -42,16 +60,24 @@ class Run:
         )
 
 
+def spec_of(config: ConfigDict) -> Spec | None:
+    """The robot of a configuration, None for what its dataset says. Raises ConfigError for a domain
+    or camera that is not there."""
+    domain = base.load(config.domain.name)
+    return domain.spec(config.data.image_size, config.data.cameras)
+
+
 def open_run(config: ConfigDict, path: Path) -> Run:
     """Makes or resumes the run's folder. Raises ConfigError or DataError, naming what and where."""
     schema.check(config)
+    refuse_earlier(Path(path).absolute())
     kept = config.to_dict()
     # Who does the work may change from day to day.
     for field in ("backend", "processes", "pairing"):
         del kept["machine"][field]
-    workdir = Workdir(path, kept, free=("evaluate",))
+    workdir = Workdir(path, kept, free=("evaluate",), grows=("improve.rounds",))
     try:
-        return Run(config, workdir, Dataset(workdir.path / "dataset", config.data.image_size))
+        return Run(config, workdir, Dataset(workdir.path / "dataset", spec_of(config)))
     except BaseException:
         workdir.close()
         raise
@@ -86,13 +112,14 @@ def finish_stage(
     run.workdir.finish(name, subset, seconds=round(time.time() - began, 1), **facts)
 
 
-def parameters(run: Run, name: str) -> dict[str, str]:
+def parameters(run: Run, policy: PolicyId) -> dict[str, str]:
     """The parameters that a training ended with, as an input of a stage. Raises DataError if it
     did not end."""
+    name = str(policy)
     step = run.workdir.read_manifest(name)["steps"]
     return {f"checkpoints/{name}": run.workdir.checkpoint_facts(name, step)["content"]}
 
 
-def policy_id(name: str, inputs: Mapping[str, str]) -> str:
+def signature(policy: PolicyId, inputs: Mapping[str, str]) -> str:
     """What episodes call the policy that acted: its name and which parameters of that name."""
-    return f"{name}@{inputs[f'checkpoints/{name}'][:12]}"
+    return f"{policy}@{inputs[f'checkpoints/{policy}'][:12]}"

@@ -1,157 +1,424 @@
-"""Every field of a configuration, its type and what must hold for it (`check`)."""
+"""Every field of a configuration: its default, what must hold for it and what it is for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from mili_jax.improve import arms, screening
-from mili_jax.improve.arms import BASELINES
-from mili_jax.learning import mil
-from mili_jax.learning.hyper import CONTRASTIVE
-from mili_jax.learning.mil import ADAPTED
-from mili_jax.policy.embeddings.pose_anchored import SIZES
-from mili_jax.policy.policy import EMBEDDINGS, HEADS
+from mili_jax import plugins
+from mili_jax.domains import base
+from mili_jax.improve import arms, filters, screening
+from mili_jax.learning import hyper, mil
+from mili_jax.policy import policy
+from mili_jax.policy.embedding import SIZES
 from mili_jax.types import ConfigError
 
-# What each MIL among `BASELINES` is shown.
+# What each MIL among `arms.BASELINES` is shown.
 SUPPORTS = dict(zip(("mil", "mil_pose", "mil_video"), mil.SUPPORTS, strict=True))
 BACKENDS = ("local", "ray")  # where jobs run
-
 # Between the seeds of splits and rounds, and of demonstrations in a split: `check` sees to it that
 # no two overlap.
 SEED_STRIDE = 1_000_000
 DEMO_STRIDE = 90  # more than the attempts at one
 MOST_DEMOS = 20  # of one task
-_POSITIVE: Callable[[Any], bool] = lambda v: v > 0  # noqa: E731
-_SHARE: Callable[[Any], bool] = lambda v: 0 <= v <= 1  # noqa: E731
-_COUNT: Callable[[Any], bool] = lambda v: v >= 0  # noqa: E731
 
-# Every field, its type and what holds for it.
-_SCHEMA: dict[str, dict[str, tuple[type, Callable[[Any], bool], str]]] = {
-    "data": {
-        "image_size": (int, lambda v: 32 <= v <= 512 and v % 4 == 0, "a multiple of 4, 32..512"),
-        "tasks": (int, lambda v: 1 <= v <= 520, "1..520"),
-        "demonstrations": (int, lambda v: 2 <= v <= MOST_DEMOS, f"2..{MOST_DEMOS}"),
-        "noise": (float, _COUNT, "at least 0"),
-    },
-    "policy": {
-        "embedding": (str, lambda v: v in EMBEDDINGS, f"one of {sorted(EMBEDDINGS)}"),
-        "head": (str, lambda v: v in HEADS, f"one of {sorted(HEADS)}"),
-        "embedding_size": (int, lambda v: v > SIZES, f"more than {SIZES}"),
-        "channels": (int, _POSITIVE, "positive"),
-        "blocks": (int, _COUNT, "at least 0"),
-        "frames": (int, lambda v: v >= 2, "at least 2"),
-        "places": (int, lambda v: v >= 4, "at least 4"),
-    },
-    "train": {
-        "steps": (int, _POSITIVE, "positive"),
-        "batch": (int, lambda v: v >= 4 and v % 4 == 0, "a multiple of 4, the colour groups"),
-        "policy_steps": (int, _POSITIVE, "positive"),
-        "learning_rate": (float, _POSITIVE, "positive"),
-        "contrastive": (str, lambda v: v in CONTRASTIVE, "hinge or supervised"),
-        "contrastive_weight": (float, _COUNT, "at least 0"),
-        "truncated": (bool, lambda v: True, ""),
-        "recall_weight": (float, _COUNT, "at least 0"),
-        "demo_dropout": (float, _SHARE, "0..1"),
-        "checkpoint_every": (int, _POSITIVE, "positive"),
-        "bfloat16": (bool, lambda v: True, ""),
-    },
-    "improve": {
-        # More of either and the seeds of trials would be those of evaluation (`SEED_STRIDE`).
-        "rounds": (int, lambda v: 0 <= v < 80, "0..79"),
-        "trials": (int, lambda v: 0 < v < SEED_STRIDE, f"1..{SEED_STRIDE - 1}"),
-        "commanded_share": (float, _SHARE, "0..1"),
-        "object_sets": (int, _COUNT, "at least 0"),
-        "trial_share": (float, _SHARE, "0..1"),
-        "temperature": (float, _COUNT, "at least 0"),
-        "noise": (float, _COUNT, "at least 0"),
-        "alpha": (float, lambda v: -1 <= v <= 1, "a cosine, -1..1"),
-        "cap": (int, _POSITIVE, "positive"),
-        "mutual": (bool, lambda v: True, ""),
-        "balance": (bool, lambda v: True, ""),
-        "rested": (bool, lambda v: True, ""),
-        "batch": (int, lambda v: v >= 4 and v % 4 == 0, "a multiple of 4, the colour groups"),
-        "self_share": (float, _SHARE, "0..1"),
-        "pair_fraction": (float, lambda v: 0 <= v < 1, "at least 0 and below 1"),
-        "steps": (int, _POSITIVE, "positive"),
-        "learning_rate": (float, _POSITIVE, "positive"),
-        "warm_start": (bool, lambda v: True, ""),
-        "arms": (tuple, lambda v: v and v[0] == "mili" and len(set(v)) == len(v), "mili first"),
-    },
-    "baselines": {
-        "methods": (
-            tuple,
-            lambda v: len(set(v)) == len(v) and set(v) <= set(BASELINES),
-            f"any of {sorted(BASELINES)}",
-        ),
-        "bc_steps": (int, _POSITIVE, "positive"),
-        "mil_steps": (int, _POSITIVE, "positive"),
-        "mil_tasks": (int, lambda v: v >= 4 and v % 4 == 0, "a multiple of 4, the colour groups"),
-        "mil_policy_steps": (int, _POSITIVE, "positive"),
-        "mil_learning_rate": (float, _POSITIVE, "positive"),
-        "mil_adapted": (str, lambda v: v in ADAPTED, f"one of {ADAPTED}"),
-        "mil_inner_steps": (int, _POSITIVE, "positive"),
-        "mil_inner_rate": (float, _POSITIVE, "positive"),
-        "mil_first_order": (bool, lambda v: True, ""),
-        "mil_clip": (float, _COUNT, "at least 0"),
-    },
-    "evaluate": {
-        "split": (str, lambda v: v in ("validation", "test"), "validation or test"),
-        "tasks": (int, lambda v: 2 <= v <= 40, "2..40"),
-        "episodes": (int, lambda v: 1 <= v <= 1000, "1..1000"),
-        "seed": (int, _COUNT, "at least 0"),
-        "conditions": (
-            tuple,
-            lambda v: (
-                v
-                and set(v) <= {"right", "wrong", "none"}
-                and v[0] == "right"
-                and len(set(v)) == len(v)
-            ),
-            "right first, then any of wrong, none",
-        ),
-        "videos": (int, _COUNT, "at least 0"),
-    },
-    "machine": {
-        "backend": (str, lambda v: v in BACKENDS, f"one of {BACKENDS}"),
-        "processes": (int, _COUNT, "at least 0"),
-        "pairing": (str, lambda v: v in screening.BACKENDS, f"one of {sorted(screening.BACKENDS)}"),
-        "shard": (int, _POSITIVE, "positive"),
-        "pool_gb": (float, _COUNT, "at least 0"),
-    },
-}
+
+@dataclasses.dataclass(frozen=True)
+class ConfigField:
+    """One field: `section.name`, its default (whose type it has), whether a value may be, in words
+    what may, and what it is for."""
+
+    name: str
+    default: object
+    holds: Callable[[Any], bool]
+    wanted: str
+    meaning: str
+
+    def check(self, value: object) -> None:
+        """Raises ConfigError, naming the field, for a value that may not be."""
+        kind = type(self.default)
+        typed = isinstance(value, (int, float) if kind is float else kind)
+        if not typed or (isinstance(value, bool) and kind is not bool) or not self.holds(value):
+            wanted = f"{kind.__name__}, {self.wanted}" if self.wanted else kind.__name__
+            raise ConfigError(f"config.{self.name} = {value!r} must be {wanted}")
+
+
+def _positive(value: float) -> bool:
+    return bool(value > 0)
+
+
+def _share(value: float) -> bool:
+    return bool(0 <= value <= 1)
+
+
+def _count(value: float) -> bool:
+    return bool(value >= 0)
+
+
+def _any(value: object) -> bool:
+    return True
+
+
+def _rows(value: int) -> bool:
+    return value >= 4 and value % 4 == 0
+
+
+def _one_of(kind: str, own: Mapping[str, object]) -> tuple[Callable[[Any], bool], str]:
+    """What `plugins.find` can find."""
+    return (lambda v: plugins.known(kind, v, own)), f"one of {sorted(own)}, or of your own"
+
+
+def _texts(values: Sequence[str]) -> bool:
+    return all(isinstance(v, str) and v for v in values) and len(set(values)) == len(values)
+
+
+_ROWS = "a multiple of 4, the colour groups"
+FIELDS: tuple[ConfigField, ...] = (
+    ConfigField(
+        "domain.name", "kitchen", *_one_of("domains", base.BUILT_IN), "the robot and its world"
+    ),
+    ConfigField(
+        "data.image_size",
+        64,
+        lambda v: 32 <= v <= 512 and v % 4 == 0,
+        "a multiple of 4, 32..512",
+        "height of a picture in pixels; the paper has 100",
+    ),
+    ConfigField(
+        "data.cameras",
+        (),
+        _texts,
+        "names of the domain's cameras, each once",
+        "that take the pictures, the one that places are found in first; () for the domain's own",
+    ),
+    ConfigField(
+        "data.tasks",
+        200,
+        _positive,
+        "positive",
+        "demonstrated training tasks; the paper bootstraps from 200 of 520",
+    ),
+    ConfigField(
+        "data.demonstrations", 4, lambda v: 2 <= v <= MOST_DEMOS, f"2..{MOST_DEMOS}", "per task"
+    ),
+    ConfigField("data.noise", 1.0, _count, "at least 0", "disturbance of the scripted expert"),
+    ConfigField(
+        "policy.embedding",
+        "pose_anchored",
+        *_one_of("embeddings", dict(policy.EMBEDDINGS)),
+        "what reads a demonstration; `images_only` is the paper's",
+    ),
+    ConfigField(
+        "policy.head",
+        "anchored_mixture",
+        *_one_of("heads", dict(policy.HEADS)),
+        "what chooses an action; `spatial_softmax_mdn` is the paper's",
+    ),
+    ConfigField(
+        "policy.embedding_size", 64, lambda v: v > SIZES, f"more than {SIZES}", "numbers of a z"
+    ),
+    ConfigField("policy.channels", 32, _positive, "positive", "of the encoder"),
+    ConfigField("policy.blocks", 2, _count, "at least 0", "residual blocks of the encoder"),
+    ConfigField(
+        "policy.frames",
+        2,
+        lambda v: v >= 2,
+        "at least 2",
+        "encoded frames of a demonstration; 2 are the first and the last",
+    ),
+    ConfigField(
+        "policy.places",
+        14,
+        lambda v: v >= 4,
+        "at least 4",
+        "poses of a demonstration: two key poses, the others evenly along it",
+    ),
+    ConfigField("train.steps", 2000, _positive, "positive", "gradient steps of pre-training"),
+    ConfigField("train.batch", 48, _rows, _ROWS, "pairs of episodes in a batch"),
+    ConfigField("train.policy_steps", 4, _positive, "positive", "time steps imitated of each pair"),
+    ConfigField("train.learning_rate", 3e-3, _positive, "positive", "at its peak"),
+    ConfigField(
+        "train.contrastive",
+        "supervised",
+        lambda v: v in hyper.CONTRASTIVE,
+        f"one of {hyper.CONTRASTIVE}",
+        "loss of the latent space; `hinge` is the paper's",
+    ),
+    ConfigField("train.contrastive_weight", 1.0, _count, "at least 0", "1 in eq. 3"),
+    ConfigField(
+        "train.truncated", True, _any, "", "what a demonstration broken off shows is another task"
+    ),
+    ConfigField(
+        "train.recall_weight",
+        1.0,
+        _count,
+        "at least 0",
+        "of finding again what lies in the demonstration's picture",
+    ),
+    ConfigField(
+        "train.demo_dropout",
+        0.05,
+        _share,
+        "0..1",
+        "share of pairs imitated without a demonstration",
+    ),
+    ConfigField("train.checkpoint_every", 250, _positive, "positive", "steps"),
+    ConfigField(
+        "train.bfloat16", False, _any, "", "products of the encoder in bfloat16; accelerators only"
+    ),
+    # More of either and the seeds of trials would be those of evaluation (`SEED_STRIDE`).
+    ConfigField("improve.rounds", 1, lambda v: 0 <= v < 80, "0..79", "of trials and retraining"),
+    ConfigField(
+        "improve.trials",
+        2000,
+        lambda v: 0 < v < SEED_STRIDE,
+        f"1..{SEED_STRIDE - 1}",
+        "per round",
+    ),
+    ConfigField(
+        "improve.commanded_share",
+        0.5,
+        _share,
+        "0..1",
+        "share of the trials whose scene holds the demonstrated objects",
+    ),
+    ConfigField(
+        "improve.object_sets",
+        80,
+        _count,
+        "at least 0",
+        "sets of objects that the other scenes share; 0: each has objects of its own",
+    ),
+    ConfigField(
+        "improve.trial_share",
+        0.7,
+        _share,
+        "0..1",
+        "share of later rounds' trials that follow an earlier trial",
+    ),
+    ConfigField(
+        "improve.temperature", 0.0, _count, "at least 0", "of the actions tried; 0 takes the mode"
+    ),
+    ConfigField("improve.noise", 1.0, _count, "at least 0", "disturbance of the trials"),
+    ConfigField(
+        "improve.filter",
+        "simulator",
+        *_one_of("filters", filters.FILTERS),
+        "what answers for the trials that nobody has answered for",
+    ),
+    ConfigField(
+        "improve.alpha",
+        0.95,
+        lambda v: -1 <= v <= 1,
+        "a cosine, -1..1",
+        "least cosine of a pair; the paper's is 0.9",
+    ),
+    ConfigField("improve.cap", 40, _positive, "positive", "most pairs of a trial, nearest first"),
+    ConfigField(
+        "improve.mutual", False, _any, "", "whether both must be among each other's nearest"
+    ),
+    ConfigField(
+        "improve.balance",
+        True,
+        _any,
+        "",
+        "whether pairs, and trials to follow, are drawn evenly over the groups they resemble",
+    ),
+    ConfigField(
+        "improve.rested",
+        True,
+        _any,
+        "",
+        "whether only trials count that ended by themselves, not by the time limit",
+    ),
+    ConfigField(
+        "improve.batch", 48, _rows, _ROWS, "pairs of demonstrations in a batch of retraining"
+    ),
+    ConfigField(
+        "improve.self_share",
+        0.5,
+        _share,
+        "0..1",
+        "share of the pairs drawn that are a trial with itself, seen in two ways",
+    ),
+    ConfigField(
+        "improve.pair_fraction",
+        0.5,
+        lambda v: 0 <= v < 1,
+        "at least 0 and below 1",
+        "share of a batch that is pairs of trials, on top of the demonstrations",
+    ),
+    ConfigField("improve.steps", 500, _positive, "positive", "gradient steps of retraining"),
+    ConfigField("improve.learning_rate", 1e-3, _positive, "positive", "of retraining"),
+    ConfigField(
+        "improve.warm_start", True, _any, "", "whether retraining starts from the last policy"
+    ),
+    ConfigField(
+        "improve.arms",
+        ("mili", "control"),
+        lambda v: v and _texts(v) and v[0] == "mili",
+        "names of arms, mili first",
+        "what a round trains side by side: mili_jax/improve/arms.py",
+    ),
+    ConfigField(
+        "baselines.methods",
+        (),
+        lambda v: _texts(v) and set(v) <= set(arms.BASELINES),
+        f"any of {sorted(arms.BASELINES)}",
+        "what is trained beside the loop on the demonstrations alone",
+    ),
+    ConfigField(
+        "baselines.bc_steps", 2000, _positive, "positive", "gradient steps of behaviour cloning"
+    ),
+    ConfigField("baselines.mil_steps", 850, _positive, "positive", "meta-steps"),
+    ConfigField("baselines.mil_tasks", 16, _rows, _ROWS, "tasks in a meta-batch"),
+    ConfigField(
+        "baselines.mil_policy_steps",
+        8,
+        _positive,
+        "positive",
+        "time steps of a demonstration, and of a query",
+    ),
+    ConfigField("baselines.mil_learning_rate", 3e-3, _positive, "positive", "of the meta-steps"),
+    ConfigField(
+        "baselines.mil_adapted",
+        "actor",
+        lambda v: v in mil.ADAPTED,
+        f"one of {mil.ADAPTED}",
+        "what adapts: the head and a bias, or the encoder too",
+    ),
+    ConfigField("baselines.mil_inner_steps", 1, _positive, "positive", "gradient steps inside"),
+    ConfigField(
+        "baselines.mil_inner_rate",
+        0.01,
+        _positive,
+        "positive",
+        "to begin with; every parameter learns its own",
+    ),
+    ConfigField(
+        "baselines.mil_first_order", False, _any, "", "whether the inner gradient is a constant"
+    ),
+    ConfigField(
+        "baselines.mil_clip", 10.0, _count, "at least 0", "of each element of an inner gradient"
+    ),
+    ConfigField(
+        "evaluate.split",
+        "test",
+        lambda v: v in ("validation", "test"),
+        "validation or test",
+        "whose tasks are evaluated",
+    ),
+    ConfigField("evaluate.tasks", 40, lambda v: v >= 2, "at least 2", "of the split"),
+    ConfigField("evaluate.episodes", 10, lambda v: 1 <= v <= 1000, "1..1000", "per task"),
+    ConfigField(
+        "evaluate.seed",
+        1000,
+        _count,
+        "at least 0",
+        "of the arrangements: the same for every method and seed",
+    ),
+    ConfigField(
+        "evaluate.conditions",
+        ("right", "wrong", "none"),
+        lambda v: v and _texts(v) and v[0] == "right" and set(v) <= {"right", "wrong", "none"},
+        "right first, then any of wrong, none",
+        "which demonstration the policy is given",
+    ),
+    ConfigField(
+        "evaluate.videos", 2, _count, "at least 0", "successes and failures shown per group"
+    ),
+    ConfigField(
+        "machine.backend",
+        "local",
+        lambda v: v in BACKENDS,
+        f"one of {BACKENDS}",
+        "where episodes are rolled out; `ray`: on the cluster of RAY_ADDRESS",
+    ),
+    ConfigField(
+        "machine.processes",
+        2,
+        _count,
+        "at least 0",
+        "workers that simulate; 0: this process does",
+    ),
+    ConfigField(
+        "machine.pairing",
+        "blocks",
+        lambda v: v in screening.BACKENDS,
+        f"one of {sorted(screening.BACKENDS)}",
+        "what searches pairs; `faiss`, where it is installed, finds the same",
+    ),
+    ConfigField("machine.shard", 32, _positive, "positive", "episodes in a file"),
+    ConfigField(
+        "machine.pool_gb",
+        1.0,
+        _count,
+        "at least 0",
+        "GB of pictures held in memory; training on more streams them from the shards",
+    ),
+)
+
+
+def sections() -> dict[str, dict[str, ConfigField]]:
+    """The fields by section and name."""
+    found: dict[str, dict[str, ConfigField]] = {}
+    for field in FIELDS:
+        section, _, name = field.name.partition(".")
+        found.setdefault(section, {})[name] = field
+    return found
+
+
+def default_config(name: str) -> ConfigDict:
+    """A configuration of that name in which every field has its default."""
+    config = ConfigDict({"name": name, "seed": 0})
+    for section, fields in sections().items():
+        config[section] = ConfigDict({key: field.default for key, field in fields.items()})
+    return config
 
 
 def check(config: ConfigDict) -> None:
     """Raises ConfigError naming the first field that is unknown, missing, mistyped or wrong."""
-    known = {"name", "seed", *_SCHEMA}
-    if set(config) != known:
-        raise ConfigError(
-            f"config: unknown {sorted(set(config) - known)}, missing {sorted(known - set(config))}"
-        )
-    for section, fields in _SCHEMA.items():
-        given = config[section]
-        for field in sorted(set(given) | set(fields)):
-            name = f"config.{section}.{field}"
-            if field not in fields:
-                raise ConfigError(f"{name} is unknown; {section} has {sorted(fields)}")
-            if field not in given:
-                raise ConfigError(f"{name} is missing")
-            kind, holds, wanted = fields[field]
-            value = given[field]
-            typed = isinstance(value, (int, float) if kind is float else kind)
-            if not typed or (isinstance(value, bool) and kind is not bool) or not holds(value):
-                raise ConfigError(f"{name} = {value!r} must be {kind.__name__}, {wanted}")
+    for field, value in _fields_of(config):
+        field.check(value)
     # The compiled step takes it as a 32-bit integer.
-    if not isinstance(config.seed, int) or not 0 <= config.seed < 2**31:
-        raise ConfigError(f"config.seed = {config.seed!r} must be int, 0..{2**31 - 1}")
+    if isinstance(config.seed, bool) or not isinstance(config.seed, int):
+        raise ConfigError(f"config.seed = {config.seed!r} must be int")
+    if not 0 <= config.seed < 2**31:
+        raise ConfigError(f"config.seed = {config.seed!r} must be 0..{2**31 - 1}")
+    domain = base.load(config.domain.name)
+    spec = domain.spec(config.data.image_size, config.data.cameras)
+    if spec is not None:
+        policy.check(spec, config.policy.embedding, config.policy.head)
+    if domain.simulator is not None:
+        tasks = domain.simulator.tasks
+        splits = {"data.tasks": "train", "evaluate.tasks": config.evaluate.split}
+        for asked_by, split in splits.items():
+            section, _, name = asked_by.partition(".")
+            asked, there = config[section][name], len(tasks(split))
+            if asked > there:
+                raise ConfigError(
+                    f"config.{asked_by} = {asked}: the domain {domain.name!r} has {there} tasks of "
+                    f"the split {split!r}; ask for at most so many"
+                )
+    chosen = plugins.find("filters", config.improve.filter, filters.FILTERS)
+    if not callable(chosen):
+        raise ConfigError(
+            f"config.improve.filter = {config.improve.filter!r} is of the type "
+            f"{type(chosen).__name__}, not a function of improve.filters.Unanswered"
+        )
     trials = config.improve.trials
+    taken: dict[str, str] = {}
     for name in config.improve.arms:
         arm = arms.parse(name)
-        if arm.kind == "trials" and arm.value > trials:
+        if taken.setdefault(arm.name, name) != name:
+            raise ConfigError(
+                f"config.improve.arms: {taken[arm.name]!r} and {name!r} both call themselves "
+                f"{arm.name!r}; give one of them another name"
+            )
+        if arm.trials is not None and arm.trials > trials:
             raise ConfigError(
                 f"config.improve.arms: {name!r} is more than config.improve.trials = {trials}"
             )
@@ -163,3 +430,23 @@ def check(config: ConfigDict) -> None:
     for name in config.baselines.methods:
         if name in SUPPORTS:
             mil.check(config.policy.head, SUPPORTS[name])
+
+
+def _fields_of(config: ConfigDict) -> Iterator[tuple[ConfigField, object]]:
+    """Every field with its value. Raises ConfigError for one that is unknown or missing."""
+    wanted = sections()
+    known = {"name", "seed", *wanted}
+    if set(config) != known:
+        raise ConfigError(
+            f"config: unknown {sorted(set(config) - known)}, missing {sorted(known - set(config))}"
+        )
+    for section, fields in wanted.items():
+        given = config[section]
+        for name in sorted(set(given) | set(fields)):
+            if name not in fields:
+                raise ConfigError(
+                    f"config.{section}.{name} is unknown; {section} has {sorted(fields)}"
+                )
+            if name not in given:
+                raise ConfigError(f"config.{section}.{name} is missing")
+            yield fields[name], given[name]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,26 +15,28 @@ from ml_collections import ConfigDict
 
 from mili_jax.batches import sampling
 from mili_jax.batches.pool import Pool, build_pool, hold, read_pool
-from mili_jax.batches.sampling import Batch, PairTable
+from mili_jax.batches.sampling import PairTable
 from mili_jax.improve import arms
-from mili_jax.learning import acting, augment, mil, step
+from mili_jax.learning import acting, augment, calibration, mil, step
 from mili_jax.learning.hyper import Hyper
+from mili_jax.learning.losses import Metrics
 from mili_jax.learning.mesh import make_mesh
 from mili_jax.learning.mil import MilHyper, Shown
 from mili_jax.learning.step import TrainState
 from mili_jax.pipeline import loop
 from mili_jax.pipeline.run import Run, config_part
 from mili_jax.pipeline.schema import SUPPORTS
-from mili_jax.types import EpisodeMeta
+from mili_jax.policy.policy import init_params
+from mili_jax.types import Batch, EpisodeMeta, Params, PolicyId
 
 EMBEDDED = 256  # episodes in memory when a split is embedded
-
-# Training
+CALIBRATING = 100  # episodes that an uncalibrated camera is found by
+LOG = logging.getLogger(__name__)
 
 _make_train_step = functools.cache(step.make_train_step)  # compiled once for equal trainings
 _make_meta_step = functools.cache(mil.make_train_step)
 _make_embed = functools.cache(acting.make_embed)
-_LEARNING = ("data", "policy", "train")
+_LEARNING = ("domain", "data", "policy", "train")
 LOOP = (*_LEARNING, "improve")
 
 
@@ -69,15 +71,18 @@ def train_mil(
     inputs: Mapping[str, str] | None = None,
     *,
     table: PairTable | None = None,
-    params: Any = None,
+    params: Params | None = None,
     seed: int | None = None,
 ) -> None:
     """Trains MIL on tasks of demonstrations, and on pairs of a table if there is one; the rest as
     in `train_imitation`."""
     config, options = run.config, mil_hyper(run.config, name)
     seed = config.seed if seed is None else seed
-    state = mil.init_state(run.policy, hyper, options, config.seed, config.policy.frames, params)
     pool = hold(pool, int(config.machine.pool_gb * 1e9))
+    if params is None:
+        params = mil.init(run.policy, options, jax.random.key(config.seed), config.policy.frames)
+        params = {**params, "policy": {**params["policy"], **_found_camera(run, pool)}}
+    state = step.new_state(params, hyper)
     batch = functools.partial(
         sampling.sample_tasks,
         pool,
@@ -94,9 +99,9 @@ def train_mil(
 
 
 def mil_hyper(config: ConfigDict, name: str) -> MilHyper:
+    """What the MIL of that name has: a baseline, or an arm, which goes on from `mil`."""
     c = config.baselines
     return MilHyper(
-        # What goes on from `mil` is shown what that is.
         support=SUPPORTS.get(name, SUPPORTS["mil"]),
         adapted=c.mil_adapted,
         inner_steps=c.mil_inner_steps,
@@ -115,7 +120,7 @@ def pair_rows(config: ConfigDict) -> int:
 
 
 def demonstration_pool(run: Run) -> Pool:
-    return read_pool(run.dataset, "demos_train", demonstrations=True)
+    return read_pool(run.domain, run.dataset, "demos_train", demonstrations=True)
 
 
 def hyper_of(config: ConfigDict, steps: int, learning_rate: float) -> Hyper:
@@ -149,15 +154,18 @@ def train_imitation(
     inputs: Mapping[str, str] | None = None,
     *,
     table: PairTable | None = None,
-    params: Any = None,
+    params: Params | None = None,
     seed: int | None = None,
 ) -> None:
     """Trains one-shot imitation (or behaviour cloning) on demonstrations, `rows` of a batch, and a
     table of pairs, from `params` if there are any; `seed` is of what it draws."""
     config, mesh = run.config, make_mesh()
     seed = config.seed if seed is None else seed
-    state = step.init_state(run.policy, hyper, config.seed, config.policy.frames, params)
     pool = hold(pool, int(config.machine.pool_gb * 1e9))
+    if params is None:
+        params = init_params(run.policy, jax.random.key(config.seed), config.policy.frames)
+        params = {**params, **_found_camera(run, pool)}
+    state = step.new_state(params, hyper)
     extra = 0 if table is None else pair_rows(config)
     colours, compared = augment.most_colours(rows), rows if extra else None
     hyper = dataclasses.replace(hyper, colours=colours, compared=compared)
@@ -184,6 +192,22 @@ def train_imitation(
     run_training(run, name, hyper, state, step_fn, batch, sections, facts, inputs, seed, threads)
 
 
+def _found_camera(run: Run, pool: Pool) -> dict[str, np.ndarray]:
+    """What the demonstrations say of where an uncalibrated camera stands, as parameters."""
+    if not run.policy.learns_camera or run.spec.tool is None:
+        return {}
+    some = np.linspace(0, len(pool) - 1, min(len(pool), CALIBRATING)).astype(int)
+    steps = [pool.start[i] + np.arange(pool.length[i]) for i in some]
+    first = (0,) if run.spec.views > 1 else ()
+    episodes = ((pool.image[s][(slice(None), *first)], pool.pose[s]) for s in steps)
+    found = calibration.calibrate(episodes, run.spec.tool)
+    if found is None:
+        LOG.warning("the demonstrations do not say where the camera is; training has to find it")
+        return {}
+    LOG.info("the camera was found, %.3f of a picture off", found.residual / 2)
+    return {"camera": found.matrix}
+
+
 def _learned_from(pool: Pool, table: PairTable | None) -> dict[str, int]:
     return {
         "pairs": 0 if table is None else int(np.sum(table.episodes[:, 0] != table.episodes[:, 1])),
@@ -197,10 +221,10 @@ def run_training(
     name: str,
     hyper: Hyper,
     state: TrainState,
-    step_fn: Callable[..., tuple[TrainState, Any]],
+    step_fn: Callable[..., tuple[TrainState, Metrics]],
     batch: Callable[..., Batch],
     sections: Sequence[str],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     inputs: Mapping[str, str] | None = None,
     seed: int | None = None,
     threads: int = 1,
@@ -221,31 +245,30 @@ def run_training(
     )
 
 
-def load_params(run: Run, name: str) -> Any:
+def load_params(run: Run, policy: PolicyId) -> Params:
     """The averaged parameters that a training stage ended with. Raises DataError without them."""
+    name = str(policy)
     # The last step and no other: a stage that did not finish has earlier checkpoints too.
     last, frames = run.workdir.read_manifest(name)["steps"], run.config.policy.frames
     hyper = hyper_of(run.config, 1, 1.0)
-    if arms.adapts(name):
-        options = mil_hyper(run.config, name)
+    if arms.adapts(run.config, policy):
+        options = mil_hyper(run.config, policy.arm)
         state = jax.eval_shape(lambda: mil.init_state(run.policy, hyper, options, 0, frames))
     else:
         state = jax.eval_shape(lambda: step.init_state(run.policy, hyper, 0, frames))
-    return run.workdir.load_checkpoint(name, state, last).average
-
-
-# Acting
+    params: Params = run.workdir.load_checkpoint(name, state, last).average
+    return params
 
 
 def supports_of(run: Run, splits: Sequence[str]) -> tuple[Shown, list[EpisodeMeta]]:
     """The steps that MIL adapts to, of every episode of the splits, and the episodes' facts."""
     episodes = [e for split in splits for e in run.dataset.read(split)]
-    pool = build_pool(episodes, demonstrations=False)
+    pool = build_pool(run.domain, episodes, demonstrations=False)
     fields = sampling.steps_along(pool, np.arange(len(pool)), run.config.baselines.mil_policy_steps)
     return Shown(*fields), [e.meta for e in episodes]
 
 
-def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, list[EpisodeMeta]]:
+def embed(run: Run, params: Params, splits: Sequence[str]) -> tuple[np.ndarray, list[EpisodeMeta]]:
     """Embeds every episode of the splits: z float32 [N,Z] and the episodes' facts."""
     function = _make_embed(run.policy)
     c = run.config.policy
@@ -254,7 +277,7 @@ def embed(run: Run, params: Any, splits: Sequence[str]) -> tuple[np.ndarray, lis
         stored = run.dataset.read(split)
         # A split may be larger than the memory.
         while episodes := list(itertools.islice(stored, EMBEDDED)):
-            pool = build_pool(episodes, demonstrations=False)
+            pool = build_pool(run.domain, episodes, demonstrations=False)
             inputs = sampling.demo_inputs(pool, np.arange(len(pool)), c.frames, c.places)
             parts.append(acting.embed_all(function, params, *inputs))
             metas += [e.meta for e in episodes]

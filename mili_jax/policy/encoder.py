@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
 
 from mili_jax.policy.features import rms_norm
 from mili_jax.policy.kernels import conv3x3, in_chunks, on_cpu
 from mili_jax.types import ConfigError
 
-Array = jax.Array
 STRIDE = 4  # pixels per cell of the feature map
 
 
 def _patches(image: Array) -> Array:
-    """The 8x8 pixels around every cell: uint8 [n,H,W,3] -> float32 [n*H/4*W/4,192] in [-2,2]."""
-    n, height, width, _ = image.shape
+    """The 8x8 pixels around every cell: uint8 [n,H,W,D] -> float32 [n*H/4*W/4,64*D] in [-2,2]."""
+    n, height, width, channels = image.shape
     h, w = height // STRIDE, width // STRIDE
     half = STRIDE // 2
     x = jnp.pad(image, ((0, 0), (half, half), (half, half), (0, 0)), mode="edge")
-    x = x.reshape(n, h + 1, STRIDE, w + 1, STRIDE, 3).swapaxes(2, 3)
-    x = x.reshape(n, h + 1, w + 1, STRIDE * STRIDE * 3)
+    x = x.reshape(n, h + 1, STRIDE, w + 1, STRIDE, channels).swapaxes(2, 3)
+    x = x.reshape(n, h + 1, w + 1, STRIDE * STRIDE * channels)
     x = jnp.concatenate([x[:, i : i + h, j : j + w] for i in range(2) for j in range(2)], -1)
     return x.reshape(n * h * w, -1).astype(jnp.float32) * (4 / 255) - 2
 
 
 class Encoder(nn.Module):
-    """Picture -> feature map, one cell per 4x4 pixels: uint8 [n,H,W,3] -> float32 [n,H/4,W/4,C].
+    """Picture -> feature map, one cell per 4x4 pixels.
 
     The stem sees 8x8 pixels per cell through one matrix product (strided convolutions of raw
     pictures are slow on CPU); then pre-normalised residual blocks (3x3 convolution, ReLU, 1x1).
@@ -42,7 +41,7 @@ class Encoder(nn.Module):
     bfloat16: bool = False
 
     @nn.compact
-    def __call__(self, image: Array) -> Array:
+    def __call__(self, image: UInt8[Array, "n H W d"]) -> Float[Array, "n h w c"]:
         height, width = image.shape[1:3]
         if height % STRIDE or width % STRIDE:
             raise ConfigError(
@@ -52,7 +51,7 @@ class Encoder(nn.Module):
         h, w, c = height // STRIDE, width // STRIDE, self.channels
         lecun, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
         he = nn.initializers.he_normal(in_axis=(0, 1, 2))
-        stem = self.param("stem", lecun, (12 * STRIDE**2, c))
+        stem = self.param("stem", lecun, (4 * STRIDE**2 * image.shape[3], c))
         stem_bias = self.param("stem_bias", zeros, (c,))
         blocks = [
             (

@@ -7,8 +7,8 @@ import math
 import flax.struct
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
-Array = jax.Array
 FOCUS_FLOOR = 0.006  # m, smallest standard deviation of a place
 CLOSE = 0.025  # m between a place and one that serves as well
 
@@ -17,25 +17,24 @@ CLOSE = 0.025  # m between a place and one that serves as well
 class Focus:
     """Where two places lie that an episode is about: for each, a mixture with a component per cell.
 
-    logit [n,2,G] (normalised here), x, y [n,2,G] m on the table as the camera sees it, sigma
-    [n,2,G] m.
+    logit is normalised here; x and y lie on the table (m) as the camera sees it; sigma in m.
     """
 
-    logit: Array
-    x: Array
-    y: Array
-    sigma: Array
+    logit: Float[Array, "n 2 g"]
+    x: Float[Array, "n 2 g"]
+    y: Float[Array, "n 2 g"]
+    sigma: Float[Array, "n 2 g"]
 
-    def log_prob(self, place: Array) -> Array:
-        """Log density per m^2 of each of K points for each place: [n,2,K,2] m -> [n,2,K]."""
+    def log_prob(self, place: Float[Array, "n 2 k 2"]) -> Float[Array, "n 2 k"]:
+        """Log density per m^2 of each of K points (m) for each place."""
         dx, dy = (place[..., i, None] - mean[:, :, None] for i, mean in enumerate((self.x, self.y)))
         log_weight = jax.nn.log_softmax(self.logit, -1) - 2 * jnp.log(self.sigma)
         square = (jnp.square(dx) + jnp.square(dy)) / jnp.square(self.sigma)[:, :, None]
         joint = log_weight[:, :, None] - 0.5 * square
         return jax.nn.logsumexp(joint, -1) - math.log(2 * math.pi)
 
-    def mode(self) -> Array:
-        """The likeliest of the means of the eight heaviest components: [n,2,2] m.
+    def mode(self) -> Float[Array, "n 2 2"]:
+        """The likeliest of the means of the eight heaviest components (m).
 
         Neighbouring cells propose the same place, so the heaviest one alone is not the mode.
         """
@@ -45,17 +44,21 @@ class Focus:
         best = self.log_prob(means).argmax(-1)
         return jnp.take_along_axis(means, best[..., None, None], 2)[:, :, 0]
 
-    def after(self, earlier: Focus, share: Array) -> Focus:
+    def after(self, earlier: Focus, share: Float[Array, "n 2 1"]) -> Focus:
         """What is believed after several pictures of a scene in which little moves: a running mean
-        of log weights and proposals, in which `earlier` has the given share [n,2,1]."""
+        of log weights and proposals, in which `earlier` has the given share."""
         now = self.replace(logit=jax.nn.log_softmax(self.logit, -1))  # type: ignore[attr-defined]
         return jax.tree.map(lambda a, b: share * a + (1 - share) * b, earlier, now)
 
 
-def in_hindsight(found: Focus, guess: Array, focus: Array, seen: Array) -> Array:
-    """The places to act on when training: the guess [n,2,2] where it is close to one of the
-    candidates focus [n,2,K,2] or there is nothing to be seen (seen bool [n,2]), elsewhere the
-    likeliest candidate.
+def in_hindsight(
+    found: Focus,
+    guess: Float[Array, "n 2 2"],
+    focus: Float[Array, "n 2 k 2"],
+    seen: Bool[Array, "n 2"],
+) -> Float[Array, "n 2 2"]:
+    """The places (m) to act on when training: the guess where it is close to one of the candidates
+    `focus` or there is nothing to be `seen`, elsewhere the likeliest candidate.
 
     So that the density of actions learns with the small errors that it meets when acting, and not
     with the large ones, for which no action is right.

@@ -6,10 +6,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from mili_jax.policy.camera import Camera
-
-Array = jax.Array
+from mili_jax.policy.view import grid
 
 # Encoder.
 
@@ -46,8 +45,8 @@ def _convolve(x: Array, kernel: Array) -> Array:
 
 
 @jax.custom_vjp
-def conv3x3(x: Array, kernel: Array) -> Array:
-    """3x3 convolution, stride 1, zero padding: [n,h,w,C], [3,3,C,D] -> [n,h,w,D].
+def conv3x3(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "n h w d"]:
+    """3x3 convolution, stride 1, zero padding.
 
     The compiler's own gradient of the kernel is a convolution with a picture-sized window, on CPU
     several times slower than the one matrix product used here.
@@ -77,8 +76,10 @@ def _conv_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
 conv3x3.defvjp(_conv_forward, _conv_backward)
 
 
-def bilinear_weights(uv: Array, h: int, w: int, offsets: bool) -> Array:
-    """Weights of every cell in bilinear samples at uv: [..., 2] -> [..., S, h*w].
+def bilinear_weights(
+    uv: Float[Array, "*n 2"], h: int, w: int, offsets: bool
+) -> Float[Array, "*n s hw"]:
+    """Weights of every cell in bilinear samples at uv (v up).
 
     S = 1, or 9 with `offsets`: the 3x3 neighbourhood one cell apart. A place outside the picture
     takes the border's value. Sampling as a matrix product keeps gather and scatter, slow on CPU,
@@ -96,8 +97,8 @@ def bilinear_weights(uv: Array, h: int, w: int, offsets: bool) -> Array:
     return weights.reshape(*uv.shape[:-1], steps.size**2, h * w)
 
 
-def spatial_softmax(logits: Array) -> Array:
-    """Expected place of each map's softmax: [n,h,w,D] -> uv [n,D,2] (v up)."""
+def spatial_softmax(logits: Float[Array, "n h w d"]) -> Float[Array, "n d 2"]:
+    """Expected place of each map's softmax, in uv (v up)."""
     n, h, w, d = logits.shape
     attention = jax.nn.softmax(logits.reshape(n, h * w, d), axis=1)
-    return jnp.einsum("ngd,gc->ndc", attention, Camera(view=1.0).cells(h, w))
+    return jnp.einsum("ngd,gc->ndc", attention, grid(h, w))

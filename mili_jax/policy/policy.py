@@ -1,13 +1,12 @@
-"""The networks (flax.linen): shared encoder, demonstration embeddings, action densities, policy.
+"""The policy: embedding f and policy g with one shared encoder (Singh et al. 2020, section IV-A).
 
-Everything here knows one piece of geometry, `Camera`: the camera looks straight down, so a pixel
-is a place on the table. The default policy uses that twice: the embedding looks at the
-demonstration where the gripper was (`PoseAnchored`), and the action density has one mixture
-component per cell of the feature map, anchored at the cell's place on the table
-(`AnchoredMixture`). The heads and the images-only embedding of Singh et al. (2020) are
-configurations of the same policy.
+A policy is built for a `Spec`. Of a robot with a tool above a table the default embedding looks at
+the demonstration where the gripper was (`PoseAnchored`), and the default head finds two places on
+the table and acts on them (`AnchoredMixture`); both know where cells of the feature map lie on the
+table by the first camera's matrix, or learn it. The heads and the images-only embedding of the
+paper serve any robot.
 
-Dimension letters are those of `mili_jax.types`; n is any number of images.
+Dimension letters are those of `mili_jax.types`; n is any number of observations.
 """
 
 from __future__ import annotations
@@ -19,21 +18,24 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
 
-from mili_jax.policy.camera import Camera
-from mili_jax.policy.densities import Density
+from mili_jax import plugins
+from mili_jax.policy.embedding import Embedding
 from mili_jax.policy.embeddings.images_only import ImagesOnly
 from mili_jax.policy.embeddings.images_only_predicted import ImagesOnlyPredicted
 from mili_jax.policy.embeddings.pose_anchored import PoseAnchored
 from mili_jax.policy.encoder import Encoder
+from mili_jax.policy.features import YAW_PERIOD
 from mili_jax.policy.focus import Focus
+from mili_jax.policy.fusion import Fuse
 from mili_jax.policy.heads.anchored_mixture import AnchoredMixture
 from mili_jax.policy.heads.spatial_softmax import Discretised, MSEHead, SpatialSoftmaxMDN
-from mili_jax.types import ConfigError
-
-Array = jax.Array
-
-# The policy.
+from mili_jax.policy.protocols import Density, FocusHead, Hindsight, Memory, Portrayer
+from mili_jax.policy.view import View, views_of
+from mili_jax.spec import Camera, Spec
+from mili_jax.types import ConfigError, Params
 
 EMBEDDINGS: dict[str, Callable[..., nn.Module]] = {
     "pose_anchored": PoseAnchored,
@@ -46,18 +48,60 @@ HEADS: dict[str, Callable[..., nn.Module]] = {
     "mse": MSEHead,
     "discretised": Discretised,
 }
+SHIFT = 0.02  # of its greatest entry, by which a learned camera's matrix moves per unit of `shift`
+
+
+def check(spec: Spec, embedding: str, head: str) -> None:
+    """Raises ConfigError for an embedding or a head that does not exist, is no flax module or does
+    not fit a robot."""
+    for kind, name, own, other in (
+        ("embedding", embedding, EMBEDDINGS, "images_only"),
+        ("head", head, HEADS, "spatial_softmax_mdn"),
+    ):
+        field, found = f"config.policy.{kind} = {name!r}", plugins.find(f"{kind}s", name, own)
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise ConfigError(f"{field} leads to {found!r}, which is no class of flax modules")
+        if issubclass(found, (FocusHead, Portrayer)):
+            _check_places(spec, field, other)
+
+
+def _check_places(spec: Spec, field: str, other: str) -> None:
+    """Raises ConfigError unless places of a table can be found and acted on."""
+    if spec.tool is None:
+        raise ConfigError(
+            f"{field} acts on places of a table and needs a robot with a tool above one "
+            f"(Spec.tool); take {other!r}"
+        )
+    first = spec.cameras[0]
+    if first.mount == "tool":
+        raise ConfigError(
+            f"{field} finds places in the picture of the first camera, and {first.name!r} moves "
+            "with the tool; name a fixed one first"
+        )
+    for layout in (spec.pose, spec.action):
+        *_, yaw, finger = layout.fields
+        if yaw.period is None or abs(yaw.period - YAW_PERIOD) > 1e-6:
+            raise ConfigError(
+                f"{field} takes a gripper that is the same after half a turn, and 'yaw' has the "
+                f"period {yaw.period}; give it {YAW_PERIOD:.6f}, or take {other!r}"
+            )
+        if (finger.low, finger.high) != (0, 1):
+            raise ConfigError(
+                f"{field} takes fingers from 0, closed, to 1, open, and 'finger' goes from "
+                f"{finger.low:g} to {finger.high:g}; scale it, or take {other!r}"
+            )
 
 
 class Policy(nn.Module):
-    """Embedding f and policy g with one shared encoder (Singh et al. 2020, section IV-A, fig. 3).
+    """f and g for a robot.
 
-    embedding: a key of EMBEDDINGS; head: a key of HEADS; embedding_size: Z, more than SIZES;
-    channels, blocks, bfloat16: of the encoder. A policy without demonstration (eq. 1) is the same
-    policy given z = 0.
+    embedding: a key of EMBEDDINGS; head: a key of HEADS; either may be somebody else's
+    (`mili_jax.plugins`). embedding_size: Z, more than `embedding.SIZES`; channels, blocks,
+    bfloat16: of the encoder. A policy without demonstration (eq. 1) is the same policy given z = 0.
     Raises ConfigError when applied with an unknown name.
     """
 
-    camera: Camera = Camera()
+    spec: Spec
     embedding: str = "pose_anchored"
     head: str = "anchored_mixture"
     embedding_size: int = 32
@@ -66,73 +110,99 @@ class Policy(nn.Module):
     bfloat16: bool = False
 
     def setup(self) -> None:
-        for field, table in (("embedding", EMBEDDINGS), ("head", HEADS)):
-            if getattr(self, field) not in table:
-                raise ConfigError(
-                    f"Policy.{field}: {getattr(self, field)!r} is unknown; use one of "
-                    f"{sorted(table)}"
-                )
         self.encoder = Encoder(self.channels, self.blocks, self.bfloat16)
-        self.embedder = EMBEDDINGS[self.embedding](self.camera, self.embedding_size)
-        self.actor = HEADS[self.head](self.camera)
+        self.embedder = self._module("embedding", EMBEDDINGS)(self.spec, self.embedding_size)
+        self.actor = self._module("head", HEADS)(self.spec)
+        if self.spec.views > 1:
+            self.fuse = Fuse()
+        if self.learns_camera:
+            start = self.param("camera", lambda key: jnp.asarray(first_guess(self.spec)))
+            shift = self.param("camera_shift", nn.initializers.zeros, (3, 4))
+            self.views = views_of(self.spec, _moved(start, shift))
+        else:
+            self.views = views_of(self.spec)
 
-    def encode(self, image: Array) -> Array:
-        """uint8 [..., H,W,3] -> feature maps [..., h,w,C]."""
-        maps = self.encoder(image.reshape(-1, *image.shape[-3:]))
-        return maps.reshape(*image.shape[:-3], *maps.shape[1:])
+    def _module(self, field: str, own: dict[str, Callable[..., nn.Module]]) -> Any:
+        return plugins.find(f"{field}s", getattr(self, field), own)
 
-    def embed_maps(self, maps: Array, demo_pose: Array) -> tuple[Array, Array]:
-        """Encoded demonstrations [N,M,h,w,C], poses [N,K,7] -> (unit z [N,Z], auxiliary [N]).
+    @property
+    def learns_camera(self) -> bool:
+        """Whether it has to learn where the cells of the first picture lie on the table."""
+        return self.spec.tool is not None and self.spec.cameras[0].matrix is None
 
-        The auxiliary loss is zero for embeddings that have none.
-        """
-        return self.embedder(maps, demo_pose)
-
-    def act_maps(
-        self,
-        maps: Array,
-        pose: Array,
-        z: Array,
-        hindsight: tuple[Array, Array] | None = None,
-        memory: tuple[Focus, Array] | None = None,
-    ) -> Density:
-        """Encoded observations [n,h,w,C], poses [n,7], embeddings [n,Z] -> density over actions.
-
-        For a head that acts on places, and else without effect:
-        hindsight: when training, candidates for the places [n,2,K,2] m and whether they are to be
-        seen, bool [n,2]. memory: when acting, the density's `focus` after the picture before, and
-        what share it is to have (`Focus.after`).
-        """
-        return self.actor(maps, pose, z, hindsight, memory)
-
-    def portray(self, maps: Array, spots: Array) -> Array:
-        """The embedding that asks for two spots [n,2,2] m on the table of encoded pictures
-        [n,h,w,C], as if a demonstration were about what lies there: unit z [n,Z].
-
-        Only if `recalls`.
-        """
-        return self.embedder.portray(maps, spots)
-
-    def find(self, maps: Array, z: Array) -> Focus:
-        """Where the two places lie that z [n,Z] is about, in encoded pictures [n,h,w,C].
-
-        Only for a head that acts on places.
-        """
-        return self.actor.find(maps, z)
+    @property
+    def acts_on_places(self) -> bool:
+        """Whether its density says which places it acts on (`FocusHead`)."""
+        return issubclass(self._module("head", HEADS), FocusHead)
 
     @property
     def recalls(self) -> bool:
         """Whether it can be asked to find again what it is shown (`portray`, `find`)."""
-        return hasattr(EMBEDDINGS[self.embedding], "portray") and hasattr(HEADS[self.head], "find")
+        return self.acts_on_places and issubclass(self._module("embedding", EMBEDDINGS), Portrayer)
 
-    def embed(self, demo_image: Array, demo_pose: Array) -> Array:
-        """f: uint8 [N,M,H,W,3], poses [N,K,7] -> unit vectors z [N,Z]."""
+    def view(self) -> View | None:
+        """Of the first camera, if anything is known of it."""
+        return self.views[0]
+
+    def encode(self, image: UInt8[Array, "..."]) -> Float[Array, "*n h w c"]:
+        """Pictures [...,(V,)H,W,3] -> feature maps of the first camera [...,h,w,C]."""
+        picture = self.spec.picture
+        lead = image.shape[: image.ndim - len(picture)]
+        maps = self.encoder(image.reshape(-1, *picture[-3:]))
+        if self.spec.views > 1:
+            maps = self.fuse(maps.reshape(-1, self.spec.views, *maps.shape[1:]), self.views)
+        return maps.reshape(*lead, *maps.shape[1:])
+
+    def embed_maps(
+        self, maps: Float[Array, "n m h w c"], demo_pose: Float[Array, "n k d"]
+    ) -> tuple[Float[Array, "n z"], Float[Array, " n"]]:
+        """Encoded demonstrations and poses (`demo_inputs`) -> unit z, and a loss of the embedding's
+        own, zero where it has none."""
+        return self.embedder(maps, demo_pose, self.view())
+
+    def act_maps(
+        self,
+        maps: Float[Array, "n h w c"],
+        pose: Float[Array, "n d"],
+        z: Float[Array, "n z"],
+        hindsight: Hindsight | None = None,
+        memory: Memory | None = None,
+    ) -> Density:
+        """Encoded observations, poses, embeddings -> density over actions.
+
+        For a head that acts on places, and else without effect:
+        hindsight: when training, candidates for the places (m) and whether they are to be seen.
+        memory: when acting, the density's `focus` after the picture before, and what share it is to
+        have (`Focus.after`).
+        """
+        return self.actor(maps, pose, Embedding.of(z), self.view(), hindsight, memory)
+
+    def portray(
+        self, maps: Float[Array, "n h w c"], spots: Float[Array, "n 2 2"]
+    ) -> Float[Array, "n z"]:
+        """The unit z that asks for two spots (m on the table) of encoded pictures, as if a
+        demonstration were about what lies there. Only if `recalls`."""
+        return self.embedder.portray(maps, spots, self.view())
+
+    def find(self, maps: Float[Array, "n h w c"], z: Float[Array, "n z"]) -> Focus:
+        """Where the two places lie that z is about, in encoded pictures. Only for a head that acts
+        on places."""
+        return self.actor.find(maps, Embedding.of(z), self.view())
+
+    def embed(
+        self, demo_image: UInt8[Array, "n m ..."], demo_pose: Float[Array, "n k d"]
+    ) -> Float[Array, "n z"]:
+        """f: the unit z of demonstrations."""
         return self.embed_maps(self.encode(demo_image), demo_pose)[0]
 
     def act(
-        self, image: Array, pose: Array, z: Array, memory: tuple[Focus, Array] | None = None
+        self,
+        image: UInt8[Array, "n ..."],
+        pose: Float[Array, "n d"],
+        z: Float[Array, "n z"],
+        memory: Memory | None = None,
     ) -> Density:
-        """g: uint8 [n,H,W,3], poses [n,7], z [n,Z] (zeros: no demonstration) -> density."""
+        """g: observations and z (zeros: no demonstration) -> density."""
         return self.act_maps(self.encode(image), pose, z, memory=memory)
 
     def __call__(self, demo_image: Array, demo_pose: Array, image: Array, pose: Array) -> Density:
@@ -140,18 +210,46 @@ class Policy(nn.Module):
         return self.act(image, pose, self.embed(demo_image, demo_pose))
 
 
-def init_params(policy: Policy, key: Array, image_size: int = 64, frames: int = 2) -> Any:
+def views_with(policy: Policy, params: Params) -> tuple[View | None, ...]:
+    """The view of each camera as these parameters of the policy have it."""
+    if not policy.learns_camera:
+        return views_of(policy.spec)
+    return views_of(policy.spec, _moved(params["camera"], params["camera_shift"]))
+
+
+def view_with(policy: Policy, params: Params) -> View:
+    """That of the first camera, for a policy that acts on places of a table."""
+    view = views_with(policy, params)[0]
+    assert view is not None  # `check` refuses such a policy for any other robot
+    return view
+
+
+def _moved(start: Float[Array, "3 4"], shift: Float[Array, "3 4"]) -> Float[Array, "3 4"]:
+    """A learned camera's matrix: where it started, and what learning adds."""
+    start = jax.lax.stop_gradient(start)
+    return start + SHIFT * jnp.abs(start).max() * shift
+
+
+def first_guess(spec: Spec) -> Float[np.ndarray, "3 4"]:
+    """A camera's matrix before anything is known: above the table, looking straight down."""
+    assert spec.tool is not None
+    matrix = Camera.straight_down("guess", spec.tool.reach, 4 * spec.tool.reach).matrix
+    return np.asarray(matrix, np.float32)
+
+
+def init_params(policy: Policy, key: Array, frames: int = 2) -> Params:
     """Parameters of `policy` for demonstrations of M = `frames` frames.
 
     They fit any size of picture and any K; an embedding that pools places in the current frame has
-    more of them for M > 2 than for M = 2.
+    more of them for M > 2 than for M = 2. Raises as `check`.
     """
-    image = jnp.zeros((1, image_size, image_size, 3), jnp.uint8)
-    pose = jnp.zeros((1, 7))
+    check(policy.spec, policy.embedding, policy.head)
+    image = jnp.zeros((1, *policy.spec.picture), jnp.uint8)
+    pose = jnp.zeros((1, len(policy.spec.pose)))
     demo = jnp.repeat(image[:, None], frames, 1), jnp.repeat(pose[:, None], frames + 2, 1)
     return _init_params(policy, key, *demo, image, pose)["params"]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _init_params(policy: Policy, key: Array, *args: Array) -> Any:
+def _init_params(policy: Policy, key: Array, *args: Array) -> Params:
     return policy.init(key, *args)

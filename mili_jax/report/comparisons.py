@@ -1,61 +1,28 @@
-"""What result rows say, in words and numbers: policies and their order, differences between them,
-MILI with one thing changed, what training took, all of it as Markdown (`summary`).
-
-Knows neither figures nor pages; those take their names and sentences from here.
-"""
+"""Differences between policies, in words."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
-from mili_jax.report.statistics import (
-    DEMOS,
-    Difference,
-    Row,
-    equivalence,
-    paired_difference,
-    select,
+from mili_jax.report.groups import domain_of, domains_of
+from mili_jax.report.methods import METHODS, Policy, known
+from mili_jax.report.policies import (
+    before_trials,
+    conditions,
+    final_policy,
+    policies_of,
+    policy_name,
+    primary_split,
+    runs_of,
 )
+from mili_jax.report.rows import ResultRow
+from mili_jax.report.statistics import Difference, equivalence, paired_difference
+from mili_jax.report.sweeps import sweeps
 from mili_jax.report.words import percent, signed, span
 from mili_jax.types import ConfigError
-
-_METHODS = {  # in the order in which they are listed within a round
-    "bc": "Behaviour cloning",
-    "mil_video": "MIL, video",
-    "mil_video_pose": "MIL, video and poses",
-    "mil": "MIL",
-    "mil_pairs": "MIL on MILI's pairs",
-    "meta_imitation": "Meta-imitation",
-    "more_demonstrations": "Equal steps and rows, demos only",
-    "random_pairs_only": "Random pairs, pairs alone",
-    "random_pairs": "Random pairs",
-    "nearest_demonstration": "Trials with demonstrations",
-    "no_filter": "MILI without filter",
-    "mili_pairs_only": "MILI, pairs alone",
-    "mili_self_only": "MILI, each trial with itself alone",
-    "mili": "MILI",
-    "oracle_pairs_only": "Oracle pairs, pairs alone",
-    "oracle": "Oracle pairs",
-}
-DEMO_NAMES = {
-    "right": "right demonstration",
-    "wrong": "wrong demonstration",
-    "none": "no demonstration",
-}
-SPLITS: tuple[str, ...] = ("test", "validation", "train")  # the first present leads
-
-# MILI with one thing changed: what, and by how much.
-_VARIANT = re.compile(r"mili_(trials|alpha|noise)_(\d+)")
-SWEEPS = {  # axis, how a value reads there, scale
-    "trials": ("trials of the round", 1.0),
-    "alpha": ("alpha (least cosine of a pair)", 1e-3),
-    "noise": ("answers of the filter turned round, %", 1.0),
-}
 
 # With what a method is compared in its round, and what it should be as good as.
 _RIVALS = {
@@ -67,149 +34,16 @@ _RIVALS = {
         "no_filter",
         "mili_pairs_only",
         "mili_self_only",
+        "pictures_only",
+        "useless_only",
+        "early_stopped",
     ),
     "mili_pairs_only": ("meta_imitation", "random_pairs_only"),
     "oracle": ("meta_imitation",),
     "mil_pairs": ("mil", "mili"),
 }
+_OF_THE_UNKNOWN = ("meta_imitation", "mili")  # what is compared of an arm that has no name here
 _PEERS = {"mili": "oracle", "mili_pairs_only": "oracle_pairs_only"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Policy:
-    """What was evaluated: one method after one round, under one config."""
-
-    config: str
-    method: str
-    round: int
-
-    @property
-    def label(self) -> str:
-        """What people read."""
-        if variant := _VARIANT.fullmatch(self.method):
-            what, scale = SWEEPS[variant[1]]
-            return f"MILI, round {self.round}, {what}: {scale * int(variant[2]):g}"
-        if self.method == "meta_imitation" and self.round > 0:
-            return f"Equal steps, demos only, round {self.round}"
-        if self.method == "mil" and self.round > 0:
-            return f"MIL, equal steps, demos only, round {self.round}"
-        name = _METHODS.get(self.method, self.method)
-        if self.method == "mili" and self.round == 0:
-            return f"{name}, before trials"
-        return f"{name}, round {self.round}" if self.round else name
-
-
-def primary_split(rows: Sequence[Row]) -> str:
-    """The split that leads: the first of test, validation, train that the rows hold."""
-    present = {row.get("split", "test") for row in rows}
-    for split in (*SPLITS, *sorted(present - set(SPLITS))):
-        if split in present:
-            return split
-    return "test"
-
-
-def policies_of(rows: Sequence[Row], split: str) -> list[Policy]:
-    """The policies evaluated on a split, MILI with one thing changed left out, in the order in
-    which they are listed: round by round, the baselines first."""
-    order = list(_METHODS)
-    policies = {
-        Policy(str(row.get("config", "")), str(row["method"]), int(row.get("round", 0)))
-        for row in rows
-        if row.get("split", "test") == split and not _VARIANT.fullmatch(str(row["method"]))
-    }
-    return sorted(
-        policies,
-        key=lambda p: (
-            p.config,
-            p.round,
-            order.index(p.method) if p.method in order else len(order),
-            p.method,
-        ),
-    )
-
-
-def conditions(rows: Sequence[Row], policy: Policy, split: str) -> dict[str, list[Row]]:
-    """The policy's rows by demo, in the order right, wrong, none; only those present."""
-    members = [
-        row
-        for row in rows
-        if row.get("split", "test") == split
-        and str(row.get("config", "")) == policy.config
-        and row["method"] == policy.method
-        and int(row.get("round", 0)) == policy.round
-    ]
-    found = {demo: select(members, demo=demo) for demo in DEMOS}
-    return {demo: part for demo, part in found.items() if part}
-
-
-def policy_name(policy: Policy, rows: Sequence[Row]) -> str:
-    """The label, with the configuration where the rows hold several."""
-    several = len({row.get("config", "") for row in rows}) > 1
-    return f"{policy.label} ({policy.config})" if several else policy.label
-
-
-def before_trials(policies: Sequence[Policy]) -> Policy | None:
-    """The policy that acts in the first trials."""
-    for method in ("meta_imitation", "mili"):
-        for policy in policies:
-            if policy.method == method and policy.round == 0:
-                return policy
-    return None
-
-
-def final_policy(policies: Sequence[Policy]) -> Policy | None:
-    """The policy that the page is about: MILI's last round, or what comes closest."""
-    for method in ("mili", "oracle", "random_pairs", "meta_imitation", "mil", "bc"):
-        members = [policy for policy in policies if policy.method == method]
-        if members:
-            return max(members, key=lambda policy: policy.round)
-    return policies[-1] if policies else None
-
-
-class Point(NamedTuple):
-    """Result rows at one value of what was changed."""
-
-    value: int
-    rows: Sequence[Row]
-
-
-def sweeps(rows: Sequence[Row], pairing_rows: Sequence[Row] = ()) -> dict[str, list[Point]]:
-    """MILI's first round with one thing changed: trials, alpha (in thousandths) and label noise (in
-    per cent), each the rows of its variants over the value, in order, with MILI itself among them
-    (and at 0 trials its control). Only what has variants is there, and of the split that leads only
-    what was given the right demonstration.
-
-    Raises ConfigError if the variants are of several configurations.
-    """
-    split = primary_split(rows)
-    rows = [row for row in rows if row.get("split", "test") == split and row["demo"] == "right"]
-    of = {str(row.get("config", "")) for row in rows if _VARIANT.fullmatch(str(row["method"]))}
-    if len(of) > 1:
-        raise ConfigError(f"variants of several configurations, {sorted(of)}: give rows of one")
-    rows, pairing_rows = (
-        [row for row in part if str(row.get("config", "")) in of] for part in (rows, pairing_rows)
-    )
-    mili = [row for row in rows if row["method"] == "mili" and row.get("round") == 1]
-    control = [row for row in rows if row["method"] == "meta_imitation" and row.get("round") == 1]
-    found: dict[str, dict[int, list[Row]]] = {}
-    for row in rows:
-        match = _VARIANT.fullmatch(str(row["method"]))
-        if match and row.get("round") == 1:
-            found.setdefault(match[1], {}).setdefault(int(match[2]), []).append(row)
-    own: dict[str, int | None] = {"noise": 0}
-    own["trials"] = next((int(row["trials"]) for row in mili if row.get("trials")), None)
-    chosen = [row["alpha"] for row in pairing_rows if row.get("chosen") and row.get("round") == 1]
-    own["alpha"] = round(1000 * chosen[0]) if chosen else None
-    for kind, points in found.items():
-        at = own[kind]
-        if mili and at is not None:
-            points.setdefault(at, mili)
-        if kind == "trials" and control:
-            points[0] = control
-    return {
-        kind: [Point(value, points[value]) for value in sorted(points)]
-        for kind, points in sorted(found.items(), reverse=True)
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,47 +57,31 @@ class Comparison:
     margin: float | None = None
 
 
-def compare(rows: Sequence[Row], split: str, margin: float) -> list[Comparison]:
+def compare(rows: Sequence[ResultRow], split: str, margin: float) -> list[Comparison]:
     """All paired differences of the policies on a split: what each round added, each method against
     its rivals, the more against the less that MIL is shown, equivalence with oracle pairs within
     `margin` (a share of successes), the right demonstration against a wrong one and none, many
-    trials against few."""
+    trials against few. Only policies of one domain and configuration are compared."""
     found: list[Comparison] = []
-    for config in sorted({policy.config for policy in policies_of(rows, split)}):
-        policies = [p for p in policies_of(rows, split) if p.config == config]
-        before, final = before_trials(policies), final_policy(policies)
+    for policies in runs_of(policies_of(rows, split)):
         cells = {policy: conditions(rows, policy, split) for policy in policies}
-        by_key = {(policy.method, policy.round): policy for policy in policies}
-        pairs: list[tuple[Policy | None, Policy | None]] = []
-        for policy in policies:
-            if policy.method == "mili":  # what the trials gave, and what the last round added
-                pairs.append((policy, before))
-                pairs.append((policy, by_key.get(("mili", policy.round - 1))))
-            pairs += [
-                (policy, by_key.get((method, policy.round)))
-                for method in _RIVALS.get(policy.method, ())
-            ]
-        bc, *mil = [by_key.get((m, 0)) for m in ("bc", "mil", "mil_video_pose", "mil_video")]
-        # The control of the first round has taken as many steps as behaviour cloning.
-        pairs += [(before, bc), (by_key.get(("meta_imitation", 1)), bc)]
-        pairs += [(before, policy) for policy in mil]
-        pairs += list(itertools.pairwise(mil))  # the more a demonstration shows, the better
-        pairs.append((by_key.get(("mil_pairs", 1)), mil[0]))
-        for a, b in dict.fromkeys(pairs):
-            if a is not None and b is not None and a != b and _both(cells, a, b):
+        for a, b in _pairs(policies):
+            if "right" in cells[a] and "right" in cells[b]:
                 names = policy_name(a, rows), policy_name(b, rows)
-                found.append(_difference(*names, cells[a]["right"], cells[b]["right"]))
+                found.append(difference(*names, cells[a]["right"], cells[b]["right"]))
+        by_key = {(policy.method, policy.round): policy for policy in policies}
         for policy in policies:
             peer = by_key.get((_PEERS.get(policy.method, ""), policy.round))
-            if peer is not None and _both(cells, policy, peer):
+            if peer is not None and "right" in cells[policy] and "right" in cells[peer]:
                 names = policy_name(policy, rows), policy_name(peer, rows)
                 right = cells[policy]["right"], cells[peer]["right"]
                 found.append(_equivalence(*names, *right, margin))
-        for policy in dict.fromkeys(p for p in (final, before) if p is not None):
+        ends = (final_policy(policies), before_trials(policies))
+        for policy in dict.fromkeys(p for p in ends if p is not None):
             for demo in ("wrong", "none"):
                 if {"right", demo} <= set(cells[policy]):
                     found.append(
-                        _difference(
+                        difference(
                             f"{policy_name(policy, rows)}: right demonstration",
                             {"wrong": "a wrong demonstration", "none": "no demonstration"}[demo],
                             cells[policy]["right"],
@@ -271,26 +89,51 @@ def compare(rows: Sequence[Row], split: str, margin: float) -> list[Comparison]:
                             relative_gain=False,
                         )
                     )
-    tried = [point for point in sweeps(rows).get("trials", ()) if point.value > 0]
-    if len(tried) > 1 and split == primary_split(rows):
-        few, many = tried[0], tried[-1]
-        names = f"MILI, round 1, {many.value:,} trials", f"{few.value:,} trials"
-        found.append(_difference(*names, many.rows, few.rows))
+    return [*found, *_many_and_few(rows, split)]
+
+
+def _pairs(policies: Sequence[Policy]) -> list[tuple[Policy, Policy]]:
+    """Which policies of a run are compared."""
+    before = before_trials(policies)
+    by_key = {(known(policy.method), policy.round): policy for policy in policies}
+    pairs: list[tuple[Policy | None, Policy | None]] = []
+    for policy in policies:
+        if policy.method == "mili":  # what the trials gave, and what the last round added
+            pairs.append((policy, before))
+            pairs.append((policy, by_key.get(("mili", policy.round - 1))))
+        name = known(policy.method)
+        rivals = _RIVALS.get(name, () if name in METHODS else _OF_THE_UNKNOWN)
+        pairs += [(policy, by_key.get((method, policy.round))) for method in rivals]
+    bc, *mil = [by_key.get((m, 0)) for m in ("bc", "mil", "mil_video_pose", "mil_video")]
+    # The control of the first round has taken as many steps as behaviour cloning.
+    pairs += [(before, bc), (by_key.get(("meta_imitation", 1)), bc)]
+    pairs += [(before, policy) for policy in mil]
+    pairs += list(itertools.pairwise(mil))  # the more a demonstration shows, the better
+    pairs.append((by_key.get(("mil_pairs", 1)), mil[0]))
+    return [(a, b) for a, b in dict.fromkeys(pairs) if a is not None and b is not None and a != b]
+
+
+def _many_and_few(rows: Sequence[ResultRow], split: str) -> list[Comparison]:
+    found = []
+    for domain in domains_of(rows):
+        of = [row for row in rows if domain_of(row) == domain]
+        tried = [point for point in sweeps(of).get("trials", ()) if point.value > 0]
+        if len(tried) > 1 and split == primary_split(of):
+            few, many = tried[0], tried[-1]
+            names = f"MILI, round 1, {many.value:,} trials", f"{few.value:,} trials"
+            found.append(difference(*names, many.rows, few.rows))
     return found
 
 
-def _both(cells: Mapping[Policy, Mapping[str, Any]], *policies: Policy) -> bool:
-    return all("right" in cells[policy] for policy in policies)
-
-
-def _difference(
+def difference(
     name_a: str,
     name_b: str,
-    rows_a: Sequence[Row],
-    rows_b: Sequence[Row],
+    rows_a: Sequence[ResultRow],
+    rows_b: Sequence[ResultRow],
     *,
     relative_gain: bool = True,
 ) -> Comparison:
+    """The paired difference of two conditions, in words; `relative_gain`: also in per cent."""
     name = f"{name_a}, against {name_b}"
     try:
         result = paired_difference(rows_a, rows_b)
@@ -303,7 +146,7 @@ def _difference(
             low, high = 100 * result.relative_low, 100 * result.relative_high
             relative += f" ({signed(low, 0)} to {signed(high, 0)})"
     if not math.isfinite(result.low):
-        verdict = "Too few tasks per family for an interval: nothing can be concluded."
+        verdict = "Too few tasks per group for an interval: nothing can be concluded."
         interval = "no interval"
     else:
         interval = f"{100 * result.level:.0f}% interval {span(result)}"
@@ -319,7 +162,11 @@ def _difference(
 
 
 def _equivalence(
-    name_a: str, name_b: str, rows_a: Sequence[Row], rows_b: Sequence[Row], margin: float
+    name_a: str,
+    name_b: str,
+    rows_a: Sequence[ResultRow],
+    rows_b: Sequence[ResultRow],
+    margin: float,
 ) -> Comparison:
     name = f"{name_a}, as good as {name_b}?"
     try:
@@ -328,7 +175,7 @@ def _equivalence(
         return Comparison(name, f"{error}.", "Not compared.", None)
     result = test.difference
     if not math.isfinite(result.low):
-        verdict = "Too few tasks per family for an interval: nothing can be concluded."
+        verdict = "Too few tasks per group for an interval: nothing can be concluded."
         interval = "no interval"
     else:
         interval = f"{100 * result.level:.0f}% interval {span(result)}"

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image
 
+from mili_jax.report.words import shorten
 from mili_jax.types import DataError
 
 SUCCESS_COLOUR = (0, 158, 115)
 FAILURE_COLOUR = (213, 94, 0)
 _FPS = 7
 _BORDER = 4  # pixels of colour around a film
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """An attempt at a task of a group after one demonstration of it: demo uint8 [T,H,W,3], attempt
+    uint8 [T',H,W,3]. Title and caption are shown as they are."""
+
+    title: str
+    group: str
+    success: bool
+    demo: np.ndarray
+    attempt: np.ndarray
+    caption: str = ""
+
+    @staticmethod
+    def parse(raw: Mapping[str, object], number: int) -> Film:
+        """Of "title", "family", "success", "demo", "attempt" and perhaps "caption".
+
+        Raises DataError that names film `number` and what does not fit.
+        """
+        absent = {"title", "family", "success", "demo", "attempt"} - raw.keys()
+        if absent:
+            raise DataError(f"film {number} lacks {min(absent)!r}")
+        title, demo, attempt = str(raw["title"]), raw["demo"], raw["attempt"]
+        _check_clips(f"film {number} ({shorten(title, 60)})", demo, attempt)
+        assert isinstance(demo, np.ndarray) and isinstance(attempt, np.ndarray)
+        caption = str(raw.get("caption") or "")
+        return Film(title, str(raw["family"]), bool(raw["success"]), demo, attempt, caption)
 
 
 def write_video(
@@ -27,17 +58,7 @@ def write_video(
     are at least 256 of them. Returns the film's (width, height), both even as yuv420p needs.
     Raises DataError when an array is not of this form.
     """
-    for name, clip in (("demo", demo), ("attempt", attempt)):
-        if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[-1] != 3 or not clip.size:
-            raise DataError(
-                f"video {path.stem}: {name} must be uint8 [T,H,W,3] with T > 0, got "
-                f"{clip.dtype} {clip.shape}"
-            )
-    if demo.shape[1:] != attempt.shape[1:]:
-        raise DataError(
-            f"video {path.stem}: demo frames are {demo.shape[1:]}, attempt frames "
-            f"{attempt.shape[1:]}; they must be alike"
-        )
+    _check_clips(f"film {path.stem}", demo, attempt)
     count = max(len(demo), len(attempt)) + fps
     first = _side_by_side(demo[0], attempt[0], success=success)
     height, width = first.shape[:2]
@@ -55,6 +76,25 @@ def write_video(
     poster = _side_by_side(demo[-1], attempt[-1], success=success)
     Image.fromarray(poster).save(path.with_suffix(".png"), optimize=True)
     return width, height
+
+
+def _check_clips(where: str, demo: object, attempt: object) -> None:
+    for name, clip in (("demo", demo), ("attempt", attempt)):
+        if not (
+            isinstance(clip, np.ndarray)
+            and clip.dtype == np.uint8
+            and clip.ndim == 4
+            and clip.shape[-1] == 3
+            and clip.size
+        ):
+            what = f"{clip.dtype} {clip.shape}" if isinstance(clip, np.ndarray) else repr(clip)[:80]
+            raise DataError(f"{where}: {name} must be uint8 [T,H,W,3] with T > 0, got {what}")
+    assert isinstance(demo, np.ndarray) and isinstance(attempt, np.ndarray)
+    if demo.shape[1:] != attempt.shape[1:]:
+        raise DataError(
+            f"{where}: demo frames are {demo.shape[1:]}, attempt frames {attempt.shape[1:]}; they "
+            "must be alike"
+        )
 
 
 def _side_by_side(left: np.ndarray, right: np.ndarray, *, success: bool) -> np.ndarray:

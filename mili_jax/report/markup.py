@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from mili_jax.report import style
-from mili_jax.types import FAMILIES
+from mili_jax.report.figures.canvas import render
+from mili_jax.report.palette import place
+from mili_jax.report.words import clean
 
 
-def esc(value: Any) -> str:
-    return html.escape(str(value), quote=True)
+def esc(value: object) -> str:
+    """Anything as text of a page or of an attribute."""
+    return html.escape(clean(str(value)), quote=True)
 
 
-def swatch(family: str) -> str:
-    known = family if family in FAMILIES else "other"
-    return f'<i class="swatch f-{known}" aria-hidden="true"></i>'
+def name(value: object) -> str:
+    """A name that somebody gave, in whatever script, within a sentence or a cell of the page."""
+    return f"<bdi>{esc(value)}</bdi>"
+
+
+def swatch(groups: Sequence[str], group: str) -> str:
+    """The colour of a group among all of its domain."""
+    at = place(groups, group)
+    return f'<i class="swatch {colour_class(at)}" aria-hidden="true"></i>'
+
+
+def colour_class(at: int | None) -> str:
+    """The class of the page's style sheet for a place in the palette."""
+    return "g-other" if at is None else f"g-{at}"
 
 
 def section(key: str, title: str, body: str) -> str:
@@ -48,7 +60,7 @@ def picture(
         for dark in (True, False):
             figure = draw(dark=dark, narrow=narrow)
             name = f"figures/{stem}{'-narrow' if narrow else ''}{'-dark' if dark else ''}.svg"
-            style.save_figure(figure, staging / name)
+            (staging / name).write_bytes(render(figure, "svg"))
             width, height = (round(96 * inches) for inches in figure.get_size_inches())
             size = f'width="{width}" height="{height}"'
             media = ["(max-width: 640px)"] if narrow else []

@@ -4,18 +4,32 @@ tables from nothing but the rows.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from mili_jax.improve import arms
-from mili_jax.report import comparisons, style, summary
-from mili_jax.report.figures import alpha_figure, bars_figure, sweeps_figure
+from mili_jax.report import summary
+from mili_jax.report.figures.alpha import alpha_figure
+from mili_jax.report.figures.bars import bars_figure
+from mili_jax.report.figures.canvas import render
+from mili_jax.report.figures.improvement import improvement_figure
+from mili_jax.report.figures.rounds import rounds_figure
+from mili_jax.report.figures.sweeps import sweeps_figure
+from mili_jax.report.folder import check_folder, require_writable
+from mili_jax.report.groups import domain_of, domains_of, one_domain
+from mili_jax.report.improvement import arms_of_a_round
 from mili_jax.report.page import write_report
-from mili_jax.storage.files import atomic_write, read_lines
+from mili_jax.report.policies import primary_split
+from mili_jax.report.rounds import series
+from mili_jax.report.rowfiles import read_files
+from mili_jax.report.rows import PairingRow, ResultRow
+from mili_jax.report.sweeps import sweeps
+from mili_jax.storage.files import atomic_write, make_directory, replacing
 from mili_jax.storage.workdir import Workdir
 from mili_jax.types import ConfigError, DataError
 
@@ -25,9 +39,11 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
 
     Writes `out`/index.html, the rows of all runs as `results.jsonl` beside that folder, and returns
     the path of the page. Raises DataError naming a run without rows, or a policy that one run has
-    evaluated and another has not; ConfigError for a seed that comes twice.
+    evaluated and another has not; ConfigError for a seed that comes twice, and for runs of unlike
+    domains.
     """
-    rows: list[dict[str, Any]] = []
+    check_folder(out)
+    rows: list[Mapping[str, object]] = []
     seeds: dict[int, Path] = {}
     policies_of: dict[Path, set[tuple[str, int]]] = {}
     for folder in folders:
@@ -50,7 +66,8 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
                 f"{folder} has no rows of {method!r} after round {number}, which another seed has; "
                 "let its run finish"
             )
-    costs = [row for folder in folders for row in _costs(folder)]
+    one_domain([row for row in rows if "task" in row])
+    costs = [row for folder in folders for row in _costs(folder, rows[0].get("domain"))]
     first = Workdir(folders[0])
     lines = [json.dumps(row, sort_keys=True) for row in (*rows, *costs)]
     atomic_write(out.parent / "results.jsonl", "\n".join(lines) + "\n")
@@ -65,16 +82,16 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     )
 
 
-def _costs(folder: Path) -> list[dict[str, Any]]:
+def _costs(folder: Path, domain: object) -> list[dict[str, object]]:
     """What the policies of a finished run cost: gradient steps and seconds of the trainings that
     led to each; and what their evaluation measured on held-out demonstrations alone."""
     workdir = Workdir(folder)
     config = ConfigDict(workdir.config)
     costs = []
     for number in range(config.improve.rounds + 1):
-        for name, method in arms.policies(config, number).items():
-            facts = [workdir.read_manifest(n) for n in arms.lineage(config, name, number)]
-            measured = workdir.read_manifest(f"evaluate_{name}")
+        for policy, method in arms.policies(config, number).items():
+            facts = [workdir.read_manifest(str(p)) for p in arms.lineage(config, policy)]
+            measured = workdir.read_manifest(f"evaluate_{policy}")
             kinds = ("adaptation", "neighbours")
             costs.append(
                 {
@@ -85,73 +102,54 @@ def _costs(folder: Path) -> list[dict[str, Any]]:
                     "steps": sum(f["steps"] for f in facts),
                     "seconds": round(sum(f["seconds"] for f in facts), 1),
                     **{kind: measured[kind] for kind in kinds if kind in measured},
+                    **({"domain": domain} if domain else {}),
                 }
             )
     return costs
 
 
 def write_figures(files: Sequence[Path], out: Path) -> list[Path]:
-    """Draws the figures of runs, `bars.png`, `alpha.png` and `sweeps.png`, and writes their tables
-    and differences, `summary.md`, from result rows alone.
+    """Draws the figures of runs and writes their tables and differences, `summary.md`, from result
+    rows alone.
 
-    Several files are taken as one, say three seeds of everything and two more of what matters most.
-    Then policies that one seed has and another of the same configuration has not are left out, for
-    a mean over other seeds could not be compared.
+    `bars.png` has every policy. `improvement.png` and `improvement-dark.png` show what a round of
+    trials gives, `rounds.png` success over rounds, `alpha.png` the quality of the pairs,
+    `sweeps.png` MILI with one thing changed, each where the rows hold it. Of several domains each
+    has its own figures, from the second on with its number in their names.
 
     Args:
-      files: `results.jsonl` of one run or several.
+      files: `results.jsonl` of one run or several, taken as one (`rowfiles.read_files`).
       out: the folder to write to.
 
-    Raises DataError naming the file if one is missing or damaged, or holds a seed that another
-    holds too; and if no policy is left.
+    Raises as `rowfiles.read_files`; DataError if the file system refuses. Then the old files stay.
     """
-    read: list[dict[str, Any]] = []
-    home: dict[tuple[Any, ...], int] = {}
-    for i, path in enumerate(files):
-        found = [row for _, row in read_lines(path)]
-        successes = [row for row in found if "task" in row]
-        if not successes:
-            raise DataError(
-                f"{path} holds no result rows; give the results.jsonl of a finished run"
-            )
-        needed = {"method", "round", "demo", "family", "n", "successes"}
-        for row in successes:
-            if absent := needed - row.keys():
-                raise DataError(f"{path}: a row of task {row['task']!r} lacks {min(absent)!r}")
-            run = (row.get("config"), row.get("seed"))
-            if (other := home.setdefault(run, i)) != i:
-                raise DataError(
-                    f"{path} and {files[other]} both hold seed {run[1]} of {run[0]!r}: give one"
-                )
-        read += found
-    if len(files) > 1:
-        read = _of_every_seed(read)
-    successes = [row for row in read if "task" in row]
-    if not successes:
-        raise DataError(f"{', '.join(map(str, files))}: no policy that every seed has")
-    pairs = [row for row in read if "alpha" in row]
-    costs = [row for row in read if "cost_of" in row]
-    out.mkdir(parents=True, exist_ok=True)
-    written = [style.save_figure(bars_figure(successes), out / "bars.png")]
-    if pairs:
-        written.append(style.save_figure(alpha_figure(pairs), out / "alpha.png"))
-    if comparisons.sweeps(successes, pairs):
-        figure = sweeps_figure(successes, pairs)
-        written.append(style.save_figure(figure, out / "sweeps.png"))
-    atomic_write(out / "summary.md", summary.summary(successes, pairs, costs))
-    return [*written, out / "summary.md"]
+    require_writable(out)
+    rows = read_files(files)
+    drawn: dict[str, bytes] = {}
+    for number, domain in enumerate(domains_of(rows.results), start=1):
+        results = [row for row in rows.results if domain_of(row) == domain]
+        pairing = [row for row in rows.pairing if domain_of(row) == domain]
+        for name, figure in _figures(results, pairing).items():
+            drawn[f"{name}.png" if number == 1 else f"{name}-{number}.png"] = render(figure, "png")
+    text = summary.summary(rows.results, rows.pairing, rows.costs)
+    make_directory(out)
+    with contextlib.ExitStack() as files_kept:  # all are written before the first takes its place
+        for name, content in {**drawn, "summary.md": text.encode()}.items():
+            files_kept.enter_context(replacing(out / name)).write_bytes(content)
+    return [out / name for name in (*drawn, "summary.md")]
 
 
-def _of_every_seed(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of what every seed of their configuration has: of policies, and of rounds' pairs."""
-
-    def subject(row: dict[str, Any]) -> tuple[Any, ...]:
-        kind = ("task" in row, "cost_of" in row, row.get("split"), row.get("demo"))
-        return row.get("config"), row.get("method", row.get("cost_of")), row["round"], kind
-
-    seeds: dict[Any, set[Any]] = {}
-    having: dict[Any, set[Any]] = {}
-    for row in rows:
-        seeds.setdefault(row.get("config"), set()).add(row.get("seed"))
-        having.setdefault(subject(row), set()).add(row.get("seed"))
-    return [row for row in rows if having[subject(row)] == seeds[row.get("config")]]
+def _figures(rows: Sequence[ResultRow], pairing_rows: Sequence[PairingRow]) -> Mapping[str, Figure]:
+    """All figures that rows of one domain give, by their names."""
+    figures = {"bars": bars_figure(rows)}
+    if arms_of_a_round(rows):
+        figures["improvement"] = improvement_figure(rows)
+        figures["improvement-dark"] = improvement_figure(rows, dark=True)
+    split = primary_split(rows)
+    if series(rows, split):
+        figures["rounds"] = rounds_figure(rows, split)
+    if pairing_rows:
+        figures["alpha"] = alpha_figure(pairing_rows)
+    if sweeps(rows, pairing_rows):
+        figures["sweeps"] = sweeps_figure(rows, pairing_rows)
+    return figures

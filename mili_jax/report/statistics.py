@@ -1,13 +1,10 @@
 """What may be concluded from result rows: rates, intervals, paired differences, equivalence.
 
-A result row is a mapping that describes one task under one condition: `config`, `commit`, `method`,
-`round`, `seed`, `split`, `family`, `task`, `demo` ("right", "wrong" or "none"), `n` episodes,
-`successes`, `any_task`, and optionally `outcomes`, the n single results (0 or 1) in the order of
-the arrangements, which every method and condition shares.
+The rows are `rows.ResultRow`s of one domain: what unlike domains have in common is not a mean.
 
 The unit of uncertainty is the task, because the question is how a policy does on tasks it has not
 seen. Intervals of means and differences are therefore percentile bootstraps that resample tasks
-within their family (the benchmark fixes four families; it samples the tasks). When the rows hold
+within their group (a domain fixes its groups; it samples the tasks). When the rows hold
 several training seeds, these are resampled too, crossed with the tasks (the two-way "pigeonhole"
 bootstrap, Owen 2007), so that the interval also speaks of training runs. With one seed it does not.
 What is drawn is spread by sqrt(n / (n - 1)), n tasks or seeds, because the plain bootstrap of so
@@ -24,24 +21,34 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
-from mili_jax.types import FAMILIES, ConfigError, DataError
+from mili_jax.report.groups import groups_of, one_domain
+from mili_jax.report.neighbours import nearest_neighbour
+from mili_jax.report.resampling import (
+    Key,
+    check_level,
+    grid_of,
+    index_rows,
+    mean_rate,
+    percentiles,
+    resample,
+)
+from mili_jax.report.rows import ResultRow
+from mili_jax.types import ConfigError
 
-Row = Mapping[str, Any]
-DEMOS = ("right", "wrong", "none")
+__all__ = ["nearest_neighbour"]
 
 
 @dataclasses.dataclass(frozen=True)
-class FamilyRate:
-    """Success of one family, pooled over its tasks and seeds, with its Wilson interval.
+class GroupRate:
+    """Success of one group, pooled over its tasks and seeds, with its Wilson interval.
 
     `any_task` counts the episodes that achieved some task; None when a row does not say.
     """
 
-    family: str
+    group: str
     tasks: int
     n: int
     successes: int
@@ -53,20 +60,20 @@ class FamilyRate:
 
 @dataclasses.dataclass(frozen=True)
 class Headline:
-    """The mean of the family rates; `low` and `high` are nan where a family has a single task."""
+    """The mean of the group rates; `low` and `high` are nan where a group has a single task."""
 
     rate: float
     low: float
     high: float
     level: float
-    families: tuple[str, ...]
+    groups: tuple[str, ...]
     tasks: int
     seeds: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """Condition a minus condition b in mean-of-families success, on the same tasks.
+    """Condition a minus condition b in mean-of-groups success, on the same tasks.
 
     `relative` is difference / b (nan when b is 0), with its own interval. `a_only` and `b_only`
     count the arrangements that only one of the two solved; None unless every row carries its
@@ -108,10 +115,10 @@ class Equivalence:
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """The Wilson score interval (low, high) of a rate. Raises ConfigError unless 0 <= s <= n > 0.
 
-    It assumes independent episodes. Episodes of one task resemble each other, so for a family it
+    It assumes independent episodes. Episodes of one task resemble each other, so for a group it
     describes these tasks; `headline` and `paired_difference` speak of further tasks.
     """
-    _check_level(level)
+    check_level(level)
     if n <= 0 or not 0 <= successes <= n:
         raise ConfigError(f"wilson needs 0 <= successes <= n and n > 0, got {successes} of {n}")
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -120,30 +127,29 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
+def select(rows: Sequence[ResultRow], **wanted: object) -> list[ResultRow]:
     """The rows whose fields equal all of `wanted`, for example method="mili", demo="right"."""
-    return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+    return [row for row in rows if wanted.items() <= row.items()]
 
 
-def family_table(rows: Sequence[Row], level: float = 0.95) -> list[FamilyRate]:
-    """One FamilyRate per family present, in the order of FAMILIES, for rows of one condition.
+def group_table(rows: Sequence[ResultRow], level: float = 0.95) -> list[GroupRate]:
+    """One GroupRate per group, in the order of reports, for rows of one condition.
 
     Raises ConfigError when a task occurs twice for a seed (conditions mixed), DataError on a row
     that is damaged.
     """
-    indexed = _index(rows)
+    indexed = index_rows(rows)
     table = []
-    for family in FAMILIES:
-        members = [row for row in indexed.values() if row["family"] == family]
-        if not members:
-            continue
+    for group in groups_of(rows):
+        members = [row for row in indexed.values() if row["family"] == group]
         n = sum(int(row["n"]) for row in members)
         successes = sum(int(row["successes"]) for row in members)
         low, high = wilson(successes, n, level)
-        achieved = [row["any_task"] for row in members if row.get("any_task") is not None]
+        counts = [row.get("any_task") for row in members]
+        achieved = [count for count in counts if count is not None]
         table.append(
-            FamilyRate(
-                family=family,
+            GroupRate(
+                group=group,
                 tasks=len({row["task"] for row in members}),
                 n=n,
                 successes=successes,
@@ -157,31 +163,31 @@ def family_table(rows: Sequence[Row], level: float = 0.95) -> list[FamilyRate]:
 
 
 def headline(
-    rows: Sequence[Row], *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+    rows: Sequence[ResultRow], *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Headline:
-    """Mean of the family rates of one condition, with a bootstrap interval over tasks and seeds.
+    """Mean of the group rates of one condition, with a bootstrap interval over tasks and seeds.
 
-    A family's rate pools its episodes; families weigh the same. Families without rows are left
-    out of the mean and of `families`, which the caller should look at. Raises ConfigError when
+    A group's rate pools its episodes; groups weigh the same. Groups without rows are left out of
+    the mean and of `groups`, which the caller should look at. Raises ConfigError when
     `rows` is empty, mixes conditions, or a seed lacks a task that another has.
     """
-    grid = _grid(_index(rows))
-    draws = _resample(grid, [grid.successes], level=level, resamples=resamples, seed=seed)[0]
-    low, high = np.clip(_percentiles(draws, level, grid), 0.0, 1.0).tolist()
+    grid = grid_of(index_rows(rows))
+    draws = resample(grid, [grid.successes], level=level, resamples=resamples, seed=seed)[0]
+    low, high = np.clip(percentiles(draws, level, grid), 0.0, 1.0).tolist()
     return Headline(
-        rate=_mean_rate(grid, grid.successes),
+        rate=mean_rate(grid, grid.successes),
         low=low,
         high=high,
         level=level,
-        families=grid.families,
+        groups=groups_of(rows),
         tasks=grid.tasks,
         seeds=grid.seeds,
     )
 
 
 def paired_difference(
-    rows_a: Sequence[Row],
-    rows_b: Sequence[Row],
+    rows_a: Sequence[ResultRow],
+    rows_b: Sequence[ResultRow],
     *,
     level: float = 0.95,
     resamples: int = 10_000,
@@ -189,23 +195,23 @@ def paired_difference(
 ) -> Difference:
     """Condition a minus condition b, both measured on the same tasks and arrangements.
 
-    Every resample draws the same tasks (within families) and the same seeds for both conditions,
+    Every resample draws the same tasks (within groups) and the same seeds for both conditions,
     so what the tasks have in common cancels. Percentile interval. Raises ConfigError when the
     conditions do not hold the same (task, seed) pairs with the same n, naming the first that is
     missing, or when either mixes conditions.
     """
-    index_a, index_b = _index(rows_a), _index(rows_b)
+    index_a, index_b = index_rows(rows_a), index_rows(rows_b)
     _require_match(index_a, index_b)
-    grid, grid_b = _grid(index_a), _grid(index_b)
-    draws_a, draws_b = _resample(
+    grid, grid_b = grid_of(index_a), grid_of(index_b)
+    draws_a, draws_b = resample(
         grid, [grid.successes, grid_b.successes], level=level, resamples=resamples, seed=seed
     )
-    low, high = _percentiles(draws_a - draws_b, level, grid)
-    a, b = _mean_rate(grid, grid.successes), _mean_rate(grid, grid_b.successes)
+    low, high = percentiles(draws_a - draws_b, level, grid)
+    a, b = mean_rate(grid, grid.successes), mean_rate(grid, grid_b.successes)
     a_only, b_only = _discordant(index_a, index_b)
     relative_low = relative_high = math.nan
     if draws_b.min() > 0:
-        relative_low, relative_high = _percentiles(draws_a / draws_b - 1, level, grid)
+        relative_low, relative_high = percentiles(draws_a / draws_b - 1, level, grid)
     return Difference(
         a=a,
         b=b,
@@ -224,8 +230,8 @@ def paired_difference(
 
 
 def equivalence(
-    rows_a: Sequence[Row],
-    rows_b: Sequence[Row],
+    rows_a: Sequence[ResultRow],
+    rows_b: Sequence[ResultRow],
     margin: float,
     *,
     significance: float = 0.05,
@@ -249,109 +255,7 @@ def equivalence(
     return Equivalence(difference=difference, margin=margin, equivalent=inside)
 
 
-def nearest_neighbour(embedding: np.ndarray, labels: Sequence[Any]) -> float:
-    """Share of items whose nearest other item by cosine carries the same label (leave one out).
-
-    embedding [N,Z] need not be normalised; labels holds N values. Of equally near neighbours the
-    share with the same label counts, so a collapsed embedding scores chance and not what the order
-    of the items happens to give. A label that occurs once cannot be met and counts as a miss.
-    Raises ConfigError when the shapes disagree or N < 2, DataError on a vector that is not finite
-    or has no length.
-    """
-    z = np.asarray(embedding, np.float64)
-    if z.ndim != 2 or len(z) != len(labels) or len(z) < 2:
-        raise ConfigError(
-            f"nearest_neighbour needs embedding [N,Z] and N labels, N > 1; got shape {z.shape} "
-            f"and {len(labels)} labels"
-        )
-    norms = np.linalg.norm(z, axis=1)
-    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
-    if len(bad):
-        raise DataError(f"embedding row {bad[0]} is not finite or has no length")
-    z = z / norms[:, None]
-    _, codes = np.unique([str(label) for label in labels], return_inverse=True)
-    correct = 0.0
-    for start in range(0, len(z), 1024):  # rows at a time: [N,N] need not fit in memory
-        rows = np.arange(start, min(start + 1024, len(z)))
-        cosine = z[rows] @ z.T
-        cosine[np.arange(len(rows)), rows] = -np.inf
-        # The tolerance is the rounding of a dot product, so that equal vectors tie.
-        nearest = cosine >= cosine.max(axis=1, keepdims=True) - 1e-12
-        same = codes[rows][:, None] == codes[None]
-        correct += float(((nearest & same).sum(axis=1) / nearest.sum(axis=1)).sum())
-    return correct / len(z)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Grid:
-    """Per family the successes and episodes, each [seeds, tasks]; rows and columns sorted."""
-
-    families: tuple[str, ...]
-    successes: tuple[np.ndarray, ...]
-    episodes: tuple[np.ndarray, ...]
-
-    @property
-    def tasks(self) -> int:
-        return sum(counts.shape[1] for counts in self.episodes)
-
-    @property
-    def seeds(self) -> int:
-        return self.episodes[0].shape[0]
-
-
-def _index(rows: Sequence[Row]) -> dict[tuple[str, Any], Row]:
-    """Rows by (task, seed), checked one by one."""
-    if not rows:
-        raise ConfigError("there are no result rows for this condition; was it evaluated?")
-    indexed: dict[tuple[str, Any], Row] = {}
-    for row in rows:
-        absent = [key for key in ("family", "task", "n", "successes") if key not in row]
-        if absent:
-            raise DataError(f"result row lacks {absent[0]!r}: {dict(row)}")
-        task, n, successes = row["task"], row["n"], row["successes"]
-        if row["family"] not in FAMILIES:
-            raise DataError(f"row of task {task!r}: unknown family {row['family']!r}")
-        if n <= 0 or not 0 <= successes <= n:
-            raise DataError(f"row of task {task!r}: {successes} successes of n = {n}")
-        outcomes = row.get("outcomes")
-        if outcomes is not None and (len(outcomes) != n or sum(outcomes) != successes):
-            raise DataError(
-                f"row of task {task!r}: outcomes hold {sum(outcomes)} successes of "
-                f"{len(outcomes)}, the row says {successes} of {n}"
-            )
-        key = (task, row.get("seed", 0))
-        if key in indexed:
-            raise ConfigError(
-                f"task {task!r} occurs twice for seed {key[1]!r}: select rows of one method, "
-                "round, split and demo first"
-            )
-        indexed[key] = row
-    return indexed
-
-
-def _grid(indexed: Mapping[tuple[str, Any], Row]) -> _Grid:
-    seeds = sorted({seed for _, seed in indexed}, key=str)
-    successes, episodes, families = [], [], []
-    for family in FAMILIES:
-        tasks = sorted({task for (task, _), row in indexed.items() if row["family"] == family})
-        if not tasks:
-            continue
-        for task in tasks:
-            for seed in seeds:
-                if (task, seed) not in indexed:
-                    raise ConfigError(
-                        f"task {task!r} is missing for seed {seed!r}: every seed needs all tasks"
-                    )
-        cells = [[indexed[task, seed] for task in tasks] for seed in seeds]
-        families.append(family)
-        successes.append(np.array([[cell["successes"] for cell in line] for line in cells], float))
-        episodes.append(np.array([[cell["n"] for cell in line] for line in cells], float))
-    return _Grid(tuple(families), tuple(successes), tuple(episodes))
-
-
-def _require_match(
-    index_a: Mapping[tuple[str, Any], Row], index_b: Mapping[tuple[str, Any], Row]
-) -> None:
+def _require_match(index_a: Mapping[Key, ResultRow], index_b: Mapping[Key, ResultRow]) -> None:
     """Raises ConfigError that names the first (task, seed) the two conditions do not share."""
     for ours, theirs, name in ((index_a, index_b, "second"), (index_b, index_a, "first")):
         missing = sorted(set(ours) - set(theirs), key=str)
@@ -361,6 +265,12 @@ def _require_match(
                 f"task {task!r} (seed {seed!r}) is missing from the {name} condition; "
                 f"{len(missing)} missing in all: evaluate both on the same tasks and seeds"
             )
+    domains = [one_domain(list(index.values())) for index in (index_a, index_b)]
+    if domains[0] != domains[1]:
+        raise ConfigError(
+            f"the first condition is of the domain {domains[0]!r}, the second of {domains[1]!r}: "
+            "unlike domains are not compared"
+        )
     for (task, seed), row in index_a.items():
         other = index_b[task, seed]
         if row["n"] != other["n"] or row["family"] != other["family"]:
@@ -378,7 +288,7 @@ def _require_match(
 
 
 def _discordant(
-    index_a: Mapping[tuple[str, Any], Row], index_b: Mapping[tuple[str, Any], Row]
+    index_a: Mapping[Key, ResultRow], index_b: Mapping[Key, ResultRow]
 ) -> tuple[int | None, int | None]:
     a_only = b_only = 0
     for key, row in index_a.items():
@@ -389,54 +299,3 @@ def _discordant(
         a_only += int((a & ~b).sum())
         b_only += int((b & ~a).sum())
     return a_only, b_only
-
-
-def _mean_rate(grid: _Grid, successes: Sequence[np.ndarray]) -> float:
-    rates = [s.sum() / n.sum() for s, n in zip(successes, grid.episodes, strict=True)]
-    return float(np.mean(rates))
-
-
-def _resample(
-    grid: _Grid,
-    conditions: Sequence[Sequence[np.ndarray]],
-    *,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> list[np.ndarray]:
-    """Mean-of-families rate per resample, one array [resamples] per condition, drawn alike.
-
-    A resample is held as how often each task (within its family) and each seed was drawn: the
-    counts are multinomial, and weighting by them is drawing with replacement. Their distance from 1
-    is spread (see above).
-    """
-    _check_level(level)
-    if resamples < 100:
-        raise ConfigError(f"resamples must be at least 100 for an interval, got {resamples}")
-    rng = np.random.default_rng(seed)
-    by_seed = _weights(rng, grid.seeds, resamples)
-    totals = [np.zeros(resamples) for _ in conditions]
-    for f, n in enumerate(grid.episodes):
-        by_task = _weights(rng, n.shape[1], resamples)
-        drawn = ((by_seed @ n) * by_task).sum(axis=1)
-        for total, successes in zip(totals, conditions, strict=True):
-            total += ((by_seed @ successes[f]) * by_task).sum(axis=1) / drawn
-    return [total / len(grid.families) for total in totals]
-
-
-def _weights(rng: np.random.Generator, count: int, resamples: int) -> np.ndarray:
-    """[resamples,count] how often each was drawn with replacement, the distance from 1 spread."""
-    drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
-    return 1 + (drawn - 1) * math.sqrt(count / (count - 1)) if count > 1 else drawn
-
-
-def _percentiles(draws: np.ndarray, level: float, grid: _Grid) -> tuple[float, float]:
-    if min(counts.shape[1] for counts in grid.episodes) < 2:
-        return math.nan, math.nan  # resampling one task would claim certainty about its family
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _check_level(level: float) -> None:
-    if not 0 < level < 1:
-        raise ConfigError(f"level must lie between 0 and 1, got {level}")

@@ -2,97 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
-from mili_jax.report.comparisons import (
-    DEMO_NAMES,
-    SWEEPS,
-    Policy,
-    compare,
+from mili_jax.report import tables
+from mili_jax.report.attribution import HEAD, attribution_lines
+from mili_jax.report.comparisons import compare
+from mili_jax.report.gain import Claim, gains
+from mili_jax.report.groups import domain_of, domains_of, groups_of
+from mili_jax.report.methods import DEMO_NAMES
+from mili_jax.report.policies import (
     conditions,
     policies_of,
     policy_name,
-    sweeps,
+    primary_split,
+    rows_of_runs,
+    split_of,
 )
-from mili_jax.report.statistics import Row, family_table, headline, paired_difference
-from mili_jax.report.words import number, percent, signed, span
-from mili_jax.types import FAMILIES, ConfigError
-
-
-def sweep_lines(rows: Sequence[Row], pairing_rows: Sequence[Row]) -> Sequence[tuple[str, ...]]:
-    """What is changed, its value, the success, its interval, and the difference to the first."""
-    lines = []
-    for kind, points in sweeps(rows, pairing_rows).items():
-        changed, scale = SWEEPS[kind]
-        for point in points:
-            mean, against = headline(point.rows), "\u2013"
-            if point is not points[0]:
-                result = paired_difference(point.rows, points[0].rows)
-                against = signed(100 * result.difference)
-                if math.isfinite(result.low):
-                    against += f" ({span(result)})"
-            interval = "no interval"
-            if math.isfinite(mean.low):
-                interval = f"{number(100 * mean.low)}\u2013{number(100 * mean.high)}"
-            value = f"{scale * point.value:g}"
-            lines.append((changed, value, percent(mean.rate), interval, against))
-    return lines
-
-
-def _by_policy(costs: Sequence[Row]) -> dict[Policy, list[Row]]:
-    groups: dict[Policy, list[Row]] = {}
-    for row in costs:
-        policy = Policy(str(row.get("config", "")), str(row["cost_of"]), int(row["round"]))
-        groups.setdefault(policy, []).append(row)
-    return groups
-
-
-def cost_lines(costs: Sequence[Row]) -> Sequence[tuple[str, ...]]:
-    """Policy, gradient steps, seconds (mean of seeds, range)."""
-    lines = []
-    for policy, members in _by_policy(costs).items():
-        seconds = [row["seconds"] for row in members]
-        ends = f"{number(min(seconds), 0)}\u2013{number(max(seconds), 0)}"
-        mean = number(float(np.mean(seconds)), 0)
-        lines.append((policy_name(policy, costs), f"{int(members[0]['steps']):,}", mean, ends))
-    return lines
-
-
-def adaptation_lines(costs: Sequence[Row]) -> Sequence[tuple[str, ...]]:
-    """Of what adapts: policy, tasks, share of them whose loss falls (mean, range), the loss."""
-    lines = []
-    for policy, members in _by_policy(costs).items():
-        found = [row["adaptation"] for row in members if row.get("adaptation")]
-        if found:
-            shares = [facts["improved"] for facts in found]
-            before, after = (np.mean([facts[k] for facts in found]) for k in ("before", "after"))
-            ends = f"{number(100 * min(shares))}\u2013{percent(max(shares))}"
-            mean, loss = percent(float(np.mean(shares))), f"{number(before)} to {number(after)}"
-            lines.append((policy_name(policy, costs), str(found[0]["tasks"]), mean, ends, loss))
-    return lines
-
-
-def neighbour_lines(costs: Sequence[Row]) -> Sequence[tuple[str, ...]]:
-    """How often the nearest neighbour of a held-out demonstration shows its own task (mean of
-    seeds, range) and its own family (mean): policy and these three."""
-    lines = []
-    for policy, members in _by_policy(costs).items():
-        found = [row["neighbours"] for row in members if row.get("neighbours")]
-        if found:
-            tasks = [facts["task"] for facts in found]
-            ends = f"{number(100 * min(tasks))}\u2013{percent(max(tasks))}"
-            family = percent(float(np.mean([facts["family"] for facts in found])))
-            lines.append((policy_name(policy, costs), percent(float(np.mean(tasks))), ends, family))
-    return lines
+from mili_jax.report.rounds import round_lines, series
+from mili_jax.report.rows import CostRow, PairingRow, ResultRow
+from mili_jax.report.statistics import group_table, headline
+from mili_jax.report.words import clean, percent
+from mili_jax.types import ConfigError
 
 
 def summary(
-    rows: Sequence[Row],
-    pairing_rows: Sequence[Row] = (),
-    costs: Sequence[Row] = (),
+    rows: Sequence[ResultRow],
+    pairing_rows: Sequence[PairingRow] = (),
+    costs: Sequence[CostRow] = (),
     margin: float = 0.05,
 ) -> str:
     """What the page says in numbers, as Markdown: success tables and paired differences, split by
@@ -102,43 +38,110 @@ def summary(
     """
     if not rows:
         raise ConfigError("no result rows to sum up")
-    families = [f for f in FAMILIES if any(row["family"] == f for row in rows)]
     lines: list[str] = []
+    for gain in gains(rows):
+        for i, claim in enumerate(gain.claims):
+            subject = f"{cell_text(gain.subject)}: " if gain.subject and i == 0 else ""
+            lines += [f"{subject}{_claim(claim)}", ""]
+    for split in dict.fromkeys(split_of(row) for row in rows):
+        for domain in domains_of(rows):
+            lines += _success(rows, split, domain)
+        found = compare(rows, split, margin)
+        lines += [*(_item(c.name, c.sentence, c.verdict) for c in found), ""]
+    lines += _rounds(rows)
+    for head, body in (
+        *(_sweeps(rows, pairing_rows, domain) for domain in domains_of(rows)),
+        (
+            ("training, with what it started from", "gradient steps", "seconds, mean", "range"),
+            tables.cost_lines(costs),
+        ),
+        (
+            (
+                "adapting to one demonstration",
+                "held-out tasks",
+                "loss lower after",
+                "range",
+                "loss",
+            ),
+            tables.adaptation_lines(costs),
+        ),
+        (
+            ("nearest neighbour of a held-out demonstration", "same task", "range", "same group"),
+            tables.neighbour_lines(costs),
+        ),
+    ):
+        if body:
+            lines += [*table(head, body), ""]
+    return "\n".join(lines)
 
-    def cells(members: Sequence[Row]) -> Iterator[str]:
-        table = {entry.family: entry for entry in family_table(members)}
-        for entry in (table[f] for f in families):
-            yield f"{percent(entry.rate, 0)} ({100 * entry.low:.0f}-{100 * entry.high:.0f})"
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    return [_line(head), "|---" * len(head) + "|", *(_line(cells) for cells in body)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell_text(cell) for cell in cells)} |"
+
+
+def cell_text(text: str) -> str:
+    """Text that stays within its cell, whatever a task or method is called."""
+    return clean(text).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _item(name: str, sentence: str, verdict: str) -> str:
+    return f"- {cell_text(name)}: {cell_text(sentence)} {verdict}"
+
+
+def _claim(claim: Claim) -> str:
+    """The sentence, with its number in bold."""
+    before, after = (text.replace("<", "&lt;") for text in (claim.before, claim.after))
+    return f"{before}**{cell_text(claim.number)}**{after}"
+
+
+def _success(rows: Sequence[ResultRow], split: str, domain: str) -> list[str]:
+    of = [row for row in rows if domain_of(row) == domain]
+    groups = groups_of(of)
+
+    def cells(members: Sequence[ResultRow]) -> Iterator[str]:
+        found = {entry.group: entry for entry in group_table(members)}
+        for entry in map(found.get, groups):
+            if entry is None:
+                yield "\u2013"
+            else:
+                yield f"{percent(entry.rate, 0)} ({100 * entry.low:.0f}-{100 * entry.high:.0f})"
         mean = headline(members)
         interval = f" ({100 * mean.low:.1f}-{100 * mean.high:.1f})" if mean.low >= 0 else ""
         yield f"**{percent(mean.rate)}**{interval}"
 
-    for split in dict.fromkeys(row.get("split", "test") for row in rows):
-        lines += ["| " + " | ".join([f"{split} tasks", *families, "mean"]) + " |"]
-        lines += ["|---" * (len(families) + 2) + "|"]
-        for policy in policies_of(rows, split):
-            for demo, members in conditions(rows, policy, split).items():
-                name = policy_name(policy, rows) + (
-                    "" if demo == "right" else f", {DEMO_NAMES[demo]}"
-                )
-                lines.append("| " + " | ".join([name, *cells(members)]) + " |")
-        found = compare(rows, split, margin)
-        lines += ["", *(f"- {c.name}: {c.sentence} {c.verdict}" for c in found), ""]
-    tables = (
-        ("changed", "value", "success", "interval", "against the first line, points"),
-        sweep_lines(rows, pairing_rows),
-    ), (
-        ("training, with what it started from", "gradient steps", "seconds, mean", "range"),
-        cost_lines(costs),
-    ), (
-        ("adapting to one demonstration", "held-out tasks", "loss lower after", "range", "loss"),
-        adaptation_lines(costs),
-    ), (
-        ("nearest neighbour of a held-out demonstration", "same task", "range", "same family"),
-        neighbour_lines(costs),
-    )  # fmt: skip
-    for head, body in tables:
-        if body:
-            lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-            lines += [*(f"| {' | '.join(line)} |" for line in body), ""]
-    return "\n".join(lines)
+    body = []
+    for policy in policies_of(of, split):
+        for demo, members in conditions(of, policy, split).items():
+            name = policy_name(policy, rows)
+            name += "" if demo == "right" else f", {DEMO_NAMES[demo]}"
+            body.append([name, *cells(members)])
+    if not body:
+        return []
+    what = f"{split} tasks" if len(domains_of(rows)) == 1 else f"{split} tasks of {domain}"
+    return [*table([what, *groups, "mean"], body), ""]
+
+
+def _rounds(rows: Sequence[ResultRow]) -> list[str]:
+    """Success over rounds, and what the gain of the first is due to, run by run."""
+    lines: list[str] = []
+    for of in rows_of_runs(rows):
+        split = primary_split(of)
+        if found := series(of, split):
+            lines += [*table(["round", *(one.name for one in found)], round_lines(found)), ""]
+        for _, body in attribution_lines(of, split):
+            arms = [(f"{arm}: {learns}" if learns else arm, *rest) for arm, learns, *rest in body]
+            lines += [*table(HEAD, arms), ""]
+    return lines
+
+
+def _sweeps(
+    rows: Sequence[ResultRow], pairing_rows: Sequence[PairingRow], domain: str
+) -> tuple[tuple[str, ...], tables.Lines]:
+    of = [row for row in rows if domain_of(row) == domain]
+    head = ("changed", "value", "success", "interval", "against the first line, points")
+    return head, tables.sweep_lines(of, pairing_rows)

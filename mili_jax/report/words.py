@@ -1,6 +1,9 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and names that others have given."""
 
 from __future__ import annotations
+
+import textwrap
+from unicodedata import category
 
 from mili_jax.report.statistics import Difference
 
@@ -46,3 +49,26 @@ def signed(value: float, digits: int = 1) -> str:
 def span(result: Difference) -> str:
     """The interval of a difference, in points."""
     return f"{signed(100 * result.low)} to {signed(100 * result.high)}"
+
+
+def clean(text: str) -> str:
+    """Text of others without what is no character to read: control characters, lone surrogates, and
+    marks that turn the direction of what follows."""
+    kept = ("\N{REPLACEMENT CHARACTER}" if category(c) == "Cs" else c for c in text)
+    return " ".join(
+        "".join(" " if category(c) == "Cc" else c for c in kept if c not in _TURN).split()
+    )
+
+
+def shorten(text: str, width: int, lines: int = 1) -> str:
+    """Text of others in at most so many lines of so many characters, cut with an ellipsis."""
+    found = textwrap.wrap(clean(text), width) or [""]
+    if len(found) > lines:
+        found = [
+            *found[: lines - 1],
+            f"{found[lines - 1][: width - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}",
+        ]
+    return "\n".join(found)
+
+
+_TURN = {chr(c) for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}

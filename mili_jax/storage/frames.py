@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
+from mili_jax.storage.records import IMAGE
 from mili_jax.types import DataError
 
 
@@ -18,17 +20,18 @@ from mili_jax.types import DataError
 class Frames:
     """The pictures of N stored episodes, read from their shards when they are asked for.
 
-    To be indexed like an array uint8 [F,H,W,3] along its first axis; any thread may. Holds nothing
-    but where the episodes are: records (shard, record in it) [N], length int64 [N], side H = W.
+    To be indexed like an array uint8 [F,H,W,C], of several cameras [F,V,H,W,C], along its first
+    axis; any thread may. Holds nothing but where the episodes are: records (shard, record in it)
+    [N], length int64 [N], and the shape of one picture.
     """
 
     records: tuple[tuple[Path, int], ...]
     length: np.ndarray
-    side: int
+    picture: tuple[int, ...]
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        return int(self.length.sum()), self.side, self.side, 3
+    def shape(self) -> tuple[int, ...]:
+        return (int(self.length.sum()), *self.picture)
 
     @property
     def nbytes(self) -> int:
@@ -36,7 +39,7 @@ class Frames:
         return int(np.prod(self.shape, dtype=np.int64))
 
     def __getitem__(self, frames: np.ndarray) -> np.ndarray:
-        """Pictures uint8 [...,H,W,3] of frames int [...]; each episode is read once.
+        """Pictures uint8 [..., *picture] of frames int [...]; each episode is read once.
 
         Raises DataError, naming the shard, if it is not what it was.
         """
@@ -65,8 +68,8 @@ class Frames:
             finally:
                 reader.close()
             fields = tf_example_pb2.Example.FromString(content).features.feature
-            pictures = fields["steps/observation/image"].bytes_list.value
-            if [len(picture) for picture in pictures] != [3 * self.side**2] * length:
+            pictures = fields[IMAGE].bytes_list.value
+            if [len(picture) for picture in pictures] != [math.prod(self.picture)] * length:
                 raise ValueError("other pictures than before")
         except (RuntimeError, IndexError, ValueError, DecodeError) as error:
             raise DataError(

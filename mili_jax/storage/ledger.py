@@ -1,18 +1,34 @@
-"""`checksums.json`: the SHA-256 of every file of a dataset that counts."""
+"""`checksums.json`: the SHA-256 of every file of a dataset that counts.
+
+Files are replaced as a whole, and verified before anything of them is used. While one is being
+replaced, the ledger allows the old content and the new.
+"""
 
 from __future__ import annotations
 
+import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mili_jax.storage.files import atomic_write, read_sealed, sealed, sha256
+from mili_jax.storage.files import (
+    atomic_write,
+    digest_of,
+    exists,
+    one_line,
+    read_sealed,
+    sealed,
+    sha256,
+    unreadable,
+)
 from mili_jax.types import DOCTOR, DataError
+
+_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def read_checksums(directory: Path) -> dict[str, Any]:
     path = directory / "checksums.json"
-    return read_sealed(path, ("files",))["files"] if path.exists() else {}
+    return read_sealed(path, ("files",))["files"] if exists(path) else {}
 
 
 def write_checksums(directory: Path, files: Mapping[str, Any]) -> None:
@@ -25,13 +41,63 @@ def allowed_digests(listed: Mapping[str, Any], name: str) -> tuple[str | None, .
     return entry["sha256"], entry.get("before", entry["sha256"])
 
 
-def settled_checksums(directory: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
+def verified(directory: Path, name: str) -> bytes | None:
+    """A file's content; None if it was never written. Raises DataError naming it."""
+    path = directory / name
+    for _ in range(3):  # another process may be replacing it
+        try:
+            content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            content = None
+        except OSError as error:
+            raise unreadable(path, error, DOCTOR) from error
+        if digest_of(content) in allowed_digests(read_checksums(directory), name):
+            return content
+    raise DataError(f"{path} is {describe_state(content is not None)}; {DOCTOR}")
+
+
+def replace(
+    directory: Path, contents: Mapping[str, bytes], shards: Mapping[str, Any] = _NOTHING
+) -> None:
+    """Replaces files, and lists them, and shards that are there.
+
+    Killed anywhere in between, each file is the old or the new one and both are allowed until the
+    next call, which allows only what is there. Call it under the directory's lock.
+    """
+    listed = _settled(directory, {**read_checksums(directory), **shards})
+    for name, content in contents.items():
+        before = directory / name
+        entry = {"before": sha256(before) if before.exists() else None}
+        listed[name] = {"sha256": digest_of(content), **entry}
+    write_checksums(directory, listed)
+    for name, content in contents.items():
+        atomic_write(directory / name, content)
+        del listed[name]["before"]
+    write_checksums(directory, listed)
+
+
+def remove(directory: Path, name: str) -> None:
+    """Removes a listed file; killed in between, it may be there or not. Call it under the
+    directory's lock. Raises DataError if the file system refuses."""
+    listed = read_checksums(directory)
+    if name in listed:
+        before = listed[name]["sha256"]
+        write_checksums(directory, {**listed, name: {"sha256": None, "before": before}})
+    try:
+        (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{directory / name} cannot be removed ({one_line(error)})") from error
+    if name in listed:
+        write_checksums(directory, {n: entry for n, entry in listed.items() if n != name})
+
+
+def _settled(directory: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
     """`listed`, with what a writer left that was stopped between two contents of a file."""
     settled = dict(listed)
     for name in [name for name, entry in listed.items() if "before" in entry]:
         path = directory / name
         digest = sha256(path) if path.exists() else None
-        if digest is None and listed[name]["before"] is None:
+        if digest is None and None in allowed_digests(listed, name):
             del settled[name]
         elif digest in allowed_digests(listed, name):
             settled[name] = {"sha256": digest}
@@ -43,6 +109,7 @@ def describe_state(there: bool) -> str:
 
 
 def check_digest(path: Path, digest: str, checksums: Mapping[str, Any]) -> None:
+    """Raises DataError, naming the shard, unless it is the one that was committed."""
     if path.name not in checksums:
         raise DataError(f"{path} is not in checksums.json; {DOCTOR}")
     if digest != checksums[path.name]["sha256"]:

@@ -75,7 +75,8 @@ class _Listener:
             patience = PATIENCE if self.came and not said else None
             if not select.select([self._pipe[0]], [], [], patience)[0]:
                 said = True
-                _say(f"stopping after {self.after}; a second signal ends it at once")
+                if self.holds:  # otherwise all is saved, and it is ending
+                    _say(f"stopping after {self.after}; a second signal ends it at once")
                 continue
             numbers = os.read(self._pipe[0], 64)
             if not numbers:

@@ -6,15 +6,21 @@ horizon; the reward is 1 on the last step if the commanded task is achieved then
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from mili_jax.domains.kitchen import objects, scenes, tasks
-from mili_jax.domains.kitchen.tasks import SPLITS, History
+from mili_jax.domains.kitchen.families import OWN
+from mili_jax.domains.kitchen.family import Families, KitchenTask
+from mili_jax.domains.kitchen.history import History
+from mili_jax.domains.kitchen.spec import spec
+from mili_jax.domains.kitchen.tasks import SPLITS
+from mili_jax.domains.kitchen.viewpoints import LIGHTS
 from mili_jax.domains.kitchen.world import REACH, TILT_LIMIT, TOOL_Z, Scene, World
-from mili_jax.types import Episode, EpisodeMeta, SimulationError, Task
+from mili_jax.types import SimulationError
 
 HORIZON = 45  # control steps, 4.5 s
 REST_STEPS = 5  # control steps without motion that end an episode
@@ -39,7 +45,10 @@ class KitchenEnv(gymnasium.Env):
       split: whose tasks and objects are drawn: "train", "validation" or "test".
       task: a task id that every episode commands; drawn from the split when None.
       image_size: side of the square RGB observation in pixels.
+      cameras: of `viewpoints.VIEWPOINTS`; several pictures are stacked, [V,H,W,3].
+      light: of `viewpoints.LIGHTS`.
       horizon: control steps (10 Hz) after which an episode is truncated.
+      families: of its tasks.
 
     Raises SimulationError on an unknown split, task or object, and on an action that is not
     finite or not of shape (7,).
@@ -54,19 +63,26 @@ class KitchenEnv(gymnasium.Env):
         image_size: int = 64,
         horizon: int = HORIZON,
         render_mode: str | None = None,
+        cameras: Sequence[str] = ("top",),
+        light: str = "above",
+        families: Families = OWN,
     ) -> None:
+        if light not in LIGHTS:
+            raise SimulationError(f"no light {light!r}; one of {sorted(LIGHTS)}")
+        self._cameras, self._light = tuple(cameras), light
         if not 16 <= image_size <= 1024:
             raise SimulationError(f"image_size must be 16..1024 pixels, got {image_size}")
+        shape = spec(image_size, self._cameras).picture
         self.split, self.image_size, self.horizon = split, image_size, horizon
-        self.render_mode = render_mode
+        self.render_mode, self.families = render_mode, families
         self._pool = object_pool(split)
-        self._fixed = tasks.find(task) if task is not None else None
+        self._fixed = tasks.find(task, families) if task is not None else None
         low = np.array([-REACH, -REACH, TOOL_Z[0], -TILT_LIMIT, -TILT_LIMIT, -np.pi / 2, 0.0])
         high = np.array([REACH, REACH, TOOL_Z[1], TILT_LIMIT, TILT_LIMIT, np.pi / 2, 1.0])
         self.action_space = gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
         self.observation_space = gymnasium.spaces.Dict(
             {
-                "image": gymnasium.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+                "image": gymnasium.spaces.Box(0, 255, shape, np.uint8),
                 # Measured, so it may overshoot the commanded range a little.
                 "pose": gymnasium.spaces.Box(
                     (low - 0.2).astype(np.float32), (high + 0.2).astype(np.float32)
@@ -74,7 +90,7 @@ class KitchenEnv(gymnasium.Env):
             }
         )
         self.world = World()
-        self.task: Task | None = self._fixed
+        self.task: KitchenTask | None = self._fixed
         self.history: History | None = None
         self._poses: list[np.ndarray] = []
 
@@ -85,16 +101,16 @@ class KitchenEnv(gymnasium.Env):
         self.history = None  # nothing to step while the world is not rebuilt
         options = options or {}
         if "task" in options:
-            self.task = tasks.find(options["task"])
+            self.task = tasks.find(options["task"], self.families)
         elif self._fixed is None:
-            choices = tasks.load_tasks()[self.split]
+            choices = tasks.listed(self.split, self.families)
             self.task = choices[int(self.np_random.integers(len(choices)))]
         else:
             self.task = self._fixed
         assert self.task is not None
         scene = options.get("scene")
         if scene is None:
-            scene = scenes.sample([self.task], self._pool, self.np_random)
+            scene = scenes.sample([self.task], self._pool, self.np_random, families=self.families)
         elif isinstance(scene, str):
             scene = Scene.from_json(scene)
         self.world.reset(scene)
@@ -112,17 +128,17 @@ class KitchenEnv(gymnasium.Env):
         self._poses.append(self.world.pose())
         terminated = self._at_rest()
         truncated = not terminated and len(self._poses) > self.horizon
-        info: dict[str, Any] = {}
+        info: dict[str, object] = {}
         reward = 0.0
         if terminated or truncated:
             info = self.outcome()
-            reward = float(info["success"])
+            reward = float(bool(info["success"]))
         return self._observe(), reward, terminated, truncated, info
 
-    def outcome(self) -> dict[str, Any]:
+    def outcome(self) -> dict[str, object]:
         """What the present state counts as: `success`, `useful`, `achieved_tasks` (ids)."""
         assert self.history is not None and self.task is not None
-        done = tasks.achieved(self.world, self.history)
+        done = tasks.achieved(self.world, self.history, self.families)
         return {
             "success": self.task in done,
             "useful": tasks.useful(done, self.world, self.history),
@@ -132,7 +148,7 @@ class KitchenEnv(gymnasium.Env):
     def success(self) -> bool:
         """Whether the commanded task's predicate holds now."""
         assert self.history is not None and self.task is not None
-        return tasks.succeeded(self.task, self.world, self.history)
+        return tasks.succeeded(self.task, self.world, self.history, self.families)
 
     def render(self) -> np.ndarray:
         """uint8 [288, 384, 3], an oblique view for people."""
@@ -142,7 +158,9 @@ class KitchenEnv(gymnasium.Env):
         self.world.close()
 
     def _observe(self) -> dict[str, np.ndarray]:
-        return {"image": self.world.image(self.image_size), "pose": self._poses[-1].copy()}
+        pictures = [self.world.image(self.image_size, c, self._light) for c in self._cameras]
+        image = pictures[0] if len(pictures) == 1 else _stacked(pictures)
+        return {"image": image, "pose": self._poses[-1].copy()}
 
     def _at_rest(self) -> bool:
         if len(self._poses) <= REST_STEPS:
@@ -157,18 +175,7 @@ class KitchenEnv(gymnasium.Env):
         return bool(turn < REST_TURN and np.ptp(recent[:, 6]) < REST_FINGER)
 
 
-class Recorder:
-    """Collects the steps of an episode: what was seen, and the label or command that answered."""
-
-    def __init__(self) -> None:
-        self.image: list[np.ndarray] = []
-        self.pose: list[np.ndarray] = []
-        self.action: list[np.ndarray] = []
-
-    def add(self, observation: dict[str, np.ndarray], action: np.ndarray) -> None:
-        self.image.append(observation["image"])
-        self.pose.append(observation["pose"])
-        self.action.append(np.array(action, np.float32))  # the caller may reuse its array
-
-    def episode(self, meta: EpisodeMeta) -> Episode:
-        return Episode(np.stack(self.image), np.stack(self.pose), np.stack(self.action), meta)
+def _stacked(pictures: list[np.ndarray]) -> np.ndarray:
+    """Several pictures as one array; what has no depth beside one that has gets zeros."""
+    most = max(picture.shape[2] for picture in pictures)
+    return np.stack([np.pad(p, ((0, 0), (0, 0), (0, most - p.shape[2]))) for p in pictures])

@@ -5,13 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mili_jax.domains.kitchen.world import (
-    CAMERA_HEIGHT,
-    REACH,
-    TILT_LIMIT,
-    TOOL_Z,
-    VIEW_HALF,
-)
+from mili_jax.domains.kitchen.viewpoints import VIEW_HALF, VIEWPOINTS
+from mili_jax.domains.kitchen.world import REACH, TILT_LIMIT, TOOL_Z
 from mili_jax.spec import Camera, Field, Layout, Spec, Tool
 from mili_jax.types import ConfigError
 
@@ -29,15 +24,20 @@ POSE = Layout(
         Field("finger", "1", 0.0, 1.0),
     )
 )
-TOOL = Tool(reach=VIEW_HALF, hover=0.13, lifted=0.17, down=0.09, beside=0.07)
-CAMERAS = {"top": Camera.straight_down("top", VIEW_HALF, CAMERA_HEIGHT)}
+TOOL = Tool(reach=VIEW_HALF, hover=0.13, lifted=0.17, down=0.09, beside=0.07, middle=0.055)
+CAMERAS = {name: viewpoint.camera(name) for name, viewpoint in VIEWPOINTS.items()}
 
 
-def spec(image_size: int = 64, cameras: Sequence[str] = ("top",)) -> Spec:
-    """The robot seen by the named cameras in square pictures. Raises ConfigError for another name
-    than those of `CAMERAS`."""
+def spec(image_size: int = 64, cameras: Sequence[str] = (), calibrated: bool = True) -> Spec:
+    """The robot seen by the named cameras ("top" for none) in square pictures.
+
+    calibrated: whether networks are given where the cameras stand.
+    Raises ConfigError for another name than those of `CAMERAS`.
+    """
     for name in cameras:
         if name not in CAMERAS:
             raise ConfigError(f"the kitchen has no camera {name!r}; take of {sorted(CAMERAS)}")
-    chosen = tuple(CAMERAS[name] for name in cameras)
+    chosen = tuple(CAMERAS[name] for name in cameras or ("top",))
+    if not calibrated:
+        chosen = tuple(Camera(camera.name, None, camera.mount, camera.depth) for camera in chosen)
     return Spec(POSE, POSE, image_size, image_size, chosen, tool=TOOL)

@@ -1,6 +1,7 @@
 """The physics: one PyBullet client with a table, the objects of a scene, a gripper and a camera.
 
-Everything here is a query of or a command to the simulator; what a task is, stands in `tasks.py`.
+Everything here is a query of or a command to the simulator; what a task is, says its family
+(`family.py`).
 
 Determinism: an episode is a function of (scene, actions). The world is rebuilt for every episode
 (restoring a saved state is not bit-exact with compound shapes), overlapping pairs are ordered and
@@ -18,7 +19,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pybullet as p
 
-from mili_jax.domains.kitchen import bodies, objects
+from mili_jax.domains.kitchen import bodies, objects, viewpoints
 from mili_jax.domains.kitchen.objects import ObjectSpec
 from mili_jax.types import SimulationError
 
@@ -26,9 +27,8 @@ CONTROL_HZ = 10.0
 SUBSTEPS = 12  # physics at 120 Hz
 SOLVER_ITERATIONS = 15
 TABLE_HALF = 0.30  # m, half the side of the square table top; z = 0 on top
-VIEW_HALF = 0.27  # m, half the side of the square that the camera sees at table height
-CAMERA_HEIGHT = 1.2  # m above the table centre, looking straight down
 REACH = 0.25  # m, the tool stays within +-REACH in x and y
+EDGE = 0.235  # m, footprints stay within +-EDGE, where the gripper reaches around them
 TOOL_Z = (0.006, 0.30)  # m, range of the tool tip's height
 MAX_STEP = 0.05  # m per control step (0.5 m/s)
 MAX_TURN = 0.6  # rad per control step
@@ -39,7 +39,7 @@ FINGER_PLAY = 0.008  # m beyond either end of its travel, where a finger is stop
 RENDERER = "tiny"
 _PAD_HALF = (0.006, 0.010, 0.035)  # m: thickness / 2 along the closing axis, width / 2, height / 2
 _LINKS = ("x", "y", "z", "yaw", "pitch", "roll", "left", "right")
-_ROLL, _LEFT, _RIGHT = 5, 6, 7
+_YAW, _PITCH, _ROLL, _LEFT, _RIGHT = 3, 4, 5, 6, 7
 
 # N or N m; the gantry is strong, the fingers are not.
 _FORCES = [120.0] * 3 + [6.0] * 3 + [12.0] * 2
@@ -120,10 +120,6 @@ class World:
         self.bodies: dict[str, int] = {}
         self._frames: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._bases: dict[str, list[float]] = {}
-        self._view = p.computeViewMatrix([0, 0, CAMERA_HEIGHT], [0, 0, 0], [0, 1, 0])
-        self._projection = p.computeProjectionMatrixFOV(
-            math.degrees(2 * math.atan(VIEW_HALF / CAMERA_HEIGHT)), 1.0, 0.3, CAMERA_HEIGHT + 0.2
-        )
 
     def close(self) -> None:
         """Ends the physics server; a world that nothing refers to any more does so by itself."""
@@ -317,19 +313,39 @@ class World:
                 p.resetJointState(self.gripper, link, stopped, 0.0, physicsClientId=self.client)
                 self._q[link] = stopped
 
-    def image(self, size: int) -> np.ndarray:
-        """uint8 [size, size, 3] from straight above: column right is +x, row down is -y."""
-        return self._render(size, size, self._view, self._projection)
+    def image(self, size: int, camera: str = "top", light: str = "above") -> np.ndarray:
+        """uint8 [size, size, 3] by one of `viewpoints.VIEWPOINTS`, in one of its `LIGHTS`; of one
+        that sees depth [size, size, 4], with the height above the table.
+
+        Of "top" column right is +x, row down is -y.
+        """
+        viewpoint = viewpoints.VIEWPOINTS[camera]
+        view = viewpoint.view
+        if viewpoint.mount == "tool":
+            q = self._q
+            view = viewpoint.view_from(q[:3], (q[_ROLL], q[_PITCH], q[_YAW]))
+        shine = viewpoints.LIGHTS[light]
+        colours, buffer = self._render(size, size, view, viewpoint.projection, shine)
+        if not viewpoint.depth:
+            return colours
+        return np.concatenate([colours, viewpoint.heights(buffer)[:, :, None]], -1)
 
     def picture(self, width: int, height: int) -> np.ndarray:
         """uint8 [height, width, 3]: an oblique view for people, not for policies."""
         view = p.computeViewMatrix([0.0, -0.62, 0.55], [0.0, -0.01, 0.02], [0, 0, 1])
         projection = p.computeProjectionMatrixFOV(46.0, width / height, 0.1, 2.0)
-        return self._render(width, height, view, projection)
+        return self._render(width, height, view, projection, viewpoints.LIGHTS["above"])[0]
 
-    def _render(self, width: int, height: int, view: list, projection: list) -> np.ndarray:
-        _, _, pixels, _, _ = p.getCameraImage(
-            width, height, view, projection, lightDirection=[0, 0, 1], shadow=0,
+    def _render(
+        self,
+        width: int,
+        height: int,
+        view: Sequence[float],
+        projection: Sequence[float],
+        light: Sequence[float],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        _, _, pixels, buffer, _ = p.getCameraImage(
+            width, height, view, projection, lightDirection=light, shadow=0,
             lightAmbientCoeff=0.65, lightDiffuseCoeff=0.35, lightSpecularCoeff=0.0,
             renderer=p.ER_TINY_RENDERER, flags=p.ER_NO_SEGMENTATION_MASK,
             physicsClientId=self.client,
@@ -338,7 +354,7 @@ class World:
         frame = np.empty((height, width, 3), np.uint8)
         for channel in range(3):  # a third of the time of one copy of all three
             frame[:, :, channel] = pixels[:, :, channel]
-        return frame
+        return frame, np.asarray(buffer).reshape(height, width)
 
     def state(self, name: str) -> State:
         """Where the object's centre of mass is (m), and how it is turned (a quaternion)."""

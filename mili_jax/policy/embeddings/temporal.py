@@ -1,28 +1,25 @@
-"""_Temporal convolution, the end of every embedding."""
+"""Temporal convolution, the end of every embedding."""
 
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from mili_jax.policy.features import rms_norm
-
-Array = jax.Array
-
 
 # Demonstration embeddings: (maps [N,M,h,w,C], pose [N,K,7]) -> (z [N,Z], auxiliary [N]).
 
 
-class _Temporal(nn.Module):
-    """Two temporal convolutions of width 3, pooled over time: [N,T,D] -> [N,size]."""
+class Temporal(nn.Module):
+    """Two temporal convolutions of width 3, pooled over time."""
 
     size: int
     width: int = 64
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Float[Array, "n t d"]) -> Float[Array, "n z"]:
         for _ in range(2):
             padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0)), mode="edge")
             window = jnp.concatenate([padded[:, :-2], x, padded[:, 2:]], -1)

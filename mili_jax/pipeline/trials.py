@@ -1,0 +1,46 @@
+"""What later stages want to know of a round's trials."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from mili_jax.pipeline.run import Run
+from mili_jax.storage.labels import resolve
+from mili_jax.types import DataError, EpisodeMeta
+
+LOG = logging.getLogger(__name__)
+
+
+def answered_trials(run: Run, number: int) -> tuple[list[EpisodeMeta], np.ndarray, np.ndarray]:
+    """A round's N trials, with what F said of each and whether it came to rest, bool [N]. Of those
+    that nobody has answered for, or is sure of, nothing is learned.
+
+    Raises DataError if there is no answer at all.
+    """
+    split = f"round_{number}"
+    metas = list(run.dataset.read_metadata(split))
+    answers = resolve(run.dataset.read_labels(split))
+    unanswered = sum(answers.get(m.episode_id) is None for m in metas)
+    if metas and not answers:
+        raise DataError(
+            f"{run.dataset.path}: none of the {len(metas)} trials of {split!r} has an answer; let "
+            f"`mili filter --round={number}` or people answer"
+        )
+    if unanswered:
+        LOG.info("%s: %d of %d trials have no sure answer", split, unanswered, len(metas))
+    useful = np.array([answers.get(m.episode_id) is True for m in metas], bool)
+    anyhow = not run.config.improve.rested
+    return metas, useful, np.array([m.terminated or anyhow for m in metas], bool)
+
+
+def even_weights(run: Run, number: int, ids: Sequence[str], weights: np.ndarray) -> np.ndarray:
+    """The weights of trials, made even over the groups that they resemble if so configured."""
+    if not run.config.improve.balance or not ids:
+        return weights
+    groups = run.domain.groups
+    resembles = run.workdir.read_manifest(f"pair_{number}")["resembles"]
+    kinds = np.array([groups.index(resembles[name]) for name in ids])
+    return weights / np.bincount(kinds, weights, len(groups))[kinds]
