@@ -207,16 +207,20 @@ def test_several_signals_within_a_moment_are_one():
 
 
 def test_a_signal_that_comes_after_the_last_question_is_not_lost():
-    with pytest.raises(Stopped, match=f"^stopped after this step: {GOES_ON}"):
-        with stopping.asking("this step") as asked:
-            assert not asked()
-            signal.raise_signal(signal.SIGTERM)
-            wait_until(asked)
-    with pytest.raises(RuntimeError, match="its own"):  # an error is told as it is
-        with stopping.asking("this step") as asked:
-            signal.raise_signal(signal.SIGTERM)
-            wait_until(asked)
-            raise RuntimeError("its own")
+    with (
+        pytest.raises(Stopped, match=f"^stopped after this step: {GOES_ON}"),
+        stopping.asking("this step") as asked,
+    ):
+        assert not asked()
+        signal.raise_signal(signal.SIGTERM)
+        wait_until(asked)
+    with (
+        pytest.raises(RuntimeError, match="its own"),  # an error arrives as it is
+        stopping.asking("this step") as asked,
+    ):
+        signal.raise_signal(signal.SIGTERM)
+        wait_until(asked)
+        raise RuntimeError("its own")
 
 
 def state():
@@ -303,6 +307,37 @@ def interrupted(call, rng, longest):
         assert "Traceback" not in err, err[-3000:]
         assert err.rstrip().endswith(GOES_ON), err[-3000:]
     return code
+
+
+STARTERS = {
+    "compare": ["compare"],
+    "launch, submitit": ["launch", "--on=local", "--stages=demos,pretrain"],
+    "launch, Ray": ["launch", "--on=ray", "--stages=demos,pretrain"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", STARTERS)
+def test_who_starts_commands_passes_a_signal_on_and_waits(kind, tmp_path):
+    """As ctrl-C sends it, to all processes of a terminal: the training saves, and nobody is left."""
+    for package in ("submitit", "ray"):
+        if kind != "compare":
+            pytest.importorskip(package)
+    module, *more = STARTERS[kind]
+    long = ["--config.train.steps=4000", "--config.train.checkpoint_every=4000"]
+    program = Program([*command(module, tmp_path, *long), "--seeds=0", *more])
+    run = tmp_path / "seed_0"
+    wait_until(lambda: (run / "metrics.jsonl").exists() or program.process.poll() is not None, 600)
+    time.sleep(3)
+    program.send(signal.SIGINT, whole=True)
+    code, _, err = program.end(400)
+    assert code == 130, err
+    last = err.rstrip().splitlines()[-1]
+    assert last.startswith("stopped ") and last.endswith(GOES_ON) and "Traceback" not in err
+    (saved,) = (run / "checkpoints" / "pretrain").glob("*.json")
+    assert 0 < int(saved.stem) < 4000, "it was saved, and before its end"
+    if kind == "compare":
+        assert "seed 0: pretrain" in err, "it showed what it was at"
 
 
 @pytest.mark.slow
