@@ -207,16 +207,16 @@ def test_several_signals_within_a_moment_are_one():
 
 
 def test_a_signal_that_comes_after_the_last_question_is_not_lost():
-    with pytest.raises(Stopped, match=f"^stopped after this step: {GOES_ON}"):
-        with stopping.asking("this step") as asked:
-            assert not asked()
-            signal.raise_signal(signal.SIGTERM)
-            wait_until(asked)
-    with pytest.raises(RuntimeError, match="its own"):  # an error is told as it is
-        with stopping.asking("this step") as asked:
-            signal.raise_signal(signal.SIGTERM)
-            wait_until(asked)
-            raise RuntimeError("its own")
+    said = pytest.raises(Stopped, match=f"^stopped after this step: {GOES_ON}")
+    with said, stopping.asking("this step") as asked:
+        assert not asked()
+        signal.raise_signal(signal.SIGTERM)
+        wait_until(asked)
+    own = pytest.raises(RuntimeError, match="its own")  # an error arrives as it is
+    with own, stopping.asking("this step") as asked:
+        signal.raise_signal(signal.SIGTERM)
+        wait_until(asked)
+        raise RuntimeError("its own")
 
 
 def state():
