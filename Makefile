@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
 # `make compare` trains every method over three seeds: hours, and it goes on where it was stopped.
-.PHONY: run compare test lint setup bench wheel clean
+.PHONY: run compare test lint docs setup bench wheel clean
 
 run: setup
 	$(BIN)/mili run --config=quick --workdir=runs/quick
@@ -20,6 +20,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
+	# The theme prints pages about its successor without this.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
 
 bench: setup
 	# PyTorch's own index has wheels for CPUs alone, gigabytes smaller: see its page "Get started".
