@@ -29,7 +29,7 @@ from mili_jax.workers.stopping import ASKING, ONCE, Stopped
 
 SIGNALS = [pytest.param(number, id=number.name) for number in ASKING]
 GOES_ON = "the same command goes on from here"
-LIMIT = 120  # s for what takes a second where nothing else runs
+LIMIT = 300  # s for what takes a second where nothing else runs
 TAG = "INTERRUPTED"  # the variable by which all processes of a command are found
 
 
