@@ -458,7 +458,7 @@ def test_labels_that_nobody_acknowledged_or_that_are_lost_are_found(tmp_path, da
                 "add": whole + whole[:first],
             }[damage]
         )
-    with pytest.raises(DataError, match=r"labels_round_1\.jsonl is .*experiments\.doctor"):
+    with pytest.raises(DataError, match=r"labels_round_1\.jsonl is .*mili doctor"):
         dataset.read_labels("round_1")
     with pytest.raises(DataError, match=r"labels_round_1\.jsonl is "):
         dataset.write_labels("round_1", [Label("d", True, "s")])
@@ -563,7 +563,7 @@ def test_bad_pair_tables_are_named(tmp_path):
     whole = path.read_text()
     for content in (whole.replace("b,d,1", "b,d,0"), whole[:-10], ""):
         path.write_text(content)
-        with pytest.raises(DataError, match=r"pairs_round_1\.csv is damaged.*experiments\.doctor"):
+        with pytest.raises(DataError, match=r"pairs_round_1\.csv is damaged.*mili doctor"):
             dataset.read_pairs("round_1")
 
 

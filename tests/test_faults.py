@@ -431,7 +431,7 @@ def test_random_actions_with_extremes(count, tmp_path):
     jobs = [(i, trials[at : at + 20]) for i, at in enumerate(range(0, count, 20))]
     for job in worker_pool.run_jobs(jobs, Wild, functools.partial(write_wild, tmp_path), 2):
         assert not job.set_aside
-    dataset = Dataset(tmp_path)
+    dataset = Dataset(tmp_path, spec(16))
     dataset.commit("round_1", len(jobs))
     space = KitchenEnv(image_size=16).observation_space["pose"]
     frames = episodes = 0

@@ -234,7 +234,7 @@ def test_a_damaged_description_of_the_robot_is_found_and_made_again(damage, tmp_
         path.unlink()
     else:
         path.write_text(whole.replace("24", "25") if damage == "flip" else "[]")
-    with pytest.raises(DataError, match=r"spec\.json is (damaged|missing).*experiments\.doctor"):
+    with pytest.raises(DataError, match=r"spec\.json is (damaged|missing).*mili doctor"):
         Dataset(tmp_path / "dataset", ONE)
     (tmp_path / "lock").touch()
     assert {d.path for d in doctor.examine(tmp_path)} == {path}
