@@ -121,5 +121,5 @@ def test_a_command_may_write_its_output_into_the_folder_of_its_run(tmp_path):
         program = [sys.executable, "-m", "mili_jax.cli", *call]
         code = subprocess.run(program, cwd=ROOT, stdout=out, stderr=out).returncode
     said = (tmp_path / "what I saw").read_text()
-    assert code == 1 and "is not empty" not in said and "round_1" in said
+    assert code == 1 and "is not empty" not in said and "pretrain.json is missing" in said
     assert (tmp_path / "manifest.json").exists()

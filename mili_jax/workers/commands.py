@@ -17,6 +17,7 @@ STOPPED_CODE = os.EX_TEMPFAIL
 STOPPED_FLAG = f"--stopped_exit_code={STOPPED_CODE}"
 _BREAK = re.compile(r"[\r\n]+")  # a progress bar goes back to the beginning of its line
 _BAR = re.compile(r"([^|:]+): +(\d+%)\|")
+_DRAWN = re.compile(r"[^|]+: +\d+%\|[^|]*\|[^\]]*\]")  # all of it, and a line may go on behind it
 _ERROR = re.compile(r"(?:[A-Za-z_]\w*\.)*\w*(?:Error|Exception|Interrupt)\b|Fatal Python error: ")
 
 
@@ -47,9 +48,10 @@ def last_words(said: str, code: int) -> str:
 
     It need not be the last one: JAX, for one, adds to an error how its traceback was shortened.
     """
-    lines = [line for line in _BREAK.split(said) if line.strip()]
+    lines = [_DRAWN.sub("", line) for line in _BREAK.split(said)]
+    lines = [line for line in lines if line.strip()]
     named = [line for line in lines if _ERROR.match(line)]
-    why = (named or [line for line in lines if not _BAR.match(line)] or ["nothing was printed"])[-1]
+    why = (named or lines or ["nothing was printed"])[-1]
     if code < 0:
         return f"killed by {signal.Signals(-code).name}; {why}"
     return why.strip()
