@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
 # `make compare` trains every method over three seeds: hours, and it goes on where it was stopped.
-.PHONY: run compare test lint setup bench clean
+.PHONY: run compare test lint docs setup bench wheel clean
 
 run: setup
-	$(BIN)/python -m experiments.mili --config=experiments/configs/mili.py:quick --workdir=runs/quick
+	$(BIN)/mili run --config=quick --workdir=runs/quick
 
 compare: setup
-	$(BIN)/python -m experiments.compare --config=experiments/configs/mili.py:compare --seeds=0,1,2 --workdir=runs/compare
+	$(BIN)/mili compare --config=compare --seeds=0,1,2 --workdir=runs/compare
 
 test: setup
 	$(BIN)/python -m pytest tests -q -n 2 --dist worksteal
@@ -21,17 +21,27 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: setup
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[docs]'
+	# The theme prints pages about its successor without this.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
+
 bench: setup
 	# PyTorch's own index has wheels for CPUs alone, gigabytes smaller: see its page "Get started".
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m benchmarks
 
+wheel: setup
+	# From nothing but the sources: what an earlier build has left would get into it.
+	rm -rf build
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps --wheel-dir dist .
+
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,ann]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

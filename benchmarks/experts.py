@@ -19,9 +19,10 @@ from mili_jax.domains.kitchen.rollout import Trial
 
 from mili_jax.domains.kitchen import rollout, scenes, tasks
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
+from mili_jax.domains.kitchen.families import FAMILIES
 from mili_jax.domains.kitchen.tasks import SPLITS
 from mili_jax.report.statistics import wilson
-from mili_jax.types import FAMILIES, Episode, Task
+from mili_jax.types import Episode, Task
 from mili_jax.workers.pool import run_jobs
 
 _EPISODES = flags.DEFINE_integer("episodes", 100, "episodes per family", lower_bound=1)

@@ -5,8 +5,8 @@ python -m experiments.baselines --config=experiments/configs/mili.py:compare --w
 
 from __future__ import annotations
 
-from experiments import command
-from mili_jax.pipeline import train
-
 if __name__ == "__main__":
-    command.main(train.train_baselines)
+    # Here, not above: the worker processes that this one starts import this file as well.
+    from experiments import command
+
+    command.main("baselines")

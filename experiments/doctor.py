@@ -13,32 +13,20 @@ from pathlib import Path
 
 from absl import app, flags
 
-from mili_jax.storage import doctor
-from mili_jax.types import MiliError
+from mili_jax.command import doctor
+from mili_jax.pipeline import console
+from mili_jax.workers import stopping
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
 _REPAIR = flags.DEFINE_bool("repair", False, "take away what is damaged")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     if argv[1:]:
         sys.exit(f"ConfigError: what is {' '.join(argv[1:])!r}? Flags begin with --")
-    path = Path(_WORKDIR.value)
-    try:
-        found = doctor.repair(path) if _REPAIR.value else doctor.examine(path)
-    except MiliError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    for damage in found:
-        print(damage.why)
-        for file in damage.drop:
-            print(f"    {'moved' if _REPAIR.value else 'to go'}: {file}")
-    if not found:
-        print(f"{path}: nothing is damaged")
-    elif _REPAIR.value:
-        print("the run's own command goes on from here")
-    else:
-        sys.exit("the same with --repair takes it away; then the run's own command makes it again")
+    return console.exit_code(lambda: doctor.examine(Path(_WORKDIR.value), _REPAIR.value))
 
 
 if __name__ == "__main__":
+    stopping.listen()
     app.run(main)

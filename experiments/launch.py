@@ -3,201 +3,34 @@
     python -m experiments.launch --config=experiments/configs/mili.py:quick --workdir=runs/sweep \
         --seeds=0,1,2 --on=slurm --options=slurm_partition=gpu,gpus_per_node=1,timeout_min=720
 
-runs `python -m experiments.mili` for every seed in runs/sweep/seed_<n>. With --stages=each every
-stage is a job of its own, after the one before it; --stages=demos,pretrain are these alone. Flags
-that begin with --config reach every job. The folder must be one that all nodes see, and the files
-of jobs/ in it say what a job printed. What failed or was killed goes on with the same command; on
-SLURM a job that is preempted, or whose time (a day, unless --options say another timeout_min) is
-over, is queued again by itself.
-
---on=slurm submits and ends; local (one after the other on this machine) and ray (the cluster of
-RAY_ADDRESS, or this machine) wait for all, and exit with 1 if any failed.
+The same as `mili launch`, where more is said of it. The stage `filter` may be called `label` here,
+and `run` `mili`, as the binaries are.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from experiments import command
-from mili_jax.pipeline import algorithm, rolling, schema
-from mili_jax.types import ConfigError, MiliError
+from mili_jax.command import launch
+from mili_jax.command.jobs import Job
 
+__all__ = ["Job"]
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "seeds of training, one run each")
-_STAGES = flags.DEFINE_list("stages", ["mili"], "binaries in their order; each: one job per stage")
-_ON = flags.DEFINE_enum("on", "local", ["local", "slurm", "ray"], "where")
-flags.set_default(command.WORKDIR, "runs/sweep")
+_STAGES = flags.DEFINE_list("stages", ["mili"], "stages in their order; each: one job per stage")
+_ON = flags.DEFINE_enum("on", "local", launch.PLACES, "where")
 _OPTIONS = flags.DEFINE_list("options", [], "parameters of submitit's executor, name=value")
-
-SOURCE = Path(__file__).resolve().parents[1]
-DAY = 24 * 60  # minutes; what submitit does by default is 5
-TIMEOUTS = 1000  # after which a job is not queued again: it cannot be getting on
-Chains = Mapping[str, Sequence[list[str]]]  # commands by the seed's folder, each after the last
+flags.set_default(command.WORKDIR, "runs/sweep")
 
 
-class JobError(MiliError):
-    """A job ended with an error."""
-
-
-def chains(config: ConfigDict, workdir: Path, given: Sequence[str]) -> dict[str, list[list[str]]]:
-    """The commands of every seed. Raises ConfigError for a seed or a binary that does not exist."""
-    shared = command.shared_flags(given)
-    listed = [[name] for name in _STAGES.value]
-    if _STAGES.value == ["each"]:
-        plan = algorithm.plan(config.improve.rounds)
-        listed = [[name, *(f"--round={n}" for n in numbers)] for name, numbers in plan]
-    for name, *_ in listed:
-        if not (SOURCE / "experiments" / f"{name}.py").exists():
-            raise ConfigError(f"--stages names {name!r}, which experiments/ has not")
-    found = {}
-    for seed in command.numbers(_SEEDS.value):
-        folder = f"seed_{seed}"
-        tail = [*shared, f"--config.seed={seed}", f"--workdir={workdir / folder}"]
-        found[folder] = [
-            [sys.executable, "-m", f"experiments.{name}", *rest, *tail] for name, *rest in listed
-        ]
-    return found
-
-
-def run(arguments: Sequence[str], _after: Any = None) -> None:
-    """A job. Raises JobError with what the command printed last."""
-    Job(arguments)()
-
-
-class Job:
-    """A command that a scheduler may stop: it saves what it has, is queued again and goes on."""
-
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self.arguments = list(arguments)
-        self._pid = 0
-
-    def __call__(self) -> None:
-        """Raises JobError, with what the command printed last, if it did not come to its end."""
-
-        def begin() -> None:
-            # The scheduler's signal goes to all processes, and would end this one without a save.
-            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-
-        given = [*self.arguments, f"--stopped_exit_code={os.EX_TEMPFAIL}"]
-        process = subprocess.Popen(given, cwd=SOURCE, stderr=subprocess.PIPE, preexec_fn=begin)
-        self._pid = process.pid
-        assert process.stderr is not None
-        said = b""
-        while piece := os.read(process.stderr.fileno(), 1 << 16):
-            os.write(2, piece)  # as it comes, into the job's log
-            said = said[-(1 << 16) :] + piece
-        code = process.wait()
-        if code:
-            lines = said.decode(errors="replace").strip().splitlines()
-            last = (lines or ["nothing was printed"])[-1]
-            raise JobError(f"{' '.join(self.arguments[1:])} ended with {code}: {last}")
-
-    def checkpoint(self) -> Any:
-        """Called by submitit when time is over or the job is preempted: what to queue again."""
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has just ended
-            if self._pid:
-                os.kill(self._pid, signal.SIGTERM)
-                # `__call__` waits as well, below this signal's handler: leave it to be found.
-                os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-        return _needed("submitit").helpers.DelayedSubmission(Job(self.arguments))
-
-
-def on_submitit(planned: Chains, folder: Path, kind: str, options: Mapping[str, Any]) -> None:
-    """Submits through submitit; on this machine each job is waited for."""
-    submitit: Any = _needed("submitit")
-    most = {f"{kind}_max_num_timeout": TIMEOUTS}
-    executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=kind, **most)
-    limit = {"timeout_min": DAY if kind == "slurm" else 30 * DAY}
-    failed = []
-    for seed, commands in planned.items():
-        before = None
-        for arguments in commands:
-            name = f"{seed}_{arguments[2].rpartition('.')[2]}"
-            executor.update_parameters(name=name, **{**limit, **options})
-            if kind == "slurm":
-                after: dict[str, str] = {"dependency": f"afterok:{before}"} if before else {}
-                executor.update_parameters(slurm_additional_parameters=after)
-            job = executor.submit(Job(arguments))
-            before = job.job_id
-            print(f"{name}: job {before}, {job.paths.stderr}", flush=True)
-            error = job.exception() if kind == "local" else None
-            if error is not None:
-                failed.append(f"{seed}: {_said(error)}")
-                break  # what comes after it in this seed needs it; other seeds do not
-    _raise_if(failed)
-
-
-def on_ray(planned: Chains, config: ConfigDict) -> None:
-    """Runs the commands as Ray tasks; those of a seed one after the other."""
-    machine = config.machine
-    ray: Any = rolling.connect_ray(max(1, machine.processes))
-    address = ray.get_runtime_context().gcs_address
-    # A run whose workers are Ray's own leaves them the room, and only waits for them or trains.
-    room = max(1, machine.processes) if machine.backend == "local" else 0
-    task = ray.remote(
-        num_cpus=room, max_retries=2, runtime_env={"env_vars": {"RAY_ADDRESS": address}}
-    )(run)
-    last = []
-    for commands in planned.values():
-        before = None
-        for arguments in commands:
-            before = task.remote(arguments, before)
-        last.append(before)
-    failed = []
-    for seed, result in zip(planned, last, strict=True):
-        try:
-            ray.get(result)
-        except ray.exceptions.RayError as error:
-            failed.append(f"{seed}: {_said(error)}")
-        else:
-            print(f"{seed}: done", flush=True)
-    _raise_if(failed)
-
-
-def _raise_if(failed: Sequence[str]) -> None:
-    if failed:
-        raise JobError("; ".join(failed))
-
-
-def _said(error: BaseException) -> str:
-    """The job's own words in what an executor makes of its error."""
-    lines = str(error).strip().splitlines()
-    own = [line.partition("JobError: ")[2] for line in lines if "JobError: " in line]
-    return (own or lines or [repr(error)])[-1]
-
-
-def _needed(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ConfigError(f"this needs {package}: pip install -e '.[cluster]'") from error
-
-
-def _options() -> dict[str, Any]:
-    pairs = [item.partition("=") for item in _OPTIONS.value]
-    return {name: int(value) if value.isdigit() else value for name, _, value in pairs}
-
-
-def launch(config: ConfigDict, workdir: Path) -> None:
-    schema.check(config)
-    workdir = workdir.absolute()
-    planned = chains(config, workdir, sys.argv[1:])
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])
-    if _ON.value == "ray":
-        on_ray(planned, config)
-    else:
-        on_submitit(planned, workdir, _ON.value, _options())
+def main(config: ConfigDict, folder: Path) -> None:
+    given = command.shared_flags(sys.argv[1:])
+    launch.launch(config, folder, given, _SEEDS.value, _STAGES.value, _ON.value, _OPTIONS.value)
 
 
 if __name__ == "__main__":
-    command.start(launch)
+    command.start(main)

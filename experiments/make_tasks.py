@@ -17,7 +17,8 @@ import numpy as np
 from absl import app
 
 from mili_jax.domains.kitchen import objects
-from mili_jax.domains.kitchen.families import FAMILIES, KitchenTask
+from mili_jax.domains.kitchen.families import OWN
+from mili_jax.domains.kitchen.family import KitchenTask
 
 SIZES = {"train": 520, "validation": 40, "test": 40}
 SEED = 20
@@ -31,37 +32,27 @@ def make_tasks() -> dict[str, list[str]]:
 
 def _split(split: str, size: int, rng: np.random.Generator) -> list[str]:
     specs = [s for s in objects.load_catalogue().values() if s.split == split]
-    buttons = [s.id for s in specs if s.button]
-    movable = [s.id for s in specs if not s.button]
-    graspable = [s.id for s in specs if s.graspable]
-    containers = [s.id for s in specs if s.container]
-    pairs: dict[str, list[tuple[str, ...]]] = {
-        "press": [(b,) for b in buttons],
-        "grasp": [(g,) for g in graspable],
-        "push": [(a, b) for a in movable for b in movable if a != b],
-        "place": [(a, b) for a in graspable for b in containers if a != b],
-    }
-    queues = {family: _even(pairs[family], rng) for family in FAMILIES}
+    queues = {name: _even(family.tasks(specs), rng) for name, family in OWN.items()}
     # Families with few objects run out first; the others fill up the rest.
     tasks: list[str] = []
     while len(tasks) < size:
-        for family in FAMILIES:
-            if queues[family] and len(tasks) < size:
-                tasks.append(KitchenTask(family, queues[family].pop(0)).id)
+        for queue in queues.values():
+            if queue and len(tasks) < size:
+                tasks.append(queue.pop(0).id)
         if not any(queues.values()):
             raise ValueError(f"the {split} objects allow only {len(tasks)} of {size} tasks")
     return tasks
 
 
-def _even(candidates: list[tuple[str, ...]], rng: np.random.Generator) -> list[tuple[str, ...]]:
+def _even(candidates: list[KitchenTask], rng: np.random.Generator) -> list[KitchenTask]:
     """A random order in which every object turns up about equally often in every role."""
     rest = [candidates[i] for i in rng.permutation(len(candidates))]
     used: Counter[tuple[int, str]] = Counter()
-    order: list[tuple[str, ...]] = []
+    order: list[KitchenTask] = []
     while rest and len(order) < max(SIZES.values()):
-        best = min(rest, key=lambda c: sum(used[role, name] for role, name in enumerate(c)))
+        best = min(rest, key=lambda task: sum(used[each] for each in enumerate(task.objects)))
         rest.remove(best)
-        used.update(enumerate(best))
+        used.update(enumerate(best.objects))
         order.append(best)
     return order
 

@@ -8,6 +8,5 @@ from __future__ import annotations
 if __name__ == "__main__":
     # Here, not above: the worker processes that this one starts import this file as well.
     from experiments import command
-    from mili_jax.pipeline import algorithm
 
-    command.main(algorithm.run_all)
+    command.main("run")

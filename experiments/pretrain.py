@@ -5,8 +5,8 @@ python -m experiments.pretrain --workdir=runs/quick
 
 from __future__ import annotations
 
-from experiments import command
-from mili_jax.pipeline import train
-
 if __name__ == "__main__":
-    command.main(train.pretrain, several_hosts=True)
+    # Here, not above: the worker processes that this one starts import this file as well.
+    from experiments import command
+
+    command.main("pretrain")

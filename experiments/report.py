@@ -5,8 +5,8 @@ python -m experiments.report --workdir=runs/quick
 
 from __future__ import annotations
 
-from experiments import command
-from mili_jax.pipeline.report import write_report
-
 if __name__ == "__main__":
-    command.main(write_report)
+    # Here, not above: the worker processes that this one starts import this file as well.
+    from experiments import command
+
+    command.main("report")

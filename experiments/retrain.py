@@ -5,8 +5,8 @@ python -m experiments.retrain --workdir=runs/quick --round=1
 
 from __future__ import annotations
 
-from experiments import command
-from mili_jax.pipeline import retrain
-
 if __name__ == "__main__":
-    command.main(retrain.retrain, first_round=1, several_hosts=True)
+    # Here, not above: the worker processes that this one starts import this file as well.
+    from experiments import command
+
+    command.main("retrain")

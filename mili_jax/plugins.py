@@ -33,15 +33,20 @@ def find(kind: str, name: str, own: Mapping[str, object]) -> Any:
     where = own[name] if name in own else others.get(name, name)
     if not isinstance(where, str):
         return where
-    module, colon, attribute = where.partition(":")
-    if not colon:
+    module, _, attribute = where.partition(":")
+    if not attribute and name in others:
+        raise ConfigError(
+            f"{kind}: {name!r} is registered as {where!r}, which names no attribute of a module; "
+            "write it as 'module:attribute' in the pyproject.toml of its package"
+        )
+    if not attribute:
         raise ConfigError(
             f"{kind}: there is no {name!r}; known are {sorted({*own, *others})}. Yours is "
             f"given as 'module:attribute' or registered by the entry-point group 'mili_jax.{kind}'"
         )
     try:
         return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
-    except Exception as error:  # whatever somebody else's module raises
+    except (Exception, SystemExit) as error:  # whatever somebody else's module raises
         raise ConfigError(
             f"{kind}: {name!r} cannot be loaded from {where!r} ({type(error).__name__}: {error})"
         ) from error

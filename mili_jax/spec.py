@@ -178,8 +178,8 @@ class Camera:
 
         Args:
           intrinsics: K [3,3] in pixels, of a picture `width` x `height`.
-          rotation, translation: [3,3], [3] m, from world (or tool) to camera: x right, y down, z
-            ahead.
+          rotation: [3,3] from world (or tool) to camera: x right, y down, z ahead.
+          translation: [3] m, of the same.
 
         Raises ConfigError as `Camera`, and for a rotation that is none.
         """

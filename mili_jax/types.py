@@ -37,7 +37,7 @@ class DataError(MiliError):
 
 
 DOCTOR = (
-    "`python -m experiments.doctor --workdir=<the run> --repair` takes away what is damaged, and "
+    "`mili doctor <the run> --repair` takes away what is damaged, and "
     "the run's own command makes exactly that again"
 )
 

@@ -7,15 +7,18 @@ import importlib.util
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from test_rollout import cursed, make_player, make_trials, touch
+from test_rollout import cursed, ignore, make_player, make_trials, touch
 
 from mili_jax.types import SimulationError
 from mili_jax.workers import ray
 from mili_jax.workers.pool import run_jobs
+from mili_jax.workers.worker import beat
 
 # Ray is optional for users, and so for those who test a plain installation; `make test` and CI have
 # it and run all of this.
@@ -115,3 +118,133 @@ class Patricide:
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(60)
         return []
+
+
+class Environment:
+    """Writes what its process was given of the environment."""
+
+    def __call__(self, job, skip):
+        folder, *names = job
+        text = "\n".join(os.environ.get(name, "-") for name in names)
+        (Path(folder) / f"environment-{os.getpid()}").write_text(text)
+        return []
+
+
+def script(tmp_path, body, **environment):
+    """Runs a script of its own cluster, or of none, with a limit; exit code and what it said."""
+    file = tmp_path / "script.py"
+    file.write_text(f"from mili_jax.workers import ray\nimport test_cluster, test_rollout\n{body}")
+    given = {**os.environ, **environment}
+    path = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    given["PYTHONPATH"] = os.pathsep.join(path)
+    python = given.pop("PYTHON", sys.executable)
+    done = subprocess.run(
+        [python, str(file)], env=given, capture_output=True, text=True, timeout=400
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+GUARD = "if __name__ == '__main__':\n    "
+
+
+@pytest.mark.slow
+def test_an_environment_whose_path_has_a_space(tmp_path):
+    """And what decides the bits of arithmetic reaches the worker of an actor there, too."""
+    folder = tmp_path / "some where" / "with ü"
+    folder.mkdir(parents=True)
+    (folder / "venv").symlink_to(sys.prefix)
+    code, said = script(
+        tmp_path,
+        f"{GUARD}jobs = [(i, [{str(tmp_path)!r}, 'XLA_FLAGS', 'JAX_PLATFORMS']) for i in (0, 1)]\n"
+        f"    sink = test_rollout.ignore\n"
+        f"    print(len(list(ray.run_jobs(jobs, test_cluster.Environment, sink, 2))), 'done')",
+        PYTHON=str(folder / "venv" / "bin" / "python"),
+        XLA_FLAGS="--xla_cpu_multi_thread_eigen=false",
+        JAX_PLATFORMS="cpu",
+    )
+    assert code == 0 and "2 done" in said, said
+    found = [file.read_text().splitlines() for file in tmp_path.glob("environment-*")]
+    assert found and all(f == ["--xla_cpu_multi_thread_eigen=false", "cpu"] for f in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["nobody", "silent", "no such host", "no address"])
+def test_an_address_where_no_cluster_is(kind, tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if kind == "silent":
+            other.listen()
+        here = f"127.0.0.1:{other.getsockname()[1]}"
+        address = {"no such host": "nosuch.invalid:6379", "no address": "nonsense"}.get(kind, here)
+        code, said = script(
+            tmp_path, f"ray.CONNECT_LIMIT = 4\n{GUARD}ray.connect(1)", RAY_ADDRESS=address
+        )
+    last = said.strip().splitlines()[-1]
+    assert code == 1 and "ConfigError: no Ray cluster" in last and "RAY_ADDRESS" in last, said
+    assert address in last
+    assert kind == "no address" or "within 4 s" in last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["a" * 90, "a file"])
+def test_a_folder_where_ray_cannot_keep_its_files(folder, tmp_path):
+    (tmp_path / "a file").touch()
+    if folder != "a file":
+        (tmp_path / folder).mkdir()
+    code, said = script(tmp_path, f"{GUARD}ray.connect(1)", TMPDIR=str(tmp_path / folder))
+    last = said.strip().splitlines()[-1]
+    assert code == 1 and "ConfigError: Ray cannot keep its files" in last, said
+    assert "RAY_TMPDIR" in last and "Event loop" not in said
+
+
+class Sleeper:
+    def sleep(self):
+        time.sleep(600)
+
+
+@pytest.mark.slow
+def test_actors_that_do_not_come_are_not_waited_for_for_ever(trials, monkeypatch, caplog):
+    cluster = ray.connect(2)
+    monkeypatch.setattr(ray, "LOOK", 0.5)
+    monkeypatch.setattr(ray, "ACTOR_LIMIT", 4.0)
+    cpus = cluster.cluster_resources()["CPU"]
+    other = cluster.remote(num_cpus=cpus)(Sleeper).remote()
+    other.sleep.remote()
+    try:
+        with pytest.raises(SimulationError, match=rf"0 of 1 have answered.* {cpus:g} CPUs, 0 of"):
+            list(ray.run_jobs([(0, trials[:1])], make_player, touch, 1))
+        assert "waiting for Ray's actors: 0 of 1" in caplog.text
+    finally:
+        cluster.kill(other)
+
+
+@pytest.mark.slow
+def test_actors_that_are_at_work_are_waited_for(monkeypatch, caplog, tmp_path):
+    """A job may take longer than the time in which an actor has to show that it is there."""
+    monkeypatch.setattr(ray, "LOOK", 0.5)
+    monkeypatch.setattr(ray, "ACTOR_LIMIT", 10.0)
+    jobs = [(0, [tmp_path, 15])]
+    (done,) = ray.run_jobs(jobs, Patient, ignore, 1)
+    assert done.job == 0
+
+
+class Patient:
+    """Is at it for a while, and shows that it lives."""
+
+    def __call__(self, job, skip):
+        for _ in range(job[1]):
+            beat(0)
+            time.sleep(1)
+        return []
+
+
+@pytest.mark.slow
+def test_ray_takes_no_signal_from_who_starts_it(tmp_path):
+    """By itself it takes SIGTERM, and a training that follows would end without a save."""
+    code, said = script(
+        tmp_path,
+        "import signal\nfrom mili_jax.workers.stopping import ASKING\n"
+        f"{GUARD}before = [signal.getsignal(n) for n in ASKING]\n    ray.connect(1)\n"
+        "    print([signal.getsignal(n) for n in ASKING] == before)",
+    )
+    assert code == 0 and "True" in said, said

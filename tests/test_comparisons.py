@@ -1,6 +1,7 @@
 """What result rows say, in words and tables."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +18,13 @@ from report_rows import (
 )
 from scipy import stats
 
+from mili_jax.report.attribution import attribution_lines
 from mili_jax.report.figures.sweeps import sweeps_figure
+from mili_jax.report.gain import gains
 from mili_jax.report.groups import groups_of
 from mili_jax.report.methods import Policy
+from mili_jax.report.rounds import series
+from mili_jax.report.rowfiles import read_files
 from mili_jax.report.statistics import group_table, headline, paired_difference, select
 from mili_jax.report.summary import summary
 from mili_jax.report.sweeps import sweeps
@@ -50,7 +55,8 @@ def test_sweeps_hold_the_variants_and_what_they_vary():
 def test_the_summary_holds_every_condition_and_difference():
     rows = with_variants()
     text = summary(rows, pairing_rows())
-    table = [line for line in text.split("\n\n")[0].splitlines() if line.startswith("|")]
+    first = text[text.index("| test tasks") :].split("\n\n")[0]
+    table = [line for line in first.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(RATES)  # the variants stand elsewhere
     line = next(line for line in table if line.startswith("| MILI, round 1 |"))
     assert f"**{100 * mean_rate(rows, 'mili'):.1f}%**" in line
@@ -193,6 +199,169 @@ def test_tables_hold_whatever_names_there_are():
     for name in NASTY:
         rows = rows_of_groups([name, "b"], method=name, config=name, domain="d")
         text = summary(rows)
-        line = next(line for line in text.splitlines() if "**" in line)
+        line = next(line for line in text.splitlines() if line[0:1] == "|" and "**" in line)
         assert len(re.split(r"(?<!\\)\|", line)) == 6  # ends, name, two groups, mean
         text.encode("utf-8")
+
+
+def changed(rows, method, number, by, new):
+    """The rows of a method and round under another name, with `by` successes more in each task."""
+    return [
+        {k: v for k, v in row.items() if k != "outcomes"}
+        | {"method": new[0], "round": new[1]}
+        | {"successes": min(max(row["successes"] + by, 0), row["n"])}
+        for row in select(rows, method=method, round=number, demo="right")
+    ]
+
+
+def plain(rate=(3, 4, 5, 6), config="c", seeds=(0,), **fields):
+    """Before the trials, every task of a group in the same number of ten episodes."""
+    return [
+        {
+            **{"config": config, "split": "test", "demo": "right", "seed": seed, "n": 10},
+            **{"method": "meta_imitation", "round": 0, "family": group, "task": f"{group} {t}"},
+            **{"successes": successes, **fields},
+        }
+        for seed in seeds
+        for group, successes in zip(GROUPS, rate, strict=True)
+        for t in range(4)
+    ]
+
+
+def after(rows, by, method="mili", number=1):
+    return changed(rows, "meta_imitation", 0, by, (method, number))
+
+
+def said(rows):
+    return [[str(claim) for claim in gain.claims] for gain in gains(rows)]
+
+
+def test_the_first_sentence_says_how_much_better_the_robot_became():
+    before = plain()
+    rows = [*before, *after(before, 2), *after(before, 3, number=2)]
+    rows += after(before, 1, "more_demonstrations")
+    assert said(rows) == [
+        [
+            "One-shot success on test tasks rose by 30.0 points after 2 rounds of its own trials, "
+            "from 45.0% to 75.0% (95% interval of the difference +30.0 to +30.0).",
+            "After round 1 it is 10.0 points above what as many steps on as many rows of "
+            "demonstrations alone give, 65.0% against 55.0% (95% interval +10.0 to +10.0).",
+        ]
+    ]
+    assert gains(rows)[0].basis.startswith("16 tasks, one training seed")
+    worse = [*before, *after(before, -1)]
+    assert said(worse)[0][0].startswith("One-shot success on test tasks fell by 10.0 points after")
+    rows += after(before, 1, "meta_imitation", 2)
+    assert said(rows)[0][2].startswith(
+        "After round 2 it is 20.0 points above what as many steps on"
+    )
+
+
+def test_what_is_not_shown_is_said_to_be_not_shown():
+    before = plain()
+    mixed = after(before, 0)
+    for row in mixed:
+        row["successes"] += {"0": 3, "1": -2, "2": 2, "3": -1}[row["task"][-1]]
+    (gain,) = gains([*before, *mixed, *after(before, 0, "meta_imitation")])
+    assert not any(claim.shown for claim in gain.claims)
+    first, second = map(str, gain.claims)
+    assert re.fullmatch(
+        r"One-shot success on test tasks went from 45\.0% to 50\.0% after 1 round of its own "
+        r"trials, \+5\.0 points: an improvement is not shown, the 95% interval \u2212[\d.]+ to "
+        r"\+[\d.]+ includes 0\.",
+        first,
+    )
+    assert second.startswith(
+        "It is 50.0% against 45.0% with as many steps on demonstrations alone,"
+    )
+    assert "an improvement is not shown" in second
+    alone = [row for row in [*before, *mixed] if row["task"].endswith("0")]
+    assert (
+        "too few tasks per group for an interval, so nothing can be concluded." in said(alone)[0][0]
+    )
+    assert not any(" rose " in text or " fell " in text for text in said(alone)[0])
+
+
+def test_the_claim_is_the_paired_difference_of_the_committed_rows():
+    folder = Path(__file__).resolve().parents[1] / "experiments" / "results"
+    rows = read_files([folder / f"{name}/results.jsonl" for name in ("compare", "more_seeds")])
+    (gain,) = gains(rows.results)
+    mili, before, control = (
+        select(rows.results, method=method, round=number)
+        for method, number in (*(("mili", 1), ("meta_imitation", 0), ("more_demonstrations", 1)),)
+    )
+    for claim, other in zip(gain.claims, (before, control), strict=True):
+        result = paired_difference(mili, other)
+        assert claim.shown is result.shown is True
+        assert claim.number.startswith(f"{100 * result.difference:.1f} points")
+        assert f"+{100 * result.low:.1f} to +{100 * result.high:.1f}" in claim.after
+
+
+def test_without_trials_or_without_a_start_the_claim_is_what_there_is():
+    before = plain()
+    assert said(before) == [
+        [
+            "One-shot success on test tasks is 45.0% (Meta-imitation, 95% interval 45.0 to 45.0%). "
+            "These rows hold no round of trials to compare it with."
+        ]
+    ]
+    assert said(after(before, 2))[0][0].startswith(
+        "One-shot success on test tasks is 65.0% after 1 round of its own trials"
+    )
+    assert said([]) == []
+    missing = [*before[1:], *after(before, 2)]
+    assert "not compared" in said(missing)[0][0] and "is missing from" in said(missing)[0][0]
+
+
+def test_each_domain_and_configuration_makes_its_own_claim():
+    rows = [*plain(), *after(plain(), 1)]
+    other = plain(config="e", domain="cabinet")
+    rows += [*other, *after(other, 2)]
+    found = {gain.subject: str(gain.claims[0]) for gain in gains(rows)}
+    assert set(found) == {"c, kitchen", "e, cabinet"}
+    assert "rose by 10.0 points" in found["c, kitchen"]
+    assert "rose by 20.0 points" in found["e, cabinet"]
+
+
+def test_rounds_hold_what_was_measured_and_begin_before_the_trials():
+    before = plain()
+    rows = [*before, *after(before, 1), *after(before, 3, number=2)]
+    rows += [*after(before, 0, "meta_imitation"), *after(before, 1, "meta_imitation", 2)]
+    rows += after(before, -1, "more_demonstrations")
+    found = series(rows, "test")
+    rates = {one.method: {at: headline(r).rate for at, r in one.rows.items()} for one in found}
+    assert {m: {at: round(r, 6) for at, r in v.items()} for m, v in rates.items()} == {
+        "mili": {0: 0.45, 1: 0.55, 2: 0.75},
+        "meta_imitation": {0: 0.45, 1: 0.45, 2: 0.55},
+        "more_demonstrations": {0: 0.45, 1: 0.35},
+    }
+    text = summary(rows)
+    assert (
+        "| 2 | 75.0% (75.0\u201375.0) | 55.0% (55.0\u201355.0); MILI +20.0 (+20.0 to +20.0) |"
+        in text
+    )
+    assert series([row for row in rows if row["round"] < 2], "test") == []
+
+
+def test_the_table_of_what_the_gain_is_due_to():
+    before = plain()
+    rows = [*before, *after(before, 3), *after(before, 0, "meta_imitation")]
+    assert attribution_lines(rows, "test") == []
+    rows += after(before, 2, "mili_pictures_only")
+    rows += after(before, -1, "useless_only")
+    rows += after(before, 3, "mili_self_only")
+    rows += after(before, 1, "more_demonstrations")
+    ((run, lines),) = attribution_lines(rows, "test")
+    assert run == "c, kitchen"
+    table = {line[0]: line[2:] for line in lines}
+    assert list(table) == [
+        *("Before the trials", "Equal steps, demos only", "Equal steps and rows, demos only"),
+        *("Pictures of trials alone", "Useless trials alone"),
+        *("MILI, each trial with itself alone", "MILI"),
+    ]
+    pictures = ("65.0% (65.0\u201365.0)", "+20.0 (+20.0 to +20.0)", "+10.0 (+10.0 to +10.0)")
+    assert table["Pictures of trials alone"] == pictures
+    assert table["MILI, each trial with itself alone"][2] == "0.0 (0.0 to 0.0), not shown"
+    assert table["Equal steps, demos only"][1] == table["MILI"][2] == "\u2013"
+    assert table["Useless trials alone"][1] == "\u221210.0 (\u221210.0 to \u221210.0)"
+    assert "| Useless trials alone: trials that came to nothing |" in summary(rows)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 from mili_jax.domains.kitchen.spec import spec
-from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.files import append_lines, atomic_write, read_lines
+from mili_jax.storage.labels import Label
 from mili_jax.types import DataError, Episode, EpisodeMeta
 
 SIDE = 16
@@ -26,7 +28,8 @@ CHILD = """
 import os, resource, signal, sys
 sys.path.insert(0, {tests!r})
 from test_episodes import SIDE, SPEC, episode, spec
-from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.labels import Label
 from mili_jax.types import DataError
 root = sys.argv[1]
 """
@@ -80,6 +83,10 @@ def committed(tmp_path):
     return dataset, episodes
 
 
+def ids(dataset: Dataset, split: str) -> list[str]:
+    return [label.episode_id for label in dataset.read_labels(split)]
+
+
 def temporaries(dataset: Dataset) -> list[Path]:
     return list(dataset.path.glob(".*.tmp"))
 
@@ -98,7 +105,7 @@ def test_round_trip_keeps_every_field_and_the_order(committed):
 def test_metadata_extremes_survive(tmp_path):
     dataset = Dataset(tmp_path, SPEC)
     written = [
-        episode("", scene="", policy="", demonstration="", achieved_tasks=("",), round=-1),
+        episode("-", scene="", policy="", demonstration="", achieved_tasks=("",), round=-1),
         episode("words", language='put the mug\non the "tray"'),
         episode(
             "x" * 500, achieved_tasks=("press:ü", "grasp:a\nb", "x"), round=2**62, useful=False
@@ -423,25 +430,13 @@ except DataError as error:
     assert reopened.splits() == {"demos_train": 5}
     for back, written in zip(reopened.read("demos_train"), episodes, strict=True):
         assert_same(back, written)
-    assert list(reopened.read_labels("demos_train")) == ["d0"]
+    assert ids(reopened, "demos_train") == ["d0"]
 
 
 def test_a_directory_that_cannot_be_made_is_a_typed_error(tmp_path):
     (tmp_path / "mili").write_text("a file in the way")
     with pytest.raises(DataError, match=r"mili/1\.0\.0 could not be made"):
         Dataset(tmp_path, SPEC).write_shard("round_1", 0, [episode("t0")])
-
-
-def test_the_latest_label_wins_and_an_unlabelled_split_has_none(tmp_path):
-    dataset = Dataset(tmp_path, SPEC)
-    assert dataset.read_labels("round_1") == {}
-    dataset.write_labels("round_1", [Label("a", True, "simulator"), Label("b", False, "simulator")])
-    dataset.write_labels("round_1", [Label("a", False, "human:ana", "2025-01-02T03:04:05Z")])
-    assert dataset.read_labels("round_1") == {
-        "a": Label("a", False, "human:ana", "2025-01-02T03:04:05Z"),
-        "b": Label("b", False, "simulator"),
-    }
-    assert len((dataset.path / "labels_round_1.jsonl").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut a line", "cut", "empty", "add", "delete"])
@@ -463,7 +458,7 @@ def test_labels_that_nobody_acknowledged_or_that_are_lost_are_found(tmp_path, da
                 "add": whole + whole[:first],
             }[damage]
         )
-    with pytest.raises(DataError, match=r"labels_round_1\.jsonl is .*experiments\.doctor"):
+    with pytest.raises(DataError, match=r"labels_round_1\.jsonl is .*mili doctor"):
         dataset.read_labels("round_1")
     with pytest.raises(DataError, match=r"labels_round_1\.jsonl is "):
         dataset.write_labels("round_1", [Label("d", True, "s")])
@@ -491,14 +486,45 @@ Dataset(root, SPEC).write_labels("round_1", [Label("b", False, "s"), Label("c", 
     assert ended == (-signal.SIGKILL if killed else 0)
     dataset = Dataset(tmp_path, SPEC)
     kept = ["a"] if count == 1 else ["a", "b", "c"]
-    assert list(dataset.read_labels("round_1")) == kept
+    assert ids(dataset, "round_1") == kept
     # Whatever is written next, of what was being replaced only the content that is there counts.
     dataset.write_pairs("mili_1", ["a"], ["a"], np.ones(1), 0.9)
     listed = json.loads((dataset.path / "checksums.json").read_text())["files"]
     assert all(list(entry) == ["sha256"] for entry in listed.values())
-    assert list(dataset.read_labels("round_1")) == kept
+    assert ids(dataset, "round_1") == kept
     dataset.write_labels("round_1", [Label("d", True, "s")])
-    assert list(dataset.read_labels("round_1")) == [*kept, "d"]
+    assert ids(dataset, "round_1") == [*kept, "d"]
+
+
+def test_a_split_has_a_digest_that_its_episodes_alone_decide(tmp_path):
+    def stored(folder, *shards, labels=()):
+        dataset = Dataset(tmp_path / folder, SPEC)
+        for shard, episodes in enumerate(shards):
+            dataset.write_shard("demos_train", shard, episodes)
+        dataset.commit("demos_train", len(shards))
+        return dataset
+
+    a, b, c = (episode(name, seed=i) for i, name in enumerate("abc"))
+    one = stored("one", [a, b], [c])
+    (digest,) = one.digests("demos_train").values()
+    hashes = [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(one.path.glob("mili-*"))]
+    assert digest == hashlib.sha256("".join(f"{h}\n" for h in hashes).encode()).hexdigest()
+    assert stored("same", [a, b], [c]).digests("demos_train") == {"demos_train": digest}
+    others = [([a, b],), ([a], [b, c]), ([b, a], [c]), ([c], [a, b]), ([a, b], [c], [episode("d")])]
+    for i, shards in enumerate(others):
+        assert stored(f"other{i}", *shards).digests("demos_train") != {"demos_train": digest}
+    # What else there is does not matter, and of what is not committed nothing is said.
+    one.write_shard("round_1", 0, [episode("t")])
+    one.write_labels("demos_train", [Label("a", True, "ana")])
+    one.write_pairs("mili_1", ["a"], ["b"], np.ones(1), 0.9)
+    found = one.digests("demos_train", "round_1", "round_2", "pairs_mili_1.csv", "pairs_x_1.csv")
+    assert set(found) == {"demos_train", "pairs_mili_1.csv"} and found["demos_train"] == digest
+    one.commit("round_1", 1)
+    assert set(one.digests("demos_train", "round_1")) == {"demos_train", "round_1"}
+    one.write_shard("demos_train", 2, [episode("d")])
+    assert one.digests("demos_train") == {"demos_train": digest}
+    one.commit("demos_train", 3)
+    assert one.digests("demos_train") != {"demos_train": digest}
 
 
 def test_a_torn_line_longer_than_the_search_window_is_cut_off(tmp_path):
@@ -537,7 +563,7 @@ def test_bad_pair_tables_are_named(tmp_path):
     whole = path.read_text()
     for content in (whole.replace("b,d,1", "b,d,0"), whole[:-10], ""):
         path.write_text(content)
-        with pytest.raises(DataError, match=r"pairs_round_1\.csv is damaged.*experiments\.doctor"):
+        with pytest.raises(DataError, match=r"pairs_round_1\.csv is damaged.*mili doctor"):
             dataset.read_pairs("round_1")
 
 
@@ -570,31 +596,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def test_a_split_that_was_half_dropped_is_dropped_again_and_made_anew(tmp_path, monkeypatch):
-    """The only split there is; the first attempt is refused at its first shard."""
-    dataset = Dataset(tmp_path, SPEC)
-    for shard in range(2):
-        dataset.write_shard("round_1", shard, [episode(f"a-{shard}")])
-    dataset.commit("round_1", 2)
-    dataset.write_labels("round_1", [Label("a-0", True, by="people")])
-    unlink = Path.unlink
-
-    def refuse(path, missing_ok=False):
-        if "array_record" in path.name:
-            raise OSError(5, "no")
-        unlink(path, missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(DataError, match="cannot be removed"):
-        dataset.drop("round_1")
-    monkeypatch.undo()
-    assert not dataset.splits() and dataset.has_shard("round_1", 0)
-    dataset.drop("round_1")
-    assert not dataset.has_shard("round_1", 0) and not dataset.has_shard("round_1", 1)
-    dataset.write_shard("round_1", 0, [episode("b-0")])
-    dataset.commit("round_1", 1)
-    assert dataset.read_labels("round_1") == {}
-    dataset.write_labels("round_1", [Label("b-0", False, by="people")])
-    assert list(dataset.read_labels("round_1")) == ["b-0"] and dataset.splits() == {"round_1": 1}

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mili_jax.domains.kitchen.rollout import Trial
 from runs import ROOT, command, config, data_of
 from test_rollout import CursedPlayer, children, descriptors, ignore, make_trials
 from test_stages import assert_same_checkpoints, assert_same_episodes, rows_of
@@ -29,11 +28,13 @@ from workers import SHARD, SHARDS, SPEC, SPLITS, Wild, make_player, write_each, 
 from mili_jax.domains.kitchen import scenes, tasks
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
 from mili_jax.domains.kitchen.spec import spec
+from mili_jax.domains.rollout import Trial
 from mili_jax.learning.step import init_state
 from mili_jax.pipeline import train
 from mili_jax.pipeline.run import Run
 from mili_jax.storage import doctor
-from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.labels import Label
 from mili_jax.storage.workdir import Workdir
 from mili_jax.types import DataError, MiliError
 from mili_jax.workers import pool as worker_pool
@@ -72,7 +73,7 @@ def test_the_collector_killed_at_random_instants(kills, tmp_path):
     duration = time.monotonic() - began
     whole = tmp_path / "whole" / "mili" / "1.0.0"
     reference = digests(whole)
-    assert len(reference) == SHARDS * SPLITS + 3
+    assert len(reference) == SHARDS * SPLITS + 4
     rng = random.Random(0)
     done = finished = 0
     while done < kills or not finished:
@@ -188,7 +189,7 @@ def writes(path):
             dataset.commit(split, 6)
             ids = [f"{number}-{shard}" for shard in range(6)]
             if not dataset.read_labels(split):
-                dataset.write_labels(split, [Label(i, True, "simulator") for i in ids])
+                dataset.write_labels(split, [Label(i, True, "simulator", "simulator") for i in ids])
             table = dataset.write_pairs(f"mili_{number}", ids[:3], ids[3:], np.ones(3), 0.9)
             workdir.write_rows(f"pair_{number}", [{"round": number}])
             workdir.finish(f"pair_{number}", {"seed": 1}, outputs=[table])
@@ -430,7 +431,7 @@ def test_random_actions_with_extremes(count, tmp_path):
     jobs = [(i, trials[at : at + 20]) for i, at in enumerate(range(0, count, 20))]
     for job in worker_pool.run_jobs(jobs, Wild, functools.partial(write_wild, tmp_path), 2):
         assert not job.set_aside
-    dataset = Dataset(tmp_path)
+    dataset = Dataset(tmp_path, spec(16))
     dataset.commit("round_1", len(jobs))
     space = KitchenEnv(image_size=16).observation_space["pose"]
     frames = episodes = 0

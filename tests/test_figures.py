@@ -20,6 +20,7 @@ from report_rows import (
     clip,
     embedding,
     full_disk,
+    other_domain,
     pairing_rows,
     result_rows,
     rows_of_groups,
@@ -30,9 +31,13 @@ from mili_jax.report.figures.alpha import alpha_figure
 from mili_jax.report.figures.bars import bars_figure
 from mili_jax.report.figures.canvas import render, save_figure
 from mili_jax.report.figures.curves import curves_figure
+from mili_jax.report.figures.improvement import improvement_figure
 from mili_jax.report.figures.latent import latent_figure
+from mili_jax.report.figures.rounds import rounds_figure
 from mili_jax.report.figures.style import DARK, LIGHT
 from mili_jax.report.films import write_video
+from mili_jax.report.improvement import arms_of_a_round
+from mili_jax.report.statistics import group_table, headline, select
 from mili_jax.types import ConfigError, DataError
 
 
@@ -346,3 +351,87 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_one(tmp_path):
     with full_disk(5000), pytest.raises(DataError, match=r"a\.svg could not be written"):
         save_figure(figure, path)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.svg"]
+
+
+def rounds_of(rows):
+    """Rows with a second round of MILI and its control, and a control with as many rows."""
+    found = [row for row in rows if row["demo"] == "right"]
+    found += [dict(row, round=2) for row in found if row["round"] == 1]
+    found += [
+        dict(row, method="more_demonstrations")
+        for row in found
+        if (row["method"], row["round"]) == ("random_pairs", 1)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_rounds_are_drawn_with_their_means_and_intervals(narrow):
+    rows = rounds_of(result_rows(tasks=4))
+    (axis,) = rounds_figure(rows, "test", narrow=narrow).axes
+    curves = [line for line in axis.lines if line.get_marker() not in ("None", None)]
+    whiskers = [line for line in axis.lines if line not in curves]
+    for line, method in zip(curves[:2], ("mili", "meta_imitation"), strict=True):
+        for x, y in line.get_xydata():
+            at = round(x)
+            name = method if at else "meta_imitation"
+            mean = headline(select(rows, method=name, round=at))
+            assert y == pytest.approx(mean.rate) and abs(x - at) < 0.2
+            if at or method == "mili":
+                near = [w for w in whiskers if w.get_xdata()[0] == x]
+                assert [list(w.get_ydata()) for w in near] == [[mean.low, mean.high]]
+    low, high = axis.get_ylim()
+    assert low <= min(w.get_ydata()[0] for w in whiskers)
+    assert high >= max(w.get_ydata()[1] for w in whiskers)
+    names = [text.get_text() for text in axis.figure.legends[0].get_texts()]
+    assert names[:3] == [
+        *("MILI", "Equal steps, demos only"),
+        "Equal steps and rows, demos only",
+    ]
+    with pytest.raises(ConfigError, match="fewer than two rounds"):
+        rounds_figure(result_rows(tasks=2), "test")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_improvement_is_drawn_before_with_equal_rows_and_after(dark):
+    rows = rounds_of(result_rows(tasks=4))
+    figure = improvement_figure(rows, dark=dark)
+    (axis,) = figure.axes
+    keys = (("meta_imitation", 0), ("more_demonstrations", 1), ("mili", 1))
+    wanted = []
+    for method, number in keys:
+        part = select(rows, method=method, round=number)
+        groups = [(r.rate, r.low, r.high) for r in group_table(part)]
+        mean = headline(part)
+        wanted.append([(mean.rate, mean.low, mean.high), *groups])
+    bars, lines = axis.patches, axis.lines
+    assert len(bars) == len(lines) == 15
+    for i, (bar, line) in enumerate(zip(bars, lines, strict=True)):
+        rate, low, high = wanted[i % 3][i // 3]
+        assert bar.get_width() == pytest.approx(rate)
+        assert list(line.get_xdata()) == pytest.approx([low, high])
+    assert len({bar.get_facecolor() for bar in bars}) == 3
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == [
+        "before the trials",
+        "equal steps and rows, demonstrations alone",
+        "MILI, 1 round of its own trials",
+    ]
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == ["mean of\n4 groups", *GROUPS]
+    # On a phone: 358 pixels wide, where no letter may be lower than 9 pixels.
+    scale = 358 / (72 * figure.get_size_inches()[0])
+    texts = [*axis.texts, *axis.get_yticklabels(), *axis.get_xticklabels()]
+    assert min(text.get_fontsize() for text in [*texts, *figure.legends[0].get_texts()]) * scale > 9
+
+
+def test_without_rows_of_as_many_rows_the_control_has_as_many_steps():
+    rows = [row for row in result_rows(tasks=3) if row["demo"] == "right"]
+    names = [arm.name for arm in arms_of_a_round(rows)]
+    assert names[1] == "equal steps, demonstrations alone"
+    rows = [row for row in rows if (row["method"], row["round"]) != ("meta_imitation", 1)]
+    assert arms_of_a_round(rows) == []
+    with pytest.raises(ConfigError, match="no round of MILI"):
+        improvement_figure(rows)
+    two = [*result_rows(tasks=3), *other_domain(tasks=3)]
+    assert arms_of_a_round(two) == []

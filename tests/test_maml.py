@@ -308,7 +308,7 @@ def test_squared_errors_and_cross_entropy_as_inner_losses(head):
 
 @pytest.mark.parametrize("adapted", ["actor", "all"])
 def test_an_arm_without_a_table_learns_to_learn(adapted):
-    """Its batch is noise, which can only be learned by heart: query and support are the same."""
+    """Its batch is noise, to be learned by heart: query and support are one."""
     policy = Policy(arm(), "images_only", "spatial_softmax_mdn", 8, channels=8, blocks=1)
     mil = MilHyper(inner_rate=0.02, adapted=adapted)
     hyper = Hyper(steps=12, colours=0, warmup=0, learning_rate=3e-3, brightness=0, contrast=0)

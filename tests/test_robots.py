@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mili_jax.batches.pool import hold, read_pool
 from mili_jax.domains.kitchen.spec import spec as kitchen
 from mili_jax.spec import Camera, Field, Layout, Spec
 from mili_jax.storage import doctor
@@ -40,6 +39,7 @@ TOP = Camera.straight_down("top", 0.3, 1.0)
 SIDE = Camera("side")
 ONE = Spec(POSE, ACTION, 24, 40, (SIDE,), delta=True)
 TWO = Spec(POSE, ACTION, 24, 40, (TOP, SIDE), delta=True)
+DEEP = Spec(POSE, ACTION, 24, 40, (dataclasses.replace(TOP, depth=0.4), SIDE), delta=True)
 
 
 def episode(spec: Spec, name: str, length: int = 3, **facts) -> Episode:
@@ -70,7 +70,7 @@ def stored(root: Path, spec: Spec, split: str = "demos_train") -> list[Episode]:
     return episodes
 
 
-@pytest.mark.parametrize("spec", [ONE, TWO], ids=["one camera", "two cameras"])
+@pytest.mark.parametrize("spec", [ONE, TWO, DEEP], ids=["one camera", "two", "depth"])
 def test_pictures_that_are_not_square_and_unlike_numbers_come_back(spec, tmp_path):
     written = stored(tmp_path, spec)
     for dataset in (Dataset(tmp_path, spec), Dataset(tmp_path)):
@@ -143,6 +143,10 @@ OTHERS = [
         {"cameras": (TOP, dataclasses.replace(SIDE, mount="tool"))},
         "camera 'side' on the world, the spec has tool",
     ),
+    (
+        {"cameras": (dataclasses.replace(TOP, depth=0.4), SIDE)},
+        "pictures 2x24x40x3, the spec has 2x24x40x4",
+    ),
     ({"pose": Layout(POSE.fields[:2])}, "a pose of 3 numbers, the spec has 2 numbers"),
     ({"action": POSE}, "an action of 4 numbers, the spec has 3 numbers"),
     ({"pose": layout(POSE, 1, name="z")}, r"pose fields \['x', 'y', 'turn'\], the spec has .*'z'"),
@@ -175,6 +179,13 @@ def test_an_uncommitted_shard_of_another_robot_is_refused(changes, said, tmp_pat
     assert Dataset(tmp_path).splits() == {} and not (path.parent / "spec.json").exists()
     Dataset(tmp_path, other).commit("round_1", 1)
     assert Dataset(tmp_path).spec == other
+
+
+def test_another_depth_is_another_robot(tmp_path):
+    stored(tmp_path, DEEP)
+    cameras = (dataclasses.replace(TOP, depth=0.5), SIDE)
+    with pytest.raises(DataError, match=r"'top', whose depth is 0\.4, the spec has 0\.5"):
+        Dataset(tmp_path, dataclasses.replace(DEEP, cameras=cameras))
 
 
 def test_what_another_processor_rounds_differently_and_a_longer_tool_are_no_other_robot(tmp_path):
@@ -223,7 +234,7 @@ def test_a_damaged_description_of_the_robot_is_found_and_made_again(damage, tmp_
         path.unlink()
     else:
         path.write_text(whole.replace("24", "25") if damage == "flip" else "[]")
-    with pytest.raises(DataError, match=r"spec\.json is (damaged|missing).*experiments\.doctor"):
+    with pytest.raises(DataError, match=r"spec\.json is (damaged|missing).*mili doctor"):
         Dataset(tmp_path / "dataset", ONE)
     (tmp_path / "lock").touch()
     assert {d.path for d in doctor.examine(tmp_path)} == {path}
@@ -308,8 +319,8 @@ def test_an_old_dataset_is_read_as_what_it_is(spec, old):
         )  # fmt: skip
     assert [m.terminated for m in dataset.read_metadata("round_1")] == [True, False, True]
     assert dataset.read_pairs("mili_1").a == ("t0",)
-    pool = hold(read_pool(dataset, "demos_train", demonstrations=True), 10**9)
-    assert pool.image[14, 0, 0, 0] == 44
+    frames = Frames(tuple(dataset.places("demos_train")), np.arange(1, 6), dataset.picture)
+    assert frames[np.array([14, 0])][:, 0, 0, 0].tolist() == [44, 0]
 
 
 def test_an_old_dataset_goes_on_in_its_own_format(old):

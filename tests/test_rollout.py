@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from mili_jax.domains.kitchen.world import RENDERER
 from mili_jax.domains.rollout import Player, Request, Teacher, Trial
 from mili_jax.types import SimulationError, Task
 from mili_jax.workers import pool as worker_pool
+from mili_jax.workers import stopping
 from mili_jax.workers.pool import LOOK, Pool, run_jobs
 from mili_jax.workers.worker import STEP_LIMIT, beat
 
 SIZE = 32
+ROOT = Path(__file__).resolve().parents[1]
 LISTED = tasks.load_tasks()
 run_job = functools.partial(rollout.run_job, KITCHEN.simulator)
 demonstrate = functools.partial(rollout.demonstrate, KITCHEN.simulator)
@@ -244,7 +247,7 @@ def test_a_demonstration_succeeds_and_says_how_to_repeat_it():
 
 def test_a_demonstration_that_cannot_be_had():
     env = KitchenEnv(image_size=SIZE, horizon=3)
-    with pytest.raises(SimulationError, match=r"place:mug_04:pan_04 in 2 attempts"):
+    with pytest.raises(SimulationError, match="'place:mug_04:pan_04' succeeded in 2 attempts"):
         demonstration(
             env, Request("x", Task("place:mug_04:pan_04", "place"), "train", 1, attempts=2)
         )
@@ -419,6 +422,7 @@ def test_what_is_required_cannot_be_set_aside(trials, tmp_path):
 
 
 def test_workers_that_never_start_are_an_error_that_comes_to_an_end():
+    list(run_jobs([(0, ["x"])], Nothing, ignore, 1))  # what Python starts for good
     before = children(), descriptors()
     with pytest.raises(SimulationError, match=r"job 0, outside its trials, ended 5 workers"):
         list(run_jobs([(0, ["x"])], die_at_start, ignore, 1))
@@ -497,16 +501,20 @@ def test_a_worker_that_gets_no_cpu_has_not_hung():
     try:
         with Pool(Work, ignore, 1) as pool:
             (first,) = pool.run([(0, ["x"])])  # it has started, and knows its priority
-            command = ["timeout", "8", "sh", "-c", "while :; do :; done"]
-            greedy += [subprocess.Popen(command) for _ in range(4)]
+            command = ["sh", "-c", "while :; do :; done"]
+            for _ in range(4):
+                greedy.append(subprocess.Popen(command, preexec_fn=stopping.die_with_parent))
+            ends = threading.Timer(8, lambda: [process.kill() for process in greedy])
+            ends.start()
             begun = time.monotonic()
             (done,) = pool.run([(1, ["x"])])
             took = time.monotonic() - begun
     finally:
         os.sched_setaffinity(0, cpus)
         for process in greedy:
-            process.terminate()
+            process.kill()
             process.wait()
+    ends.join()
     assert not first.incidents and not done.incidents
     assert took > STEP_LIMIT + LOOK
 
@@ -548,6 +556,43 @@ def test_workers_are_replaced_and_all_jobs_done(tmp_path, monkeypatch):
     assert sorted(job.job for job in done) == list(range(9))
     workers = {(tmp_path / f"job-{i}").read_text() for i in range(9)}
     assert 3 <= len(workers) <= 6 and str(os.getpid()) not in workers
+
+
+# Scripts that do their work when they are imported, as a worker imports them
+UNGUARDED = """
+import sys
+import test_rollout
+from mili_jax.workers.pool import run_jobs
+{more}
+list(run_jobs([(0, ["x"]), (1, ["x"])], test_rollout.Nothing, test_rollout.ignore, 2))
+"""
+
+
+@pytest.mark.parametrize("given, more", [
+    ("a file", ""),
+    ("a file", "if __name__ != '__main__': sys.exit(0)"),
+    ("a file", "sys.argv[7 if __name__ != '__main__' else 0]"),
+    ("stdin", ""),
+])  # fmt: skip
+def test_a_script_without_main_guard_is_told_what_it_lacks(given, more, tmp_path):
+    script = tmp_path / "collect all.py"
+    script.write_text(UNGUARDED.format(more=more))
+    path = f"{Path(__file__).parent}{os.pathsep}{ROOT}"
+    done = subprocess.run(
+        [sys.executable, "-"] if given == "stdin" else [sys.executable, str(script)],
+        stdin=script.open() if given == "stdin" else subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "SimulationError: a worker process ended with exit" in last
+    if given == "stdin":
+        assert "write that to a file" in last
+    else:
+        assert str(script) in last and 'if __name__ == "__main__":' in last
+    assert "memory" not in last
 
 
 ORPHAN = """

@@ -1,4 +1,4 @@
-"""The shapes that annotations of networks and losses promise, checked while policies train and act.
+"""The shapes that annotations of networks and losses promise, checked in training and acting.
 
 In processes of their own: what is imported there is checked at every call.
 """

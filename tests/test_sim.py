@@ -22,18 +22,15 @@ from mili_jax.domains.kitchen import bodies, objects, scenes, tasks
 from mili_jax.domains.kitchen.domain import KITCHEN
 from mili_jax.domains.kitchen.env import HORIZON, REST_STEPS, KitchenEnv, object_pool
 from mili_jax.domains.kitchen.experts import Expert
-from mili_jax.domains.kitchen.families import FAMILIES, KitchenTask
+from mili_jax.domains.kitchen.families import FAMILIES
+from mili_jax.domains.kitchen.family import KitchenTask
+from mili_jax.domains.kitchen.grasp import LIFT_HEIGHT
+from mili_jax.domains.kitchen.history import History
 from mili_jax.domains.kitchen.objects import CATALOGUE_PATH
-from mili_jax.domains.kitchen.scenes import EDGE, GAP, OBJECTS, PUSH_ROOM
-from mili_jax.domains.kitchen.tasks import (
-    LIFT_HEIGHT,
-    PUSH_DISTANCE,
-    PUSH_GAP,
-    PUSH_LIFT,
-    SPLITS,
-    STEADY,
-    History,
-)
+from mili_jax.domains.kitchen.place import STEADY
+from mili_jax.domains.kitchen.push import PUSH_DISTANCE, PUSH_GAP, PUSH_LIFT, PUSH_ROOM
+from mili_jax.domains.kitchen.scenes import EDGE, GAP, OBJECTS
+from mili_jax.domains.kitchen.tasks import SPLITS
 from mili_jax.domains.kitchen.viewpoints import CAMERA_HEIGHT, VIEW_HALF
 from mili_jax.domains.kitchen.world import (
     FINGER_PLAY,
@@ -666,7 +663,7 @@ def test_what_is_still_held_is_not_placed(world):
     expert = Expert(KitchenTask("place", (name, container)), world)
     for _ in range(60):
         label = expert.act()
-        if expert._phase in ("release", "retreat"):
+        if expert.motion.phase in ("release", "retreat"):
             break
         world.step(label)
         history.update()
@@ -797,7 +794,7 @@ def test_the_place_expert_takes_again_what_it_lost(world):
     lost = []
 
     def lose(k, world, expert):
-        if not lost and expert._phase == "carry" and world.position("can_04")[2] > 0.05:
+        if not lost and expert.motion.phase == "carry" and world.position("can_04")[2] > 0.05:
             lost.append(k)
             teleport(world, "can_04", -0.12, 0.1)
 

@@ -5,12 +5,15 @@ Its demonstrations are made up, so that no simulator runs.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -19,10 +22,10 @@ import pytest
 
 from experiments.configs.mili import get_config
 from mili_jax.pipeline import loop, train
-from mili_jax.pipeline.loop import Stopped
 from mili_jax.pipeline.run import Run, open_run
 from mili_jax.storage.workdir import Workdir
-from mili_jax.types import Episode, EpisodeMeta
+from mili_jax.types import Batch, DataError, Episode, EpisodeMeta
+from mili_jax.workers.stopping import Stopped
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 32
@@ -119,11 +122,11 @@ def test_streaming_trains_to_the_same_bits_and_nothing_is_compiled_twice(tmp_pat
     assert_equal(*found)
 
 
-def start(workdir: Path, *flags: str) -> subprocess.Popen:
+def start(workdir: Path, *flags: str, before: Sequence[str] = ()) -> subprocess.Popen:
     if not workdir.exists():
         opened(workdir).workdir.close()
     fields = [f"--config.{field}={value}" for field, value in FIELDS.items()]
-    command = [sys.executable, "-m", "experiments.pretrain", f"--workdir={workdir}"]
+    command = [*before, sys.executable, "-m", "experiments.pretrain", f"--workdir={workdir}"]
     return subprocess.Popen(
         [*command, "--config=experiments/configs/mili.py:test", *fields, *flags],
         cwd=ROOT,
@@ -133,16 +136,24 @@ def start(workdir: Path, *flags: str) -> subprocess.Popen:
     )
 
 
-def finish(*processes: subprocess.Popen) -> None:
+def finish(*processes: subprocess.Popen, code: int = 0) -> str:
+    """Waits for the end of all, of which each has this exit code; what the first one said."""
     said = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), said
+    assert [process.returncode for process in processes] == [code] * len(processes), said
+    return said[0]
 
 
-def wait_for_metrics(workdir: Path, *processes: subprocess.Popen) -> None:
+def wait_for_metrics(workdir: Path, *processes: subprocess.Popen, after: int = 0) -> None:
     deadline = time.monotonic() + 500
-    while not (workdir / "metrics.jsonl").exists() and time.monotonic() < deadline:
+    while max(metric_steps(workdir), default=0) <= after and time.monotonic() < deadline:
         assert all(process.poll() is None for process in processes), processes[0].stderr.read()
         time.sleep(0.02)
+
+
+def metric_steps(workdir: Path) -> list[int]:
+    file = workdir / "metrics.jsonl"
+    lines = file.read_text().split("\n")[:-1] if file.exists() else []
+    return [json.loads(line)["step"] for line in lines]
 
 
 def saved_steps(workdir: Path) -> list[int]:
@@ -158,24 +169,68 @@ def unbroken(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_terminated_training_saves_exits_with_0_and_resumes_to_the_same_bits(unbroken, tmp_path):
-    workdir = tmp_path / "run"
-    process = start(workdir)
-    wait_for_metrics(workdir, process)
-    process.send_signal(signal.SIGTERM)
-    finish(process)
-    (step,) = saved_steps(workdir)
-    assert 20 <= step < 150, "it ended before it was told to"
-    assert not (workdir / "stages" / "pretrain.json").exists()
+def test_a_signalled_training_saves_and_resumes_to_the_same_bits(unbroken, tmp_path):
+    """Again and again, by each of the signals."""
+    workdir, reached = tmp_path / "run", 0
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        process = start(workdir)
+        wait_for_metrics(workdir, process, after=reached)
+        process.send_signal(number)
+        said = finish(process, code=128 + number)
+        step = saved_steps(workdir)[-1]
+        assert reached < step < 150, "it ended before it was asked to"
+        line = f"stopped at pretrain, step {step} of 150: the same command goes on from here"
+        assert said.splitlines()[-1] == line and "Traceback" not in said
+        assert not (workdir / "stages" / "pretrain.json").exists()
+        reached = step
     finish(start(workdir))
     assert_equal(trained(workdir), trained(unbroken))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_training_that_is_interrupted_while_it_compiles(signals, tmp_path, monkeypatch):
+    """It ends after its first step, and saves that; a second signal ends it at once."""
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")  # it compiles for longer
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    workdir = tmp_path / "run"
+    process = start(workdir)
+    said = ""
+    while "0/150" not in said:
+        assert process.poll() is None, said
+        said += process.stderr.read(1)
+    for _ in range(signals):
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+    last = finish(process, code=130).splitlines()[-1]
+    if signals == 1:
+        assert last == "stopped at pretrain, step 1 of 150: the same command goes on from here"
+        assert saved_steps(workdir) == [1]
+    else:
+        assert last == "stopped at once by SIGINT: the same command goes on from here"
+        assert not (workdir / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    """Each of Orbax's threads has its own word about it, some after the save has failed."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    workdir = tmp_path / "run"
+    opened(workdir, **{"train.steps": 2}).workdir.close()
+    process = start(workdir, "--config.train.steps=2", before=["prlimit", "--fsize=50000"])
+    lines = [line for line in re.split(r"[\r\n]+", finish(process, code=1)) if line]
+    (line,) = [line for line in lines if not line.startswith("pretrain: ")]
+    assert line.startswith(f"DataError: checkpoint {workdir}/checkpoints/pretrain/2 could not")
 
 
 def test_terminated_in_its_last_step_it_ends_and_nothing_follows(tmp_path, monkeypatch):
     place, calls = loop.place, []
 
     def terminate(batch, mesh):
-        calls.append(signal.raise_signal(signal.SIGTERM) if len(calls) == 2 else None)
+        calls.append(batch)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(1)  # another thread hears it
         return place(batch, mesh)
 
     monkeypatch.setattr(loop, "place", terminate)
@@ -185,6 +240,31 @@ def test_terminated_in_its_last_step_it_ends_and_nothing_follows(tmp_path, monke
             train.pretrain(run)
         assert len(calls) == 3 and run.workdir.read_manifest("pretrain")["steps"] == 3
         train.pretrain(run)  # has nothing left to do
+
+
+def test_a_training_that_was_stopped_goes_on_when_more_rounds_are_asked_for(tmp_path, caplog):
+    def run(rounds, until, **inputs):
+        drawn = []
+
+        def batch(step):
+            if step == until:
+                raise DataError("stopped here")
+            drawn.append(step)
+            return Batch(**dict.fromkeys(Batch._fields, np.zeros(8, np.float32)))
+
+        config = {"improve": {"rounds": rounds}}
+        with Workdir(tmp_path, config, grows=("improve.rounds",)) as workdir:
+            state = {"w": np.zeros(2, np.float32)}
+            loop.train(
+                workdir, "mili_1", state, lambda s, b, seed: (s, {"loss": 0.0}), batch,
+                steps=9, config=config, inputs=inputs, facts={}, seed=0, checkpoint_every=2,
+            )  # fmt: skip
+        return drawn
+
+    with pytest.raises(DataError, match="stopped here"):
+        run(1, 8)
+    assert run(2, -1) == [8] and "trained again" not in caplog.text
+    assert run(3, -1, pairs="others") == list(range(9)) and "trained again" in caplog.text
 
 
 @pytest.mark.slow
@@ -197,7 +277,7 @@ def test_two_hosts_train_as_one_stop_together_and_one_goes_on(unbroken, tmp_path
     processes = [start(workdir, *flags, f"--host={i}") for i in range(2)]
     wait_for_metrics(workdir, *processes)
     processes[1].send_signal(signal.SIGTERM)
-    finish(*processes)
+    finish(*processes, code=143)
     (step,) = saved_steps(workdir)
     assert 20 <= step < 150, "they ended before they were told to"
     finish(start(workdir))

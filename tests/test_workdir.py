@@ -17,7 +17,8 @@ import numpy as np
 import optax
 import pytest
 
-from mili_jax.storage.workdir import Workdir, plain
+from mili_jax.storage.values import plain, without
+from mili_jax.storage.workdir import Workdir
 from mili_jax.types import ConfigError, DataError
 
 CONFIG = {"seed": 1, "train": {"steps": 10, "rate": 1e-3}, "families": ("press", "grasp")}
@@ -373,7 +374,7 @@ def test_all_processes_of_a_distributed_run_share_one_folder(tmp_path):
     code = """
 import faulthandler
 import jax
-faulthandler.dump_traceback_later(50, exit=True)
+faulthandler.dump_traceback_later(240, exit=True)
 process = int(sys.argv[2])
 jax.distributed.initialize(sys.argv[3], 2, process)
 with Workdir(path, CONFIG) as workdir:
@@ -412,3 +413,84 @@ def test_plain_names_the_field_that_cannot_be_kept():
         plain({"a": [1, object()]})
     with pytest.raises(ConfigError, match=r"config\.b\.c is inf"):
         plain({"b": {"c": float("inf")}})
+
+
+# A run that goes on for longer than it was meant to
+
+ROUNDS = "improve.rounds"
+
+
+def of_rounds(rounds, **changes) -> dict:
+    return {"seed": 1, "improve": {"rounds": rounds, "alpha": 0.9} | changes}
+
+
+def test_a_run_may_get_more_rounds_than_it_began_with_and_never_fewer(tmp_path):
+    with Workdir(tmp_path / "run", of_rounds(1), grows=(ROUNDS,)) as workdir:
+        workdir.finish("pair_1", of_rounds(1), inputs={"a": "1"})
+    with Workdir(tmp_path / "run", of_rounds(3), grows=(ROUNDS,)) as workdir:
+        assert workdir.is_done("pair_1", of_rounds(3), {"a": "1"}), "it is what it was"
+        assert not workdir.is_done("pair_1", of_rounds(3, alpha=0.8), {"a": "1"})
+        assert not workdir.is_done("pair_1", of_rounds(3), {"a": "2"})
+        assert workdir.agrees(of_rounds(1), of_rounds(np.int64(3)))
+        assert not workdir.agrees(of_rounds(1), of_rounds(3, alpha=0.8))
+        assert not workdir.agrees({"seed": 1}, of_rounds(3))
+    assert Workdir(tmp_path / "run").config == of_rounds(3)
+    with pytest.raises(ConfigError, match=r"improve\.rounds = 3, now it is 2; it may only grow"):
+        Workdir(tmp_path / "run", of_rounds(2), grows=(ROUNDS,))
+    with pytest.raises(ConfigError, match=r"improve\.alpha = 0\.9, now it is 0\.8; choose"):
+        Workdir(tmp_path / "run", of_rounds(4, alpha=0.8), grows=(ROUNDS,))
+    with pytest.raises(ConfigError, match=r"improve\.rounds = 3, now it is 4; choose another"):
+        Workdir(tmp_path / "run", of_rounds(4))
+    for odd in (None, True, "4"):
+        with pytest.raises(ConfigError, match=r"config\.improve\.rounds = 3, now it is"):
+            Workdir(tmp_path / "run", of_rounds(odd), grows=(ROUNDS,))
+    assert Workdir(tmp_path / "run").config == of_rounds(3), "a refusal changes nothing"
+
+
+def test_a_lost_manifest_is_made_for_as_many_rounds_or_more(tmp_path):
+    with Workdir(tmp_path / "run", of_rounds(2), grows=(ROUNDS,)) as workdir:
+        workdir.finish("pair_1", of_rounds(2))
+    (tmp_path / "run" / "manifest.json").unlink()
+    with pytest.raises(ConfigError, match="it may only grow"):
+        Workdir(tmp_path / "run", of_rounds(1), grows=(ROUNDS,))
+    Workdir(tmp_path / "run", of_rounds(3), grows=(ROUNDS,)).close()
+    assert Workdir(tmp_path / "run").config == of_rounds(3)
+
+
+def test_without_leaves_out_what_is_named_and_nothing_else():
+    config = {"a": 1, "b": {"c": 2, "d": {"e": 3, "f": 4}}, "g": 5}
+    kept = {"a": 1, "b": {"d": {"f": 4}}, "g": 5}
+    assert without(config, ("b.c", "b.d.e", "b.x", "g.y")) == kept
+    assert without(config, ("b",)) == {"a": 1, "g": 5}
+    assert without(config, ()) == config
+
+
+# Curves on a disk that refuses
+
+
+def test_curves_that_cannot_be_written_are_one_plain_line(workdir):
+    (workdir.path / "tensorboard").write_text("a file in the way")
+    with pytest.raises(DataError, match=r"tensorboard could not be made \(File exists\)") as error:
+        workdir.write_metrics("pretrain", 1, {"loss": 1.0})
+    assert "\n" not in str(error.value)
+    assert workdir.read_metrics("pretrain") == {1: {"loss": 1.0}}, "the rows are there"
+
+
+def test_a_disk_that_fills_while_curves_are_written_ends_the_run_in_one_line(tmp_path):
+    code = """
+try:
+    with Workdir(path, CONFIG) as workdir:
+        workdir.write_metrics("pretrain", 0, {"loss": 1.0})
+        workdir.write_metrics("pretrain", 1, {f"m{i}": 1.0 for i in range(200)})
+        os.truncate(workdir.path / "metrics.jsonl", 0)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))
+        workdir.write_metrics("pretrain", 2, {"loss": 1.0})
+except DataError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", CHILD + code, str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    (said,) = ended.stdout.splitlines()
+    assert "tensorboard could not be written (File too large); free space" in said
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr

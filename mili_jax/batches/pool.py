@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mili_jax.domains.base import Domain, Hindsight
+from mili_jax.domains.base import Domain, Hindsight, group_index
 from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.frames import Frames
 from mili_jax.types import DataError, Episode
@@ -124,7 +124,7 @@ def _without_pictures(domain: Domain, episodes: Iterable[Episode], demonstration
     length = np.array([len(pose) for pose in poses], np.int64)
     tasks = tuple(sorted({name for name in names if name is not None}))
     number = {name: index for index, name in enumerate(tasks)}
-    group = {name: domain.groups.index(domain.group(name)) for name in tasks}
+    group = {name: group_index(domain, name) for name in tasks}
     found = [see_afterwards(domain, *each) for each in zip(poses, actions, strict=True)]
     pool = Pool(
         domain=domain,

@@ -8,12 +8,10 @@ points (95% interval +5.3 to +14.6; experiments/results/compare and more_seeds).
 
 from __future__ import annotations
 
-from typing import Any
-
 from mili_jax.configs import limited
 
 
-def fields() -> dict[str, Any]:
+def fields() -> dict[str, object]:
     """What differs from the defaults."""
     return {
         **limited.fields(),

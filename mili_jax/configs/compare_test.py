@@ -5,12 +5,10 @@ mili compare --config=compare_test --seeds=0,1 --workdir=runs/compare_test
 
 from __future__ import annotations
 
-from typing import Any
-
 from mili_jax.configs import test
 
 
-def fields() -> dict[str, Any]:
+def fields() -> dict[str, object]:
     """What differs from the defaults."""
     return {
         **test.fields(),

@@ -8,10 +8,8 @@ interval +0.6 to +20.2; experiments/results/limited).
 
 from __future__ import annotations
 
-from typing import Any
 
-
-def fields() -> dict[str, Any]:
+def fields() -> dict[str, object]:
     """What differs from the defaults."""
     return {
         "data.tasks": 16,

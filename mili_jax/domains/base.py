@@ -144,11 +144,12 @@ class Domain(Protocol):
 def load(name: str) -> Domain:
     """The domain of that name.
 
-    Raises ConfigError: no such domain, an entry point that cannot be imported, or an object that
-    lacks a member of `Domain` or `Simulator` (named).
+    Raises ConfigError: no such domain, an entry point that cannot be imported, an object that lacks
+    a member of `Domain` or `Simulator` (named), or groups that cannot be.
     """
     found = plugins.find("domains", name, BUILT_IN)
     _check_members(name, found, Domain)
+    _check_groups(name, found.groups)
     if found.simulator is not None:
         _check_members(name, found.simulator, Simulator)
     if ":" not in name and found.name != name:
@@ -156,20 +157,39 @@ def load(name: str) -> Domain:
     return found
 
 
-def _members(protocol: type) -> set[str]:
-    """What a protocol asks for: its methods and its annotated attributes."""
+def lacking(protocol: type, found: object) -> list[str]:
+    """What a protocol asks for, its methods and its annotated attributes, and an object lacks."""
     named = {name for name in vars(protocol) if not name.startswith("_")}
-    return named | set(protocol.__annotations__)
+    wanted = sorted(named | set(protocol.__annotations__))
+    return [member for member in wanted if not hasattr(found, member)]
 
 
 def _check_members(name: str, found: object, protocol: type) -> None:
-    members = sorted(_members(protocol))
-    missing = [member for member in members if not hasattr(found, member)]
-    if missing:
+    if missing := lacking(protocol, found):
         raise ConfigError(
             f"domain {name!r}: {type(found).__name__} lacks {missing[0]!r}, a member of "
             f"domains.base.{protocol.__name__}"
         )
+
+
+def _check_groups(name: str, groups: Sequence[str]) -> None:
+    fits = isinstance(groups, tuple) and all(isinstance(g, str) and g for g in groups)
+    if not fits or not groups or len(set(groups)) < len(groups):
+        raise ConfigError(
+            f"domain {name!r}: its groups are {groups!r}; it needs a tuple of different names, one "
+            "at least"
+        )
+
+
+def group_index(domain: Domain, task: str) -> int:
+    """Which of the domain's groups a task is of. Raises ConfigError for a task of none of them."""
+    group = domain.group(task)
+    if group not in domain.groups:
+        raise ConfigError(
+            f"domain {domain.name!r}: task {task!r} is of the group {group!r}, which is none of "
+            f"{domain.groups}"
+        )
+    return domain.groups.index(group)
 
 
 def simulator_of(domain: Domain, what: str) -> Simulator:

@@ -15,6 +15,13 @@ import numpy as np
 
 from mili_jax.domains import base
 from mili_jax.domains.base import Simulator, SimulatorEnv
+from mili_jax.domains.checks import (
+    check_action,
+    check_env,
+    check_expert,
+    check_observation,
+    check_outcome,
+)
 from mili_jax.spec import Spec
 from mili_jax.types import Episode, EpisodeMeta, PolicyFn, SimulationError, Task
 from mili_jax.workers.worker import START_LIMIT, beat
@@ -90,16 +97,25 @@ def demonstrate(
     trial: Trial,
     noise: float = 1.0,
     watch: Watch | None = None,
+    spec: Spec | None = None,
 ) -> Episode:
-    """One attempt of the scripted expert; `action` holds its labels, not the disturbed commands."""
-    observation, _ = env.reset(seed=trial.seed, options=_options(trial))
+    """One attempt of the scripted expert; `action` holds its labels, not the disturbed commands.
+
+    spec: what the environment and the labels are held against. Raises ConfigError where they do not
+    fit it.
+    """
+    observation = _reset(env, trial, spec)
     rng = np.random.default_rng((trial.seed, 1))
     expert = simulator.make_expert(env)
+    if spec is not None:
+        check_expert(expert)
     recorder = Recorder()
     ended = truncated = False
     while not ended and not expert.done():
         beat()
         label = expert.act()
+        if spec is not None and not recorder.action:
+            check_action(expert, label, spec)
         recorder.add(observation, label)
         command = simulator.disturb(label, NOISE_SHARE, noise, rng)
         observation, _, terminated, truncated, _ = env.step(command)
@@ -110,13 +126,17 @@ def demonstrate(
 
 
 def demonstration(
-    simulator: Simulator, env: SimulatorEnv, request: Request, noise: float = 1.0
+    simulator: Simulator,
+    env: SimulatorEnv,
+    request: Request,
+    noise: float = 1.0,
+    spec: Spec | None = None,
 ) -> Episode:
     """The first successful attempt; distractors vary between seeds.
 
     Its seed is the request's plus the number of failures before it.
 
-    Raises SimulationError when no attempt succeeds.
+    Raises SimulationError when no attempt succeeds, and as `demonstrate`.
     """
     for attempt in range(request.attempts):
         rng = np.random.default_rng((request.seed, attempt))
@@ -124,7 +144,7 @@ def demonstration(
         if noise:
             scene = simulator.disturb_start(scene, rng)
         trial = Trial(request.episode_id, request.task.name, scene, request.seed + attempt)
-        episode = demonstrate(simulator, env, trial, noise)
+        episode = demonstrate(simulator, env, trial, noise, spec=spec)
         if episode.meta.success:
             return episode
     raise SimulationError(
@@ -148,6 +168,7 @@ def run_job(
     actor: Actor,
     skip: Collection[int] = (),
     noise: float = 0.0,
+    spec: Spec | None = None,
 ) -> list[Episode]:
     """Runs the trials in lockstep, as many at a time as there are environments.
 
@@ -156,6 +177,7 @@ def run_job(
     The policy always sees len(envs) rows (finished ones keep their last observation), so that its
     compiled shape, and with it every row's arithmetic, is the same in every call. Trials whose
     index is in `skip` are not run but keep their row, so the others become what they would be.
+    Raises ConfigError for an environment that does not fit the spec, if there is one.
     """
     episodes: list[Episode] = []
     for first in range(0, len(trials), len(envs)):
@@ -169,7 +191,7 @@ def run_job(
         seen: list[Any] = [None] * len(group)
         for i in active:
             beat(first + i)
-            seen[i] = envs[i].reset(seed=group[i].seed, options=_options(group[i]))[0]
+            seen[i] = _reset(envs[i], group[i], spec)
         last = seen[active[-1]]
         rows = [s or last for s in seen] + [last] * (len(envs) - len(group))
         image = np.stack([s["image"] for s in rows])
@@ -201,12 +223,20 @@ def run_job(
     return episodes
 
 
-def _options(trial: Trial) -> dict[str, str]:
-    return {"task": trial.task, "scene": trial.scene}
+def _reset(env: SimulatorEnv, trial: Trial, spec: Spec | None) -> dict[str, np.ndarray]:
+    """The first observation."""
+    if spec is not None:
+        check_env(env, spec)
+    options = {"task": trial.task, "scene": trial.scene}
+    observation, _ = env.reset(seed=trial.seed, options=options)
+    if spec is not None:
+        check_observation(env, observation, spec)
+    return observation
 
 
 def _meta(simulator: Simulator, env: SimulatorEnv, trial: Trial, terminated: bool) -> EpisodeMeta:
     outcome = env.outcome()
+    check_outcome(env, outcome)
     return EpisodeMeta(
         **dataclasses.asdict(trial),
         renderer=simulator.renderer,
@@ -223,14 +253,16 @@ class Teacher:
     def __init__(self, domain: str, spec: Spec, noise: float = 1.0) -> None:
         self.simulator = base.simulator_of(base.load(domain), "a demonstration")
         self.env = self.simulator.make_env(spec)
-        self.noise = noise
+        self.spec, self.noise = spec, noise
 
     def __call__(self, requests: Sequence[Request], skip: Collection[int] = ()) -> list[Episode]:
         episodes = []
         for i, request in enumerate(requests):
             if i not in skip:
                 beat(i)
-                episodes.append(demonstration(self.simulator, self.env, request, self.noise))
+                episodes.append(
+                    demonstration(self.simulator, self.env, request, self.noise, self.spec)
+                )
         return episodes
 
 
@@ -247,8 +279,8 @@ class Player:
     ) -> None:
         self.simulator = base.simulator_of(base.load(domain), "a trial")
         self.actor = make_actor()
-        self.noise = noise
+        self.spec, self.noise = spec, noise
         self.envs = [self.simulator.make_env(spec) for _ in range(envs)]
 
     def __call__(self, trials: Sequence[Trial], skip: Collection[int] = ()) -> list[Episode]:
-        return run_job(self.simulator, self.envs, trials, self.actor, skip, self.noise)
+        return run_job(self.simulator, self.envs, trials, self.actor, skip, self.noise, self.spec)

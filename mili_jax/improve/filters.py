@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from mili_jax.storage.dataset import Dataset, Label
+from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.labels import Answer, Kind, Label
 from mili_jax.types import Episode, EpisodeMeta
 
 
@@ -43,7 +44,10 @@ def simulator(trials: Unanswered) -> list[Label]:
 
     Reads the task-agnostic `useful` bit alone.
     """
-    return [Label(m.episode_id, m.useful, by="simulator") for m in trials.metas()]
+    return [
+        Label(m.episode_id, Answer.of(m.useful), "simulator", Kind.SIMULATOR)
+        for m in trials.metas()
+    ]
 
 
 def nobody(trials: Unanswered) -> list[Label]:

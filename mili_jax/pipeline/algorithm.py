@@ -21,6 +21,7 @@ from mili_jax.pipeline.report import write_report
 from mili_jax.pipeline.retrain import retrain
 from mili_jax.pipeline.run import Run
 from mili_jax.pipeline.train import pretrain, train_baselines
+from mili_jax.report.folder import check_folder
 
 
 def plan(rounds: int) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -47,6 +48,7 @@ def run_all(run: Run) -> Path:
         "evaluate": evaluate,
         "report": write_report,
     }
+    check_folder(run.workdir.path / "report")  # before hours of work, not after
     made: Any = None
     for name, numbers in plan(run.config.improve.rounds):
         made = steps[name](run, *numbers)

@@ -20,6 +20,7 @@ from mili_jax.pipeline.run import Run, config_part, finish_stage, parameters, si
 from mili_jax.pipeline.schema import SEED_STRIDE
 from mili_jax.pipeline.train import LOOP, embed, load_params
 from mili_jax.pipeline.trials import answered_trials, even_weights
+from mili_jax.storage.labels import resolve
 from mili_jax.types import EpisodeMeta
 
 
@@ -78,12 +79,12 @@ def label(run: Run, number: int) -> None:
     inputs = parameters(run, arms.actor_of(run.config, number))
     if not run.workdir.begins(name, config_part(run, *LOOP), inputs):
         return
-    began, known = time.time(), run.dataset.read_labels(split)
+    began, known = time.time(), resolve(run.dataset.read_labels(split))
     ids = {m.episode_id for m in run.dataset.read_metadata(split)} - known.keys()
     if ids:
         chosen: Filter = plugins.find("filters", run.config.improve.filter, FILTERS)
         run.dataset.write_labels(split, chosen(Unanswered(run.dataset, split, frozenset(ids))))
-    labels = run.dataset.read_labels(split).values()
-    useful = sum(answer.useful for answer in labels)
-    facts = {"trials": len(labels), "useful": useful, "answered_before": len(known)}
+    answers = resolve(run.dataset.read_labels(split)).values()
+    useful = sum(answer is True for answer in answers)
+    facts = {"trials": len(answers), "useful": useful, "answered_before": len(known)}
     finish_stage(run, name, config_part(run, *LOOP), began, inputs=inputs, **facts)

@@ -24,7 +24,7 @@ from mili_jax.pipeline.run import Run, config_part, finish_stage, parameters, si
 from mili_jax.pipeline.schema import SEED_STRIDE
 from mili_jax.pipeline.train import LOOP, baseline_hyper, embed, load_params, mil_hyper, supports_of
 from mili_jax.report import statistics
-from mili_jax.storage.workdir import source_commit
+from mili_jax.storage.provenance import source_commit
 from mili_jax.types import EpisodeMeta, Params, PolicyId, Task
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ from mili_jax.batches import sampling
 from mili_jax.batches.sampling import Batch
 from mili_jax.learning.mesh import make_mesh, place, replicate
 from mili_jax.learning.step import TrainState
-from mili_jax.storage.workdir import Workdir, plain
+from mili_jax.storage.values import plain
+from mili_jax.storage.workdir import Workdir
 from mili_jax.types import DataError
+from mili_jax.workers import stopping
 
 METRICS_EVERY = 20  # steps
 COLLAPSED = 0.99  # mean cosine of two tasks from which on they count as one
@@ -58,15 +60,16 @@ def train(
         dropped, with a warning.
       facts: what the manifest says beside the steps, the seconds and the last metrics.
 
-    On SIGTERM it saves a checkpoint (at the end also finishes the stage) and raises Stopped; the
-    same call goes on from there and ends with the same bits on one device. Raises DataError when
-    the loss is no longer finite.
+    On SIGINT, SIGTERM and SIGHUP it ends the step, saves a checkpoint (at the end also finishes the
+    stage) and raises Stopped; the same call goes on from there and ends with the same bits on one
+    device. Raises DataError when the loss is no longer finite.
     """
     began, of = time.time(), {"config": plain(config), "inputs": dict(inputs)}
     start, before = workdir.latest_step(name) or 0, 0.0
     if start:
         known = workdir.checkpoint_facts(name, start)
-        if known["of"] == of:
+        same = workdir.agrees(known["of"]["config"], of["config"])
+        if same and known["of"]["inputs"] == of["inputs"]:
             state, before = workdir.load_checkpoint(name, state, start), known["seconds"]
         else:
             LOG.warning("%s was trained from other data or settings; it is trained again", name)
@@ -88,7 +91,7 @@ def train(
     shown: dict[str, float] = {}
     saved, stop = None, False
     with (
-        _Termination() as termination,
+        _stopping() as asked,
         contextlib.closing(batches),
         tqdm(total=steps, initial=start, desc=name, unit="step", mininterval=1) as bar,
     ):
@@ -107,12 +110,12 @@ def train(
                         f"{name}: the loss is {shown['loss']} at step {done}; lower its learning "
                         "rate (config.train, config.improve or config.baselines)"
                     )
-            stop = termination.asked(done)
+            stop = asked(done)
             if stop or done % checkpoint_every == 0 or done == steps:
                 saved = save(done)
             bar.update()
             if stop and done < steps:
-                raise Stopped(f"{name}, step {done} of {steps}")
+                raise stopping.stopped(f"at {name}, step {done} of {steps}")
         if shown.get("other_cosine", 0) > COLLAPSED:
             LOG.warning(
                 "%s: all demonstrations have nearly the same embedding (mean cosine of two tasks "
@@ -133,43 +136,20 @@ def train(
             **facts,
             **{f"last_{k}": v for k, v in shown.items()},
         )
-        if stop or termination.came:  # nothing is left to do here, but what follows must not begin
-            raise Stopped(f"the end of {name}")
+        if stop:  # nothing is left to do here, but what follows must not begin
+            raise stopping.stopped(f"at the end of {name}")
 
 
-class Stopped(SystemExit):
-    """A training was asked to stop, by SIGTERM, and has saved what it has."""
+@contextlib.contextmanager
+def _stopping() -> Iterator[Callable[[int], bool]]:
+    """Gives what says after a step, counted from 1, whether to stop there.
 
-    def __init__(self, where: str) -> None:
-        super().__init__(0)
-        self._said = f"stopped at {where}: the same command goes on from here"
-
-    def __str__(self) -> str:
-        return self._said
-
-
-class _Termination:
-    """While it lasts, SIGTERM is a question that `asked` answers after a step.
-
-    Several hosts agree on the step after which all of them stop, whichever was signalled.
+    Several hosts agree on a step, whichever of them was asked.
     """
-
-    def __enter__(self) -> _Termination:
-        self.came = False
-        # With several hosts JAX listens itself; only a main thread may.
-        self._alone = jax.process_count() == 1
-        self._listens = self._alone and threading.current_thread() is threading.main_thread()
-        if self._listens:
-            self._before = signal.signal(signal.SIGTERM, self._note)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._listens:
-            signal.signal(signal.SIGTERM, self._before)
-
-    def _note(self, *_: object) -> None:
-        self.came = True
-
-    def asked(self, step: int) -> bool:
-        """Whether to stop after this many steps."""
-        return self.came if self._alone else multihost_utils.reached_preemption_sync_point(step)
+    if jax.process_count() == 1:
+        with stopping.asking("this step") as asked:
+            yield lambda step: asked()
+    else:
+        # JAX listens to SIGTERM itself, and tells the other hosts; the other signals become one.
+        with stopping.asking("a step of all hosts", lambda: os.kill(os.getpid(), signal.SIGTERM)):
+            yield multihost_utils.reached_preemption_sync_point

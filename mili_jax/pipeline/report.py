@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -14,11 +13,12 @@ from mili_jax.domains.rollout import Trial
 from mili_jax.improve import arms
 from mili_jax.pipeline.run import Run
 from mili_jax.pipeline.train import embed, load_params
+from mili_jax.storage.labels import resolve
 from mili_jax.types import PolicyId
 
 
 def write_report(run: Run) -> Path:
-    """Stage: `report/index.html` from what the other stages left; made anew every time."""
+    """Stage: `report/index.html` from what the other stages left; made again every time."""
     from mili_jax.report import page  # brings Matplotlib, which no other stage needs
 
     config, workdir, last = run.config, run.workdir, arms.last_policy(run.config)
@@ -51,14 +51,15 @@ def write_report(run: Run) -> Path:
         },
         neighbours=workdir.read_manifest(f"evaluate_{last}")["neighbours"],
         collection=collection,
-        videos=_films(run, last),
+        videos=_films(run, last) if run.domain.simulator else (),
+        groups=run.domain.groups,
     )
 
 
-def _collected(run: Run, number: int) -> dict[str, Any]:
+def _collected(run: Run, number: int) -> dict[str, object]:
     """What the trials of a round did, for people: this reads the oracle."""
     metas = list(run.dataset.read_metadata(f"round_{number}"))
-    labels = run.dataset.read_labels(f"round_{number}")
+    answers = resolve(run.dataset.read_labels(f"round_{number}"))
     achieved: Counter[str] = Counter()
     confusion = {group: Counter[str]() for group in run.domain.groups}
     for m in metas:
@@ -68,13 +69,13 @@ def _collected(run: Run, number: int) -> dict[str, Any]:
     return {
         "round": number,
         "trials": len(metas),
-        "useful": sum(answer.useful for answer in labels.values()),
+        "useful": sum(answer is True for answer in answers.values()),
         "achieved": dict(achieved),
         "confusion": {group: dict(row) for group, row in confusion.items()},
     }
 
 
-def _films(run: Run, policy: PolicyId) -> list[dict[str, Any]]:
+def _films(run: Run, policy: PolicyId) -> list[dict[str, object]]:
     """Successes and failures of each group, played again in front of a camera for people."""
     config = run.config
     split, most = f"evaluation_{policy}", config.evaluate.videos

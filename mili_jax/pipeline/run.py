@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from mili_jax.domains import base
 from mili_jax.domains.base import Domain
 from mili_jax.pipeline import schema
+from mili_jax.pipeline.earlier import refuse_earlier
 from mili_jax.policy.policy import Policy
 from mili_jax.spec import Spec
 from mili_jax.storage.dataset import Dataset
@@ -69,11 +70,12 @@ def spec_of(config: ConfigDict) -> Spec | None:
 def open_run(config: ConfigDict, path: Path) -> Run:
     """Makes or resumes the run's folder. Raises ConfigError or DataError, naming what and where."""
     schema.check(config)
+    refuse_earlier(Path(path).absolute())
     kept = config.to_dict()
     # Who does the work may change from day to day.
     for field in ("backend", "processes", "pairing"):
         del kept["machine"][field]
-    workdir = Workdir(path, kept, free=("evaluate",))
+    workdir = Workdir(path, kept, free=("evaluate",), grows=("improve.rounds",))
     try:
         return Run(config, workdir, Dataset(workdir.path / "dataset", spec_of(config)))
     except BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -32,12 +32,12 @@ class ConfigField:
     what may, and what it is for."""
 
     name: str
-    default: Any
+    default: object
     holds: Callable[[Any], bool]
     wanted: str
     meaning: str
 
-    def check(self, value: Any) -> None:
+    def check(self, value: object) -> None:
         """Raises ConfigError, naming the field, for a value that may not be."""
         kind = type(self.default)
         typed = isinstance(value, (int, float) if kind is float else kind)
@@ -46,19 +46,19 @@ class ConfigField:
             raise ConfigError(f"config.{self.name} = {value!r} must be {wanted}")
 
 
-def _positive(value: Any) -> bool:
+def _positive(value: float) -> bool:
     return bool(value > 0)
 
 
-def _share(value: Any) -> bool:
+def _share(value: float) -> bool:
     return bool(0 <= value <= 1)
 
 
-def _count(value: Any) -> bool:
+def _count(value: float) -> bool:
     return bool(value >= 0)
 
 
-def _any(value: Any) -> bool:
+def _any(value: object) -> bool:
     return True
 
 
@@ -66,12 +66,12 @@ def _rows(value: int) -> bool:
     return value >= 4 and value % 4 == 0
 
 
-def _one_of(kind: str, own: dict[str, Any]) -> tuple[Callable[[Any], bool], str]:
+def _one_of(kind: str, own: Mapping[str, object]) -> tuple[Callable[[Any], bool], str]:
     """What `plugins.find` can find."""
     return (lambda v: plugins.known(kind, v, own)), f"one of {sorted(own)}, or of your own"
 
 
-def _texts(values: Any) -> bool:
+def _texts(values: Sequence[str]) -> bool:
     return all(isinstance(v, str) and v for v in values) and len(set(values)) == len(values)
 
 
@@ -403,9 +403,21 @@ def check(config: ConfigDict) -> None:
                     f"config.{asked_by} = {asked}: the domain {domain.name!r} has {there} tasks of "
                     f"the split {split!r}; ask for at most so many"
                 )
+    chosen = plugins.find("filters", config.improve.filter, filters.FILTERS)
+    if not callable(chosen):
+        raise ConfigError(
+            f"config.improve.filter = {config.improve.filter!r} is of the type "
+            f"{type(chosen).__name__}, not a function of improve.filters.Unanswered"
+        )
     trials = config.improve.trials
+    taken: dict[str, str] = {}
     for name in config.improve.arms:
         arm = arms.parse(name)
+        if taken.setdefault(arm.name, name) != name:
+            raise ConfigError(
+                f"config.improve.arms: {taken[arm.name]!r} and {name!r} both call themselves "
+                f"{arm.name!r}; give one of them another name"
+            )
         if arm.trials is not None and arm.trials > trials:
             raise ConfigError(
                 f"config.improve.arms: {name!r} is more than config.improve.trials = {trials}"
@@ -420,7 +432,7 @@ def check(config: ConfigDict) -> None:
             mil.check(config.policy.head, SUPPORTS[name])
 
 
-def _fields_of(config: ConfigDict) -> Iterator[tuple[ConfigField, Any]]:
+def _fields_of(config: ConfigDict) -> Iterator[tuple[ConfigField, object]]:
     """Every field with its value. Raises ConfigError for one that is unknown or missing."""
     wanted = sections()
     known = {"name", "seed", *wanted}

@@ -8,7 +8,6 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -225,7 +224,7 @@ def run_training(
     step_fn: Callable[..., tuple[TrainState, Metrics]],
     batch: Callable[..., Batch],
     sections: Sequence[str],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     inputs: Mapping[str, str] | None = None,
     seed: int | None = None,
     threads: int = 1,

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 
 from mili_jax.pipeline.run import Run
+from mili_jax.storage.labels import resolve
 from mili_jax.types import DataError, EpisodeMeta
+
+LOG = logging.getLogger(__name__)
 
 
 def answered_trials(run: Run, number: int) -> tuple[list[EpisodeMeta], np.ndarray, np.ndarray]:
-    """A round's N trials, with what F said of each and whether it came to rest, bool [N].
+    """A round's N trials, with what F said of each and whether it came to rest, bool [N]. Of those
+    that nobody has answered for, or is sure of, nothing is learned.
 
-    Raises DataError if F has not answered for all of them.
+    Raises DataError if there is no answer at all.
     """
     split = f"round_{number}"
-    metas, labels = list(run.dataset.read_metadata(split)), run.dataset.read_labels(split)
-    unanswered = [m.episode_id for m in metas if m.episode_id not in labels]
-    if unanswered:
+    metas = list(run.dataset.read_metadata(split))
+    answers = resolve(run.dataset.read_labels(split))
+    unanswered = sum(answers.get(m.episode_id) is None for m in metas)
+    if metas and not answers:
         raise DataError(
-            f"{run.dataset.path}: {len(unanswered)} of the {len(metas)} trials of {split!r} have "
-            f"no label ({unanswered[0]!r} is the first); let `mili label` or people answer"
+            f"{run.dataset.path}: none of the {len(metas)} trials of {split!r} has an answer; let "
+            f"`mili filter --round={number}` or people answer"
         )
-    useful = np.array([labels[m.episode_id].useful for m in metas], bool)
+    if unanswered:
+        LOG.info("%s: %d of %d trials have no sure answer", split, unanswered, len(metas))
+    useful = np.array([answers.get(m.episode_id) is True for m in metas], bool)
     anyhow = not run.config.improve.rested
     return metas, useful, np.array([m.terminated or anyhow for m in metas], bool)
 

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 
 from mili_jax.report.embedding import Embedded
 from mili_jax.report.films import Film
-from mili_jax.report.groups import KITCHEN, domain_of, domains_of, groups_of, in_order
+from mili_jax.report.groups import (
+    KITCHEN,
+    domain_of,
+    domains_of,
+    groups_of,
+    in_order,
+    of_the_same_runs,
+)
 from mili_jax.report.row_checks import check_collection, check_costs, check_pairing, check_results
 from mili_jax.report.rows import (
     CollectionRow,
@@ -73,13 +80,13 @@ class Content:
         named += [film.group for film in films]
         return Content(
             rows=results,
-            pairing_rows=check_pairing(pairing_rows),
+            pairing_rows=check_pairing(of_the_same_runs(pairing_rows, rows)),
             metrics=metrics,
             embedding=embedded,
             neighbours=_neighbours(neighbours or {}),
             collection=collected,
             films=films,
-            costs=check_costs(costs),
+            costs=check_costs(of_the_same_runs(costs, rows)),
             margin=margin,
             groups={
                 **{

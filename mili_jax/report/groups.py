@@ -6,22 +6,38 @@ A domain names its own groups. Rows carry the group of their task as `family`, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
+from mili_jax.report.rows import Raw
 from mili_jax.types import ConfigError
 
 KITCHEN = "kitchen"
 _KNOWN = {KITCHEN: ("press", "grasp", "push", "place")}
 
 
-def domain_of(row: Mapping[str, object]) -> str:
+def domain_of(row: Raw) -> str:
     """The domain of a row."""
     return str(row.get("domain") or KITCHEN)
 
 
-def domains_of(rows: Iterable[Mapping[str, object]]) -> tuple[str, ...]:
+def domains_of(rows: Iterable[Raw]) -> tuple[str, ...]:
     """The domains of rows, in order of first appearance."""
     return tuple(dict.fromkeys(domain_of(row) for row in rows))
+
+
+def of_the_same_runs(rows: Iterable[Raw], results: Sequence[Raw]) -> list[Raw]:
+    """Rows about pairs or costs with the domain of the run that they are of, where they do not say:
+    that of the result rows of their configuration and seed, or the one of all result rows."""
+    domains = domains_of(results)
+    if not domains:
+        return list(rows)
+    runs = {(row.get("config"), row.get("seed")): domain_of(row) for row in results}
+    return [
+        row
+        if row.get("domain")
+        else {**row, "domain": runs.get((row.get("config"), row.get("seed")), domains[0])}
+        for row in rows
+    ]
 
 
 def in_order(names: Iterable[str], domain: str = KITCHEN) -> tuple[str, ...]:
@@ -32,7 +48,7 @@ def in_order(names: Iterable[str], domain: str = KITCHEN) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*known, *given]))
 
 
-def groups_of(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
+def groups_of(rows: Sequence[Raw]) -> tuple[str, ...]:
     """The groups of rows of one domain, in the order of reports.
 
     Raises ConfigError for rows of several domains: nothing is averaged over those.
@@ -40,7 +56,7 @@ def groups_of(rows: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     return in_order((str(row["family"]) for row in rows), one_domain(rows))
 
 
-def one_domain(rows: Sequence[Mapping[str, object]]) -> str:
+def one_domain(rows: Sequence[Raw]) -> str:
     """The domain of the rows. Raises ConfigError if they are of several."""
     found = domains_of(rows)
     if len(found) > 1:

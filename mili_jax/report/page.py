@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mili_jax.report import palette
 from mili_jax.report.content import Content
-from mili_jax.report.folder import require_replaceable, take_place
+from mili_jax.report.folder import GENERATOR, check_folder, replacing_folder
+from mili_jax.report.gain import Gain, gains
 from mili_jax.report.markup import colour_class, esc
 from mili_jax.report.policies import primary_split, split_of
 from mili_jax.report.rows import Raw, ResultRow
+from mili_jax.report.sections.claims import claims
 from mili_jax.report.sections.costs import costs_section
 from mili_jax.report.sections.differences import differences_section
 from mili_jax.report.sections.headline import strip
 from mili_jax.report.sections.learning import curves_section, latent_section
 from mili_jax.report.sections.pairing import pairing_section
 from mili_jax.report.sections.provenance import provenance_section
+from mili_jax.report.sections.rounds import attribution_section, rounds_section
 from mili_jax.report.sections.success import success_section
 from mili_jax.report.sections.sweeps import sweeps_section
 from mili_jax.report.sections.trials import trials_section
@@ -72,12 +74,13 @@ def write_report(
     margin: of the equivalence test against oracle pairs, as a share of successes.
     groups: of the domain, in the order of reports; without it as the rows name them.
 
-    Everything is written to a hidden folder beside `out`, which then takes its place, so a killed
-    run leaves the old page or none. Raises ConfigError when `out` holds files that are not a
-    report's, DataError when an array or a row does not have the form above.
+    Everything is checked before anything is drawn, and written to a hidden folder beside `out`,
+    which then takes its place. Raises ConfigError when `out` holds files that are not a report's;
+    DataError when an array or a row does not have the form above, or the file system refuses. The
+    old page stays then.
     """
     out = Path(out)
-    require_replaceable(out)
+    check_folder(out)
     content = Content.check(
         rows=rows,
         pairing_rows=pairing_rows,
@@ -90,22 +93,18 @@ def write_report(
         margin=margin,
         groups=groups,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = out.parent / f".{out.name}.tmp"
-    shutil.rmtree(staging, ignore_errors=True)
-    (staging / "figures").mkdir(parents=True)
-    try:
+    found = gains(content.rows)
+    with replacing_folder(out) as staging:
+        (staging / "figures").mkdir()
         page = _page(
             title,
-            _subtitle(manifest, content.rows),
+            claims(found),
+            _subtitle(manifest, content.rows, found),
             [*_sections(staging, content), provenance_section(config, manifest, content.rows)],
         )
         (staging / "index.html").write_text(page, encoding="utf-8")
         if not any((staging / "figures").iterdir()):
             (staging / "figures").rmdir()
-        take_place(staging, out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return out / "index.html"
 
 
@@ -113,8 +112,11 @@ def _sections(staging: Path, content: Content) -> list[str]:
     rows, split = content.rows, primary_split(content.rows)
     groups = content.groups[content.lead]
     return [
+        videos_section(staging, content.films, groups),
         strip(rows, split, content.neighbours),
         success_section(staging, rows, content.groups),
+        rounds_section(staging, rows),
+        attribution_section(rows),
         differences_section(rows, split, content.margin),
         sweeps_section(staging, rows, content.pairing_rows),
         costs_section(content.costs),
@@ -122,11 +124,12 @@ def _sections(staging: Path, content: Content) -> list[str]:
         pairing_section(staging, content.pairing_rows),
         latent_section(staging, content.embedding, groups, content.neighbours),
         curves_section(staging, content.metrics),
-        videos_section(staging, content.films, groups),
     ]
 
 
-def _subtitle(manifest: Mapping[str, object], rows: Sequence[ResultRow]) -> str:
+def _subtitle(
+    manifest: Mapping[str, object], rows: Sequence[ResultRow], found: Sequence[Gain]
+) -> str:
     parts = []
     configs = sorted({str(row["config"]) for row in rows if row.get("config")})
     if configs:
@@ -135,24 +138,23 @@ def _subtitle(manifest: Mapping[str, object], rows: Sequence[ResultRow]) -> str:
     commit = manifest.get("commit") or ", ".join(name[:10] for name in commits)
     if commit:
         parts.append(f"commit {str(commit)[:40]}")
-    seeds = {row.get("seed", 0) for row in rows}
+    parts += list(dict.fromkeys(gain.basis for gain in found if gain.basis))
     if rows:
         split = primary_split(rows)
-        parts.append(f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}")
         episodes = sum(row["n"] for row in rows if split_of(row) == split)
         parts.append(f"{episodes:,} {split} episodes")
     return " \u00b7 ".join(parts)
 
 
-def _page(title: str, subtitle: str, sections: Sequence[str]) -> str:
+def _page(title: str, first: str, subtitle: str, sections: Sequence[str]) -> str:
     found = (re.search(r'<h2 id="([a-z]+)">([^<]+)</h2>', part) for part in sections)
     links = "".join(f'<a href="#{m[1]}">{m[2]}</a>' for m in found if m)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{esc(title)}</title>\n<style>{_style()}</style>\n</head>\n<body>\n"
-        f'<header><h1 dir="auto">{esc(title)}</h1><p class="sub">{esc(subtitle)}</p>'
+        f"{GENERATOR}\n<title>{esc(title)}</title>\n<style>{_style()}</style>\n</head>\n<body>\n"
+        f'<header><h1 dir="auto">{esc(title)}</h1>{first}<p class="sub">{esc(subtitle)}</p>'
         f'<nav aria-label="Sections">{links}</nav></header>\n<main>\n'
         + "\n".join(part for part in sections if part)
         + "\n</main>\n</body>\n</html>\n"

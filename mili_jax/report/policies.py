@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mili_jax.report.groups import domain_of
+from mili_jax.report.groups import domain_of, domains_of
 from mili_jax.report.methods import VARIANT, Policy, rank
 from mili_jax.report.rows import DEMOS, ResultRow
 from mili_jax.report.statistics import select
@@ -38,10 +38,11 @@ def policy_of(row: Mapping[str, object], method: str = "method") -> Policy:
 def policies_of(rows: Sequence[ResultRow], split: str) -> list[Policy]:
     """The policies evaluated on a split, MILI with one thing changed left out, in the order in
     which they are listed: round by round, the baselines first."""
+    domains = list(domains_of(rows))
     found = {policy_of(row) for row in rows if split_of(row) == split}
     return sorted(
         (policy for policy in found if not VARIANT.fullmatch(policy.method)),
-        key=lambda p: (p.domain, p.config, p.round, rank(p.method), p.method),
+        key=lambda p: (domains.index(p.domain), p.config, p.round, rank(p.method), p.method),
     )
 
 
@@ -50,6 +51,14 @@ def runs_of(policies: Sequence[Policy]) -> list[list[Policy]]:
     found: dict[tuple[str, str], list[Policy]] = {}
     for policy in policies:
         found.setdefault((policy.domain, policy.config), []).append(policy)
+    return list(found.values())
+
+
+def rows_of_runs(rows: Sequence[ResultRow]) -> list[list[ResultRow]]:
+    """The rows of each domain and configuration, which `runs_of` keeps apart."""
+    found: dict[tuple[str, str], list[ResultRow]] = {}
+    for row in rows:
+        found.setdefault((domain_of(row), row.get("config") or ""), []).append(row)
     return list(found.values())
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mili_jax.report.groups import domain_of
+from mili_jax.report.groups import domain_of, of_the_same_runs
 from mili_jax.report.row_checks import check_costs, check_pairing, check_results
 from mili_jax.report.rows import CostRow, PairingRow, Raw, ResultRow
 from mili_jax.types import DataError
@@ -51,10 +51,15 @@ def read_files(files: Sequence[Path]) -> Rows:
     results = [i for i, row in enumerate(rows) if "task" in row]
     pairing = [i for i, row in enumerate(rows) if "task" not in row and "alpha" in row]
     costs = [i for i, row in enumerate(rows) if "cost_of" in row]
+    measured = [rows[i] for i in results]
     checked = Rows(
-        check_results([rows[i] for i in results], lambda i: names[results[i]]),
-        check_pairing([rows[i] for i in pairing], lambda i: names[pairing[i]]),
-        check_costs([rows[i] for i in costs], lambda i: names[costs[i]]),
+        check_results(measured, lambda i: names[results[i]]),
+        check_pairing(
+            of_the_same_runs((rows[i] for i in pairing), measured), lambda i: names[pairing[i]]
+        ),
+        check_costs(
+            of_the_same_runs((rows[i] for i in costs), measured), lambda i: names[costs[i]]
+        ),
     )
     if len(files) > 1:
         checked = _of_every_seed(checked)

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mili_jax.report import tables
+from mili_jax.report.attribution import HEAD, attribution_lines
 from mili_jax.report.comparisons import compare
+from mili_jax.report.gain import Claim, gains
 from mili_jax.report.groups import domain_of, domains_of, groups_of
 from mili_jax.report.methods import DEMO_NAMES
-from mili_jax.report.policies import conditions, policies_of, policy_name, split_of
+from mili_jax.report.policies import (
+    conditions,
+    policies_of,
+    policy_name,
+    primary_split,
+    rows_of_runs,
+    split_of,
+)
+from mili_jax.report.rounds import round_lines, series
 from mili_jax.report.rows import CostRow, PairingRow, ResultRow
 from mili_jax.report.statistics import group_table, headline
 from mili_jax.report.words import clean, percent
@@ -29,11 +39,16 @@ def summary(
     if not rows:
         raise ConfigError("no result rows to sum up")
     lines: list[str] = []
+    for gain in gains(rows):
+        for i, claim in enumerate(gain.claims):
+            subject = f"{cell_text(gain.subject)}: " if gain.subject and i == 0 else ""
+            lines += [f"{subject}{_claim(claim)}", ""]
     for split in dict.fromkeys(split_of(row) for row in rows):
         for domain in domains_of(rows):
             lines += _success(rows, split, domain)
         found = compare(rows, split, margin)
         lines += [*(_item(c.name, c.sentence, c.verdict) for c in found), ""]
+    lines += _rounds(rows)
     for head, body in (
         *(_sweeps(rows, pairing_rows, domain) for domain in domains_of(rows)),
         (
@@ -78,6 +93,12 @@ def _item(name: str, sentence: str, verdict: str) -> str:
     return f"- {cell_text(name)}: {cell_text(sentence)} {verdict}"
 
 
+def _claim(claim: Claim) -> str:
+    """The sentence, with its number in bold."""
+    before, after = (text.replace("<", "&lt;") for text in (claim.before, claim.after))
+    return f"{before}**{cell_text(claim.number)}**{after}"
+
+
 def _success(rows: Sequence[ResultRow], split: str, domain: str) -> list[str]:
     of = [row for row in rows if domain_of(row) == domain]
     groups = groups_of(of)
@@ -103,6 +124,19 @@ def _success(rows: Sequence[ResultRow], split: str, domain: str) -> list[str]:
         return []
     what = f"{split} tasks" if len(domains_of(rows)) == 1 else f"{split} tasks of {domain}"
     return [*table([what, *groups, "mean"], body), ""]
+
+
+def _rounds(rows: Sequence[ResultRow]) -> list[str]:
+    """Success over rounds, and what the gain of the first is due to, run by run."""
+    lines: list[str] = []
+    for of in rows_of_runs(rows):
+        split = primary_split(of)
+        if found := series(of, split):
+            lines += [*table(["round", *(one.name for one in found)], round_lines(found)), ""]
+        for _, body in attribution_lines(of, split):
+            arms = [(f"{arm}: {learns}" if learns else arm, *rest) for arm, learns, *rest in body]
+            lines += [*table(HEAD, arms), ""]
+    return lines
 
 
 def _sweeps(

@@ -1,27 +1,157 @@
-"""What a checkpoint is made of."""
+"""Checkpoints: Orbax folders that count once a manifest with their SHA-256 stands beside them.
+
+Verified before they are loaded: Orbax restores silently wrong from most single flipped bits.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
+import logging
 import os
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from mili_jax.types import DataError
+from mili_jax.storage.files import atomic_write, fault, files_under, read_sealed, sealed, sha256
+from mili_jax.storage.trees import as_placed, check_leaves, content_digest, dtype, leaf_shapes
+from mili_jax.storage.values import checked_name, plain
+from mili_jax.types import DOCTOR, DataError
+
+KEPT_CHECKPOINTS = 2
 
 
-def files_under(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+class Checkpoints:
+    """The checkpoints of a run, by the name of their training.
+
+    Args:
+      folder: where they lie. leads: whether this process writes manifests and removes what is old;
+        of a distributed run one does.
+    """
+
+    def __init__(self, folder: Path, leads: bool) -> None:
+        self._folder = folder
+        self._leads = leads
+
+    def save(self, name: str, tree: Any, step: int, **facts: Any) -> Path:
+        """Keeps a pytree of arrays and numbers; of each name the latest two steps stay.
+
+        In a distributed run all processes call this, with leaves that each holds in full.
+
+        Returns the checkpoint's manifest, <step>.json, which keeps `facts` (plain values) and the
+        SHA-256 of the leaves. Raises DataError, naming the folder, if it cannot be written; the
+        earlier checkpoints stay.
+        """
+        folder = self._folder / checked_name(name)
+        target = folder / str(int(step))
+        manifest = folder / f"{int(step)}.json"
+        host = jax.tree.map(np.asarray, tree)
+        try:
+            if self._leads:
+                folder.mkdir(parents=True, exist_ok=True)
+                # Without its manifest a folder does not count, so the manifest goes first.
+                manifest.unlink(missing_ok=True)
+                _sweep(folder)
+            with _failing_once():
+                ocp.save(target, host, overwrite=True)
+            if self._leads:
+                files = {}
+                for file in files_under(target):
+                    _sync(file)
+                    files[file.relative_to(target).as_posix()] = sha256(file)
+        except (OSError, ValueError, RuntimeError) as error:
+            if self._leads:
+                shutil.rmtree(target, ignore_errors=True)
+            raise DataError(
+                f"checkpoint {target} could not be written ({error}); free space or fix "
+                "permissions and run again"
+            ) from error
+        if self._leads:
+            content = {
+                "step": int(step),
+                "facts": plain(facts, "facts"),
+                "content": content_digest(host),
+                "leaves": leaf_shapes(host),
+                "files": files,
+            }
+            atomic_write(manifest, sealed(content))
+            for old in self._steps(name)[:-KEPT_CHECKPOINTS]:
+                (folder / f"{old}.json").unlink()
+            _sweep(folder)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"checkpoint {name} {step}")
+        return manifest
+
+    def latest_step(self, name: str) -> int | None:
+        """The step of the latest complete checkpoint of this name, None if there is none."""
+        steps = self._steps(name)
+        return steps[-1] if steps else None
+
+    def facts(self, name: str, step: int) -> dict[str, Any]:
+        """The `facts` that a checkpoint was saved with, and as "content" the SHA-256 of its leaves.
+
+        Raises DataError if it is not there or its manifest is damaged.
+        """
+        manifest = read_sealed(
+            self._folder / checked_name(name) / f"{step}.json", ("facts", "content")
+        )
+        return {**manifest["facts"], "content": manifest["content"]}
+
+    def drop(self, name: str) -> None:
+        """Removes all checkpoints of this name."""
+        if self._leads:
+            folder = self._folder / checked_name(name)
+            for manifest in folder.glob("*.json"):
+                manifest.unlink()
+            _sweep(folder)
+
+    def load(self, name: str, abstract_tree: Any, step: int | None = None) -> Any:
+        """Brings a checkpoint back, by default the latest.
+
+        Args:
+          abstract_tree: a pytree like the saved one. A leaf that is a `jax.Array` or a
+            `jax.ShapeDtypeStruct` comes back as a `jax.Array` (with its sharding, if it has one),
+            an `np.ndarray` as such, a Python number as such.
+
+        Raises DataError: no such checkpoint, a missing or damaged file (named), or leaves of
+        other names, shapes or types than `abstract_tree` has (the first is named).
+        """
+        folder = self._folder / checked_name(name)
+        if step is None:
+            step = self.latest_step(name)
+        if step is None or not (folder / f"{step}.json").exists():
+            what = "no complete checkpoint" if step is None else f"no complete checkpoint {step}"
+            raise DataError(f"{folder} holds {what}; run the stage that trains it")
+        target = folder / str(step)
+        manifest = read_sealed(folder / f"{step}.json", ("step", "leaves", "files"))
+        for file, digest in manifest["files"].items():
+            path = target / file
+            if state := fault(path, digest):
+                raise DataError(f"{path} is {state}; {DOCTOR}")
+        check_leaves(manifest["leaves"], leaf_shapes(abstract_tree), target)
+        host = jax.tree.map(lambda leaf: np.empty(np.shape(leaf), dtype(leaf)), abstract_tree)
+        try:
+            loaded = _load_alone(target, host)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"checkpoint {target} could not be read: {error}") from error
+        return jax.tree.map(as_placed, abstract_tree, loaded)
+
+    def _steps(self, name: str) -> list[int]:
+        folder = self._folder / checked_name(name)
+        return sorted(
+            int(file.stem)
+            for file in folder.glob("*.json")
+            if file.stem.isdigit() and (folder / file.stem).is_dir()
+        )
 
 
-def sync_file(path: Path) -> None:
+def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -29,14 +159,37 @@ def sync_file(path: Path) -> None:
         os.close(handle)
 
 
-def sweep_checkpoints(folder: Path) -> None:
+def _sweep(folder: Path) -> None:
     """Removes folders without a manifest: half-written, or no longer kept."""
     for entry in folder.iterdir():
         if entry.is_dir() and not (folder / f"{entry.name}.json").exists():
             shutil.rmtree(entry, ignore_errors=True)
 
 
-def load_alone(path: Path, abstract: Any) -> Any:
+@contextlib.contextmanager
+def _failing_once() -> Iterator[None]:
+    """Of a save that fails nothing is seen but the exception that it raises.
+
+    Each of Orbax's threads logs it as well, with a traceback, and their event loops, closed by
+    then, print another one for everything that arrives late, even after the save has returned.
+    """
+    log, show = logging.getLogger("absl"), sys.unraisablehook
+    level = log.level
+
+    def show_others(args: Any) -> None:
+        if not (args.exc_type is RuntimeError and str(args.exc_value) == "Event loop is closed"):
+            show(args)
+
+    log.setLevel(logging.CRITICAL)
+    sys.unraisablehook = show_others
+    try:
+        yield
+        sys.unraisablehook = show
+    finally:
+        log.setLevel(level)
+
+
+def _load_alone(path: Path, abstract: Any) -> Any:
     """Reads without a barrier, so that one process of a distributed run may do it by itself."""
     context = ocp.Context()
     if jax.process_count() > 1:
@@ -44,42 +197,3 @@ def load_alone(path: Path, abstract: Any) -> Any:
         context.multiprocessing.active_processes = {jax.process_index()}
     with context:
         return ocp.load(path, abstract)
-
-
-def dtype(leaf: Any) -> np.dtype:
-    return np.dtype(leaf.dtype) if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
-
-
-def leaf_shapes(tree: Any) -> dict[str, list[Any]]:
-    """[shape, dtype] of every leaf by its path in the tree."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path): [list(np.shape(leaf)), str(dtype(leaf))]
-        for path, leaf in leaves
-    }
-
-
-def content_digest(tree: Any) -> str:
-    """SHA-256 of the leaves: equal for equal trainings, whatever the files around them hold."""
-    digest = hashlib.sha256(json.dumps(leaf_shapes(tree)).encode())
-    for leaf in jax.tree.leaves(tree):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
-
-
-def check_leaves(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
-    for leaf in sorted(stored.keys() | asked.keys()):
-        if stored.get(leaf) != asked.get(leaf):
-            raise DataError(
-                f"checkpoint {path} does not fit at {leaf}: it holds {stored.get(leaf)}, wanted "
-                f"is {asked.get(leaf)}; use the config it was trained with"
-            )
-
-
-def as_placed(abstract: Any, value: np.ndarray) -> Any:
-    if isinstance(abstract, np.ndarray):
-        return value
-    if isinstance(abstract, (bool, int, float)):
-        return type(abstract)(value.item())
-    sharding = getattr(abstract, "sharding", None)
-    return jnp.asarray(value) if sharding is None else jax.device_put(value, sharding)

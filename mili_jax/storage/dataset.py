@@ -7,7 +7,7 @@ Layout under the root a `Dataset` is opened on:
   mili/1.0.0/spec.json                             the robot: layouts, cameras (`mili_jax.spec`)
   mili/1.0.0/checksums.json                        SHA-256 of every other file that counts
   mili/1.0.0/dataset_info.json                     the committed splits
-  mili/1.0.0/labels_<split>.jsonl                  answers of the filter F; lines are only added
+  mili/1.0.0/labels_<split>.jsonl                  all answers (`labels`); lines are only added
   mili/1.0.0/pairs_<name>.csv                      pairs of trials with their similarity
 
 `tfds.builder_from_directory(<root>/mili/1.0.0).as_data_source(split)` reads it without this
@@ -20,33 +20,31 @@ The reward is 1 at the last step of a successful episode: that is oracle informa
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from mili_jax.spec import Spec
-from mili_jax.storage import ledger
+from mili_jax.storage import fields, ledger, splits
+from mili_jax.storage.aside import keep_aside
 from mili_jax.storage.description import NAME, VERSION, Description, describe, read_description
+from mili_jax.storage.facts import decode_metadata, parse_record
 from mili_jax.storage.files import (
     as_lines,
     digest_of,
+    exists,
     locked,
     make_directory,
     remove_abandoned,
-    sha256,
 )
-from mili_jax.storage.labels import Label, parse_labels
+from mili_jax.storage.labels import Kind, Label, parse_labels, split_labels
 from mili_jax.storage.pairs import Pairs, format_pairs, parse_pairs
-from mili_jax.storage.records import Codec, decode_metadata, parse_record
+from mili_jax.storage.records import Codec
 from mili_jax.storage.shards import read_records, write_records
-from mili_jax.types import DOCTOR, DataError, Episode, EpisodeMeta
-
-_NAME_RULE = re.compile(r"[a-z][a-z0-9_]*")
+from mili_jax.types import DataError, Episode, EpisodeMeta
 
 
 class Dataset:
@@ -59,14 +57,14 @@ class Dataset:
         is opened as what it is. Episodes from before it was stored are taken for those of any robot
         with their shapes.
 
-    Raises DataError if the directory is of another robot, naming the first difference, or if its
-    description is damaged.
+    Raises DataError if the directory is of another robot, naming the first difference, if its
+    description is damaged, or if it is somebody else's.
     """
 
     def __init__(self, root: Path | str, spec: Spec | None = None) -> None:
         self.path = Path(root) / NAME / VERSION
         self._asked = spec
-        self._read()
+        self._asked = self._read().spec  # what is there now, it stays for this handle
 
     @property
     def spec(self) -> Spec | None:
@@ -75,21 +73,28 @@ class Dataset:
 
     @property
     def picture(self) -> tuple[int, ...]:
-        """The shape of a step's picture, (H, W, 3) or (V, H, W, 3). Raises DataError where nothing
+        """The shape of a step's picture, (H, W, C) or (V, H, W, C). Raises DataError where nothing
         says what it is."""
         return self._codec(self._read()).shapes.picture
 
-    def write_shard(self, split: str, shard: int, episodes: Sequence[Episode]) -> Path:
+    # Episodes in
+
+    def write_shard(
+        self, split: str, shard: int, episodes: Sequence[Episode], made: Path | None = None
+    ) -> Path:
         """Writes one shard of a split that `commit` will publish; all of it or nothing.
 
         Different processes may write different shards, or the same shard with the same episodes.
         A shard of a committed split is never replaced: writing the same episodes again does
         nothing.
 
+        made: a file in which the shard is declared first (`made.declare`), so that whoever
+        declared it may later `drop` it.
+
         Returns the shard's path. Raises DataError for episodes that do not fit the robot, for
         other episodes than a committed shard holds, and when the file system refuses the write.
         """
-        path = self._shard(split, shard)
+        path = splits.shard_path(self.path, split, shard)
         if not episodes:
             raise DataError(f"{path}: a shard needs at least one episode")
         known = self._read()
@@ -107,12 +112,12 @@ class Dataset:
                 )
             return path
         make_directory(self.path)
-        write_records(path, records)
+        write_records(path, records, made)
         return path
 
     def has_shard(self, split: str, shard: int) -> bool:
         """Whether this shard was written completely, committed or not."""
-        return self._shard(split, shard).is_file()
+        return splits.shard_path(self.path, split, shard).is_file()
 
     def commit(self, split: str, shards: int) -> None:
         """Publishes shards 0 .. shards-1 as `split`; until then readers do not see them.
@@ -123,81 +128,88 @@ class Dataset:
 
         Raises DataError naming the file: a missing, damaged or surplus shard, or a failed write.
         """
-        self._check_name(split)
+        first = splits.shard_path(self.path, split, 0)
+        shards = fields.integer(shards, f"split {split!r} in {self.path}: shards")
         if shards < 1:
             raise DataError(f"split {split!r} in {self.path}: nothing to commit ({shards} shards)")
         if not self.path.is_dir():
-            raise DataError(f"{self._shard(split, 0)} is missing: write the shards, then commit")
-        with locked(self.path / ".commit.lock"):
+            raise DataError(f"{first} is missing: write the shards, then commit")
+        with self._locked():
             remove_abandoned(self.path)
             known = self._read()
-            codec = self._codec(known)
-            checksums = ledger.read_checksums(self.path)
-            lengths: list[int] = []
-            size = 0
-            seen: dict[str, Path] = {}
-            for shard in range(shards):
-                path = self._shard(split, shard)
-                if not path.is_file():
-                    raise DataError(
-                        f"{path} is missing: split {split!r} wants shards 0 to {shards - 1}; "
-                        "write it and commit again"
-                    )
-                digest = sha256(path)
-                if path.name in checksums:  # also one that was lost and made again
-                    ledger.check_digest(path, digest, checksums)
-                records = read_records(path)
-                for record in records:
-                    episode_id = codec.decode(path, record).meta.episode_id
-                    if episode_id in seen:
-                        raise DataError(
-                            f"{path}: episode {episode_id!r} is also in {seen[episode_id]}; "
-                            "ids must be unique within a split"
-                        )
-                    seen[episode_id] = path
-                lengths.append(len(records))
-                size += path.stat().st_size
-                checksums[path.name] = {"sha256": digest, "bytes": path.stat().st_size}
-            if self.has_shard(split, shards):
-                raise DataError(
-                    f"{self._shard(split, shards)} lies beyond the {shards} shards to commit; "
-                    "it is from another run: delete it or commit it too"
-                )
-            info = tfds.core.SplitInfo(
-                name=split,
-                shard_lengths=lengths,
-                num_bytes=size,
-                filename_template=self._template(split),
-            )
-            self._publish(known, {**known.splits, split: info}, checksums)
+            info, entries = splits.examine(self.path, self._codec(known), split, shards)
+            described = describe(self.path, known, {**known.splits, split: info})
+            ledger.replace(self.path, described, entries)
 
-    def drop(self, split: str) -> None:
-        """Removes a split, committed or not: its shards and its labels. The others stay.
+    # Episodes out of the way
+
+    def shard_digests(self, split: str) -> dict[str, str]:
+        """The SHA-256 of every shard of a split by its name, committed or not; {} if there are
+        none."""
+        return splits.shard_digests(self.path, self._read(), split)
+
+    def drop(self, split: str, made_by: Collection[str]) -> Path | None:
+        """Removes a split that the caller made, committed or not: its shards and its labels. The
+        others stay.
+
+        Args:
+          made_by: the SHA-256 of the shards that the caller declared when it made them
+            (`made.declared`). Of any other shard nobody knows whose it is.
+
+        What a person has answered is never removed, and an answer is worth little without its
+        trial: then the split is set aside as a whole, and the new root is returned.
 
         Killed before its end, what is left of the split counts as not committed; drop it again.
-        Raises DataError if the file system refuses.
+        Raises DataError, naming the shard, if one is not the caller's, and if the file system
+        refuses.
         """
-        self._check_name(split)
-        with locked(self.path / ".commit.lock"):
+        there = exists(splits.labels_path(self.path, split)) or self.shard_digests(split)
+        if not there:
+            return None
+        with self._locked():
             known = self._read()
-            if split in known.splits:
-                rest = {name: info for name, info in known.splits.items() if name != split}
-                self._publish(known, rest, {})
-            # Shards last: as long as one is there, the split is seen to be left over.
-            names = [self._labels(split).name]
-            names += [p.name for p in self.path.glob(f"mili-{split}.array_record-*")]
-            listed = ledger.read_checksums(self.path)
-            kept = {name: entry for name, entry in listed.items() if name not in names}
-            ledger.write_checksums(self.path, kept)
-            for name in names:
-                try:
-                    (self.path / name).unlink(missing_ok=True)
-                except OSError as error:
-                    raise DataError(f"{self.path / name} cannot be removed ({error})") from error
+            for name, digest in splits.shard_digests(self.path, known, split).items():
+                if digest not in made_by:
+                    raise DataError(
+                        f"{self.path / name} was not made by this run, so it is not dropped; move "
+                        "the split elsewhere or `set_aside` it"
+                    )
+            kept = self._keep_aside(known, split) if self._answered_by_people(split) else None
+            splits.remove(self.path, known, split)
+        return kept
+
+    def set_aside(self, split: str) -> Path:
+        """Moves a split, whoever made it, and its labels out of the way.
+
+        Returns the root of the dataset that then holds it alone, `kept/<split>_<n>` under this
+        one's. Killed before its end, the split is still here, and perhaps there as well.
+        Raises DataError if there is no such split, it is damaged, or the file system refuses.
+        """
+        labelled = exists(splits.labels_path(self.path, split))
+        if not labelled and not splits.shards_there(self.path, split):
+            raise DataError(f"{self.path} has no split {split!r} that could be set aside")
+        with self._locked():
+            known = self._read()
+            kept = self._keep_aside(known, split)
+            splits.remove(self.path, known, split)
+        return kept
+
+    def _keep_aside(self, known: Description, split: str) -> Path:
+        if splits.shards_there(self.path, split):
+            self._codec(known)  # or it says that the robot is not known
+        return keep_aside(self.path, known, split)
+
+    def _answered_by_people(self, split: str) -> bool:
+        path = splits.labels_path(self.path, split)
+        good, bad = split_labels(path, ledger.verified(self.path, path.name) or b"")
+        # A line that cannot be read may be a person's.
+        return bool(bad) or any(label.kind is Kind.PERSON for label in parse_labels(path, good))
+
+    # Episodes back
 
     def read_shard_metadata(self, split: str, shard: int) -> list[EpisodeMeta]:
         """The facts of a shard's episodes, committed or not. Raises DataError if it is damaged."""
-        path = self._shard(split, shard)
+        path = splits.shard_path(self.path, split, shard)
         return [decode_metadata(path, parse_record(path, record)) for record in read_records(path)]
 
     def splits(self) -> dict[str, int]:
@@ -213,41 +225,49 @@ class Dataset:
         missing file (when its turn comes).
         """
         known = self._read()
-        records, codec = self._records(known, split), self._codec(known)
+        records = splits.records_of(self.path, known, split)
+        codec = self._codec(known)
         return (codec.decode(path, record) for path, record in records)
 
     def read_metadata(self, split: str) -> Iterator[EpisodeMeta]:
         """As `read`, without pixels and poses: half the time and none of the memory."""
         return (
             decode_metadata(path, parse_record(path, record))
-            for path, record in self._records(self._read(), split)
+            for path, record in splits.records_of(self.path, self._read(), split)
         )
 
     def places(self, split: str) -> Iterator[tuple[Path, int]]:
         """(shard, record in it) of every episode of a committed split, as `read` has them."""
-        lengths = self._lengths(self._read(), split)
-        return ((self._shard(split, i), k) for i, n in enumerate(lengths) for k in range(n))
+        lengths = splits.lengths_of(self.path, self._read(), split)
+        shards = ((splits.shard_path(self.path, split, i), n) for i, n in enumerate(lengths))
+        return ((path, k) for path, n in shards for k in range(n))
+
+    # Labels and pairs
 
     def write_labels(self, split: str, labels: Iterable[Label]) -> None:
-        """Appends answers of the filter F; an id answered again is overruled, not overwritten.
+        """Appends answers; those that are there stay, also where an annotator answers again.
 
-        Raises DataError if the write fails; then all of `labels` are kept or none.
+        Not all episodes of the split need have one. Raises DataError for what is no label, and if
+        the write fails; then all of `labels` are kept or none.
         """
-        path = self._labels(split)
+        path = splits.labels_path(self.path, split)
+        given = list(labels)
+        for label in given:
+            if not isinstance(label, Label):
+                raise DataError(f"{path}: a label is {type(label).__name__}; it must be a Label")
         make_directory(self.path)
-        with locked(self.path / ".commit.lock"):
+        with self._locked():
             old = ledger.verified(self.path, path.name) or b""
-            lines = as_lines(map(dataclasses.asdict, labels))
-            ledger.replace(self.path, {path.name: old + lines})
+            ledger.replace(self.path, {path.name: old + as_lines(map(dataclasses.asdict, given))})
 
-    def read_labels(self, split: str) -> dict[str, Label]:
-        """The latest label of every labelled episode, by episode id; {} where there are none.
+    def read_labels(self, split: str) -> list[Label]:
+        """All answers, in the order in which they were given; [] where there are none. What
+        training reads of them is `labels.resolve`.
 
-        Raises DataError naming the file if it is damaged, or holds what is no label.
+        Raises DataError naming the file if it is damaged, or the line that is no label.
         """
-        path = self._labels(split)
-        content = ledger.verified(self.path, path.name) or b""
-        return {label.episode_id: label for label in parse_labels(path, content)}
+        path = splits.labels_path(self.path, split)
+        return list(parse_labels(path, ledger.verified(self.path, path.name) or b""))
 
     def write_pairs(
         self,
@@ -257,11 +277,14 @@ class Dataset:
         similarity: np.ndarray,
         alpha: float,
     ) -> Path:
-        """Replaces the pair table `name` (ids [R], ids [R], cosine [R], the threshold used)."""
+        """Replaces the pair table `name` (ids [R], ids [R], cosine [R], the threshold used).
+
+        Raises DataError naming the field for what could not be read back, and for a failed write.
+        """
         path = self._pairs(name)
         content = format_pairs(path, a, b, similarity, alpha)
         make_directory(self.path)
-        with locked(self.path / ".commit.lock"):
+        with self._locked():
             ledger.replace(self.path, {path.name: content})
         return path
 
@@ -273,8 +296,18 @@ class Dataset:
         return parse_pairs(path, ledger.verified(self.path, path.name) or b"")
 
     def digests(self, *names: str) -> dict[str, str]:
-        """The SHA-256 of label files and pair tables that are there, by name."""
-        found = {name: digest_of(ledger.verified(self.path, name)) for name in names}
+        """What identifies the content of label files, pair tables and committed splits, by name;
+        of those that are not there nothing is said. A stage that reads them declares it.
+
+        Of a file it is its SHA-256, of a split that of its shards' in their order.
+        """
+        known = self._read()
+        found = {}
+        for name in names:
+            if "." in name:
+                found[name] = digest_of(ledger.verified(self.path, name))
+            elif name in known.splits:
+                found[name] = splits.content_digest(self.path, known, name)
         return {name: digest for name, digest in found.items() if digest is not None}
 
     def _read(self) -> Description:
@@ -288,79 +321,21 @@ class Dataset:
             )
         return known.codec
 
-    def _check_name(self, name: str) -> None:
-        if not _NAME_RULE.fullmatch(name) or name == "all":
-            raise DataError(
-                f"{name!r} cannot name a split in {self.path}: use a-z, 0-9 and _, "
-                "a letter first, and not 'all'"
-            )
-
-    def _shard(self, split: str, shard: int) -> Path:
-        self._check_name(split)
-        if shard < 0:
-            raise DataError(f"split {split!r} in {self.path}: shard {shard} is negative")
-        return self.path / f"{NAME}-{split}.array_record-{shard:05d}"
-
-    def _labels(self, split: str) -> Path:
-        self._check_name(split)
-        return self.path / f"labels_{split}.jsonl"
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self.path / ".commit.lock")
 
     def _pairs(self, name: str) -> Path:
-        self._check_name(name)
+        splits.check_name(self.path, name)
         return self.path / f"pairs_{name}.csv"
-
-    def _template(self, split: str) -> tfds.core.ShardedFileTemplate:
-        # Without the total number of shards in the names, a worker can name its shard alone.
-        return tfds.core.ShardedFileTemplate(
-            data_dir=self.path,
-            dataset_name=NAME,
-            split=split,
-            filetype_suffix="array_record",
-            template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
-        )
-
-    def _publish(
-        self,
-        known: Description,
-        splits: Mapping[str, tfds.core.SplitInfo],
-        checksums: Mapping[str, Any],
-    ) -> None:
-        ledger.replace(self.path, describe(self.path, known, splits), checksums)
-
-    def _lengths(self, known: Description, split: str) -> Sequence[int]:
-        """How many episodes each shard of a committed split holds."""
-        self._check_name(split)
-        if split not in known.splits:
-            found = ", ".join(sorted(known.splits)) or "none"
-            state = "written but not committed" if self.has_shard(split, 0) else "missing"
-            raise DataError(
-                f"split {split!r} of {self.path} is {state} (committed: {found}); "
-                "run the stage that makes it again"
-            )
-        return list(known.splits[split].shard_lengths)
-
-    def _records(self, known: Description, split: str) -> Iterator[tuple[Path, bytes]]:
-        lengths = self._lengths(known, split)
-        checksums = ledger.read_checksums(self.path)
-
-        def records() -> Iterator[tuple[Path, bytes]]:
-            for shard, length in enumerate(lengths):
-                path = self._shard(split, shard)
-                ledger.check_digest(path, sha256(path), checksums)
-                found = read_records(path)
-                if len(found) != length:
-                    raise DataError(
-                        f"{path} holds {len(found)} episodes, dataset_info.json says {length}; "
-                        f"{DOCTOR}"
-                    )
-                for record in found:
-                    yield path, record
-
-        return records()
 
 
 def write_shard(
-    root: Path, spec: Spec | None, split: str, shard: int, episodes: Sequence[Episode]
+    root: Path,
+    spec: Spec | None,
+    split: str,
+    shard: int,
+    episodes: Sequence[Episode],
+    made: Path | None = None,
 ) -> None:
     """`Dataset.write_shard` for a process that gets the dataset by its folder."""
-    Dataset(root, spec).write_shard(split, shard, episodes)
+    Dataset(root, spec).write_shard(split, shard, episodes, made)

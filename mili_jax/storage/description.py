@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
 from mili_jax.spec import Spec
+from mili_jax.storage.foreign import refuse_foreign
 from mili_jax.storage.ledger import verified
 from mili_jax.storage.records import Codec, codec, has_mark, shapes_of
 from mili_jax.storage.robot import Shapes, difference, mark_of
@@ -39,8 +40,10 @@ class Description:
 def read_description(directory: Path, asked: Spec | None) -> Description:
     """What `directory` holds, if that is of the robot asked for.
 
-    Raises DataError, naming the first difference, if it is not, and the file if one is damaged.
+    Raises DataError, naming the first difference, if it is not, the file if one is damaged, and
+    what it is if it is not a dataset of ours at all.
     """
+    refuse_foreign(directory)
     committed = verified(directory, "dataset_info.json") is not None
     spec = _read_spec(directory)
     splits, shapes, old = {}, Shapes.of(spec) if spec else None, False
@@ -92,6 +95,18 @@ def _read_spec(directory: Path) -> Spec | None:
         return None if content is None else Spec.from_json(content)
     except ConfigError as error:
         raise DataError(f"{directory}/spec.json is damaged ({error}); {DOCTOR}") from error
+
+
+def template_of(directory: Path, split: str) -> tfds.core.ShardedFileTemplate:
+    """The names of a split's shards. Without their total number in them a worker can name its
+    shard alone."""
+    return tfds.core.ShardedFileTemplate(
+        data_dir=directory,
+        dataset_name=NAME,
+        split=split,
+        filetype_suffix="array_record",
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
+    )
 
 
 def describe(

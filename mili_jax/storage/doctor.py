@@ -15,9 +15,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mili_jax.storage import verify, workdir
+from mili_jax.storage import verify
 from mili_jax.storage.dataset import NAME, VERSION
-from mili_jax.storage.files import atomic_write, fault, read_lines, read_sealed
+from mili_jax.storage.files import (
+    atomic_write,
+    exists,
+    fault,
+    read_lines,
+    read_sealed,
+    unreadable,
+)
+from mili_jax.storage.stages import all_rows
+from mili_jax.storage.workdir import lock
 from mili_jax.types import DataError
 
 _OF_SPLIT = re.compile(r"mili-(\w+)\.array_record-\d{5}")
@@ -52,14 +61,20 @@ def examine(path: Path) -> list[Damage]:
 
 
 def repair(path: Path) -> list[Damage]:
-    """Takes away what `examine` finds; the run's own command makes it again.
+    """Takes away what `examine` finds; the run's own command makes it again. Of a label file in
+    which some lines cannot be read the others stay.
 
     Raises ConfigError while a run uses the folder, DataError if it is no workdir or the file system
     refuses.
     """
     path = _workdir(path)
-    with workdir.lock(path):
+    with lock(path):
         found = examine(path)
+        answers = {
+            d.path: good
+            for d in found
+            if _OF_LABELS.fullmatch(d.path.name) and (good := verify.good_labels(d.path))
+        }
         gone = {
             file: _take_away(path, file)
             for file in dict.fromkeys(file for damage in found for file in damage.drop)
@@ -68,16 +83,18 @@ def repair(path: Path) -> list[Damage]:
         if (metrics := path / "metrics.jsonl") in gone:
             _keep_good_lines(gone[metrics], metrics)
         if any(d.path.name == "results.jsonl" or d.path.parent.name == "rows" for d in found):
-            atomic_write(path / "results.jsonl", workdir.all_rows(path))
+            atomic_write(path / "results.jsonl", all_rows(path))
         data = _data(path)
         if any(damage.path.parent == data for damage in found):
             verify.forget(data, [d.path.name for d in found if d.path.parent == data])
+        for file, content in answers.items():
+            verify.put_back(file, content)
     return found
 
 
 def _workdir(path: Path) -> Path:
     path = path.absolute()
-    if not (path / "lock").exists() and not (path / "manifest.json").exists():
+    if not exists(path / "lock") and not exists(path / "manifest.json"):
         raise DataError(f"{path} is no workdir of a run: it has neither lock nor manifest.json")
     return path
 
@@ -183,13 +200,20 @@ def _lines(path: Path) -> Iterator[Damage]:
     """Rows of stages that are not done, the rows of all together, metrics."""
     for file in (*sorted((path / "rows").glob("*.jsonl")), path / "metrics.jsonl"):
         try:
-            for _ in read_lines(file):
+            for _ in read_lines(file, appended=file.name == "metrics.jsonl"):
                 pass
         except DataError as error:
             stage = _stage(path, file.stem)
             yield Damage(file, str(error), (file, stage) if file.parent.name == "rows" else (file,))
     results = path / "results.jsonl"
     # A stage that was stopped between its rows and these leaves those of the others.
-    whole = [workdir.all_rows(path), workdir.all_rows(path, finished=True)]
-    if (results.read_bytes() if results.exists() else b"") not in whole:
+    whole = [all_rows(path), all_rows(path, finished=True)]
+    try:
+        content = results.read_bytes()
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise unreadable(results, error) from error
+    # An editor may have left the last end of line out.
+    if content.rstrip(b"\n") not in [rows.rstrip(b"\n") for rows in whole]:
         yield Damage(results, f"{results} is not what rows/ holds", (results,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -15,6 +16,47 @@ from typing import Any
 from mili_jax.types import DOCTOR, DataError
 
 _BLANK = "0" * 64  # stands where a file's own SHA-256 goes
+_NO_LOCKS = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
+
+
+def unreadable(path: Path, error: OSError, advice: str = "restore it") -> DataError:
+    """The error for a file that the system does not let be read; `advice` where it is no matter of
+    permissions."""
+    what = "give yourself permission to read it" if error.errno in _FORBIDDEN else advice
+    return DataError(f"{path} cannot be read ({error.strerror}); {what}")
+
+
+def exists(path: Path) -> bool:
+    """Whether it is there. Raises DataError if the system does not let that be seen."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def lock_file(file: Any, path: Path, wait: bool = True) -> None:
+    """Locks an open file (or descriptor) until it is closed; `path` is what it stands for.
+
+    Raises BlockingIOError if another process has it and `wait` is False, DataError on a file system
+    without locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        raise DataError(
+            f"{path}: the file system there has no file locks ({error.strerror}), without which "
+            "two processes could spoil it; use a folder on another file system"
+        ) from None
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without the temporary file that it names."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split())
 
 
 def sha256(path: Path) -> str:
@@ -23,7 +65,7 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); restore it") from error
+        raise unreadable(path, error) from error
 
 
 def digest_of(content: bytes | None) -> str | None:
@@ -53,7 +95,9 @@ def read_sealed(path: Path, fields: Sequence[str]) -> dict[str, Any]:
         return content
     except FileNotFoundError:
         raise DataError(f"{path} is missing: the stage that writes it did not finish") from None
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except OSError as error:
+        raise unreadable(path, error, DOCTOR) from error
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise DataError(f"{path} is damaged ({error}); {DOCTOR}") from error
 
 
@@ -76,7 +120,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     try:
         # Unbuffered: what a full disk refused must not be tried again when the file is closed.
         with path.open("a+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock_file(file, path)
             end = _complete_length(file)
             file.truncate(end)
             try:
@@ -88,7 +132,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
                 file.truncate(end)
                 raise
         if end == 0:
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
     except OSError as error:
         raise DataError(
             f"{path}: cannot append ({error.strerror}); free space or fix it"
@@ -106,31 +150,37 @@ def fault(path: Path, digest: str) -> str | None:
     return None if sha256(path) == digest else "damaged"
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(path: Path, appended: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers (from 1) and objects of a JSON lines file; nothing if there is no file.
 
-    A last line without its end of line was never acknowledged and is skipped. Raises DataError
-    naming file and line for any other line that is not a JSON object, and for a file that cannot be
-    read.
+    appended: of a file that `append_lines` writes, a last line without its end of line was never
+    acknowledged and is skipped. Elsewhere somebody's editor has left the end of line out, and the
+    line counts. Empty lines do not.
+
+    Raises DataError naming file and line for a line that is not a JSON object, and for a file that
+    cannot be read.
     """
-    if path.exists():
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror})") from error
-        yield from parse_lines(path, content)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unreadable(path, error) from error
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines[:-1] if appended else lines, start=1):
+        if line.strip():
+            yield number, parse_line(path, number, line)
 
 
-def parse_lines(path: Path, content: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    lines = content.split(b"\n")[:-1]
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: {error}; repair or remove the line") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: not a JSON object; repair or remove the line")
-        yield number, row
+def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """The object of one line. Raises DataError naming file and line if it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}, line {number}: {error}; repair or remove the line") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{path}, line {number}: not a JSON object; repair or remove the line")
+    return row
 
 
 def _complete_length(file: Any) -> int:
@@ -159,18 +209,18 @@ def replacing(path: Path) -> Iterator[Path]:
         while handle is None:
             temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
             handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock_file(handle, path)
             if not temporary.exists():  # swept away between its creation and its lock
                 os.close(handle)
                 handle = None
         yield temporary
         os.fsync(handle)
         os.replace(temporary, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except (OSError, RuntimeError) as error:  # ArrayRecord reports a full disk as RuntimeError
         raise DataError(
-            f"{path} could not be written ({error}); nothing of it is kept: free space or fix "
-            "permissions and run again"
+            f"{path} could not be written ({one_line(error)}); nothing of it is kept: free space "
+            "or fix permissions and run again"
         ) from error
     finally:
         if handle is not None:
@@ -183,19 +233,23 @@ def replacing(path: Path) -> Iterator[Path]:
 def remove_abandoned(directory: Path) -> None:
     """Removes, at any depth, the temporary files of writers that died; live ones are locked."""
     for temporary in directory.rglob(".*.tmp"):
-        with contextlib.suppress(OSError), temporary.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError, DataError), temporary.open("rb") as file:
+            lock_file(file, temporary, wait=False)
             temporary.unlink()
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
+    """Holds a lock on a file, made if need be, that all writers of its folder hold in turn."""
     try:
         file = path.open("ab")
     except OSError as error:
-        raise DataError(f"{path} could not be opened ({error.strerror})") from error
+        raise DataError(
+            f"{path} could not be opened ({error.strerror}); nothing was written: free space or "
+            "fix permissions and run again"
+        ) from error
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file(file, path.parent)
         yield
 
 
@@ -206,7 +260,13 @@ def make_directory(path: Path) -> None:
         raise DataError(f"{path} could not be made ({error.strerror})") from error
 
 
-def _sync_directory(path: Path) -> None:
+def files_under(folder: Path) -> list[Path]:
+    """All files below a folder, in their order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def sync_directory(path: Path) -> None:
+    """Makes what was renamed there survive a loss of power."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

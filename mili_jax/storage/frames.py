@@ -20,7 +20,7 @@ from mili_jax.types import DataError
 class Frames:
     """The pictures of N stored episodes, read from their shards when they are asked for.
 
-    To be indexed like an array uint8 [F,H,W,3], of several cameras [F,V,H,W,3], along its first
+    To be indexed like an array uint8 [F,H,W,C], of several cameras [F,V,H,W,C], along its first
     axis; any thread may. Holds nothing but where the episodes are: records (shard, record in it)
     [N], length int64 [N], and the shape of one picture.
     """

@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mili_jax.storage.files import atomic_write, digest_of, read_sealed, sealed, sha256
+from mili_jax.storage.files import (
+    atomic_write,
+    digest_of,
+    exists,
+    one_line,
+    read_sealed,
+    sealed,
+    sha256,
+    unreadable,
+)
 from mili_jax.types import DOCTOR, DataError
 
 _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
@@ -19,7 +28,7 @@ _NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
 def read_checksums(directory: Path) -> dict[str, Any]:
     path = directory / "checksums.json"
-    return read_sealed(path, ("files",))["files"] if path.exists() else {}
+    return read_sealed(path, ("files",))["files"] if exists(path) else {}
 
 
 def write_checksums(directory: Path, files: Mapping[str, Any]) -> None:
@@ -41,7 +50,7 @@ def verified(directory: Path, name: str) -> bytes | None:
         except (FileNotFoundError, NotADirectoryError):
             content = None
         except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}); {DOCTOR}") from error
+            raise unreadable(path, error, DOCTOR) from error
         if digest_of(content) in allowed_digests(read_checksums(directory), name):
             return content
     raise DataError(f"{path} is {describe_state(content is not None)}; {DOCTOR}")
@@ -67,13 +76,28 @@ def replace(
     write_checksums(directory, listed)
 
 
+def remove(directory: Path, name: str) -> None:
+    """Removes a listed file; killed in between, it may be there or not. Call it under the
+    directory's lock. Raises DataError if the file system refuses."""
+    listed = read_checksums(directory)
+    if name in listed:
+        before = listed[name]["sha256"]
+        write_checksums(directory, {**listed, name: {"sha256": None, "before": before}})
+    try:
+        (directory / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{directory / name} cannot be removed ({one_line(error)})") from error
+    if name in listed:
+        write_checksums(directory, {n: entry for n, entry in listed.items() if n != name})
+
+
 def _settled(directory: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
     """`listed`, with what a writer left that was stopped between two contents of a file."""
     settled = dict(listed)
     for name in [name for name, entry in listed.items() if "before" in entry]:
         path = directory / name
         digest = sha256(path) if path.exists() else None
-        if digest is None and listed[name]["before"] is None:
+        if digest is None and None in allowed_digests(listed, name):
             del settled[name]
         elif digest in allowed_digests(listed, name):
             settled[name] = {"sha256": digest}

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from google.protobuf.message import DecodeError
-from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.proto import tf_example_pb2
 
+from mili_jax.storage.facts import (
+    checked_facts,
+    decode_metadata,
+    optional_text,
+    parse_record,
+    record_field,
+)
 from mili_jax.storage.robot import Shapes
 from mili_jax.types import DataError, Episode, EpisodeMeta
 
@@ -38,48 +42,68 @@ class Codec:
     def __init__(self, shapes: Shapes, mark: str | None) -> None:
         self.shapes, self.mark = shapes, mark
         self.features = _features(shapes, mark is None)
-        self._serializer = ExampleSerializer(self.features.get_serialized_info())
 
     def encode(self, episode: Episode) -> bytes:
         """The record of an episode; equal episodes give equal bytes.
 
         Raises DataError, naming episode and field, for what does not fit.
         """
-        meta, length = episode.meta, len(episode)
-        if length < 1:
-            raise DataError(f"episode {meta.episode_id!r} has no steps")
-        for field, array, shape, dtype in (
-            ("image", episode.image, (length, *self.shapes.picture), np.uint8),
-            ("pose", episode.pose, (length, self.shapes.pose), np.float32),
-            ("action", episode.action, (length, self.shapes.action), np.float32),
+        if not isinstance(episode, Episode) or not isinstance(episode.meta, EpisodeMeta):
+            raise DataError(f"an episode is {type(episode).__name__}; it must be an Episode")
+        meta = checked_facts(episode.meta)
+        length = self._steps(meta.episode_id, episode)
+        # TFDS encodes step by step, which is ten times slower than giving the fields whole.
+        example = tf_example_pb2.Example()
+        fields = example.features.feature
+        fields[IMAGE].bytes_list.value.extend(picture.tobytes() for picture in episode.image)
+        fields[_POSE].float_list.value.extend(episode.pose.ravel().tolist())
+        fields[_ACTION].float_list.value.extend(episode.action.ravel().tolist())
+        before = [0] * (length - 1)
+        for name, ends in (
+            ("is_first", [1, *before]),
+            ("is_last", [*before, 1]),
+            ("is_terminal", [*before, int(meta.terminated)]),
         ):
+            fields[f"steps/{name}"].int64_list.value.extend(ends)
+        fields["steps/reward"].float_list.value.extend([*before, int(meta.success)])
+        fields["steps/discount"].float_list.value.extend([1] * length)
+        for name, value in self._facts(meta).items():
+            field = fields[f"episode_metadata/{name}"]
+            if isinstance(value, int):
+                field.int64_list.value.append(int(value))
+            else:
+                texts = [value] if isinstance(value, str) else value
+                field.bytes_list.SetInParent()  # a list of no texts is there too
+                field.bytes_list.value.extend(text.encode() for text in texts)
+        # The fields of a record are a map, whose order differs between processes; equal episodes
+        # must be equal bytes.
+        return bytes(example.SerializeToString(deterministic=True))
+
+    def _steps(self, episode_id: str, episode: Episode) -> int:
+        """How many steps an episode has. Raises DataError for arrays that do not fit."""
+        pose = episode.pose
+        length = len(pose) if isinstance(pose, np.ndarray) and pose.ndim else 0
+        if isinstance(pose, np.ndarray) and not length:
+            raise DataError(f"episode {episode_id!r} has no steps")
+        for field, shape, dtype in (
+            ("pose", (length, self.shapes.pose), np.float32),
+            ("action", (length, self.shapes.action), np.float32),
+            ("image", (length, *self.shapes.picture), np.uint8),
+        ):
+            array = getattr(episode, field)
+            if not isinstance(array, np.ndarray):
+                raise DataError(
+                    f"episode {episode_id!r}: {field} is of type {type(array).__name__}; it must "
+                    f"be an array {np.dtype(dtype)} {shape}"
+                )
             if array.shape != shape or array.dtype != dtype:
                 raise DataError(
-                    f"episode {meta.episode_id!r}: {field} is {array.dtype} {array.shape}, "
+                    f"episode {episode_id!r}: {field} is {array.dtype} {array.shape}, "
                     f"the dataset wants {np.dtype(dtype)} {shape}"
                 )
             if not np.isfinite(array).all():
-                raise DataError(f"episode {meta.episode_id!r}: {field} holds NaN or infinity")
-        steps = [
-            {
-                "observation": {"image": episode.image[t], "pose": episode.pose[t]},
-                "action": episode.action[t],
-                "is_first": t == 0,
-                "is_last": t == length - 1,
-                "is_terminal": t == length - 1 and meta.terminated,
-                "reward": np.float32(meta.success and t == length - 1),
-                "discount": np.float32(1),
-            }
-            for t in range(length)
-        ]
-        example = self.features.encode_example(
-            {"steps": steps, "episode_metadata": self._facts(meta)}
-        )
-        record = self._serializer.serialize_example(example)
-        # The fields of a record are a map, whose order differs between processes; equal episodes
-        # must be equal bytes.
-        proto = tf_example_pb2.Example.FromString(record)
-        return bytes(proto.SerializeToString(deterministic=True))
+                raise DataError(f"episode {episode_id!r}: {field} holds NaN or infinity")
+        return length
 
     def _facts(self, meta: EpisodeMeta) -> dict[str, Any]:
         facts = dataclasses.asdict(meta) | {"achieved_tasks": list(meta.achieved_tasks)}
@@ -95,13 +119,12 @@ class Codec:
 
     def decode(self, path: Path, record: bytes) -> Episode:
         """The episode of a record, its arrays read-only. Raises DataError naming `path` for one
-        that is none, or of another robot."""
+        that is none, or of other shapes."""
         # TFDS decodes step by step, which is ten times slower than taking the fields whole.
-        fields = parse_record(path, record)
-        self._check_mark(path, fields)
-        image = b"".join(record_field(path, fields, IMAGE).bytes_list.value)
-        pose = record_field(path, fields, _POSE).float_list.value
-        action = record_field(path, fields, _ACTION).float_list.value
+        found = parse_record(path, record)
+        image = b"".join(record_field(path, found, IMAGE).bytes_list.value)
+        pose = record_field(path, found, _POSE).float_list.value
+        action = record_field(path, found, _ACTION).float_list.value
         try:
             arrays = (
                 np.frombuffer(image, np.uint8).reshape(-1, *self.shapes.picture),
@@ -116,10 +139,11 @@ class Codec:
             raise DataError(
                 f"{path}: an episode has {[len(a) for a in arrays]} steps; write it again"
             )
-        return Episode(*arrays, meta=decode_metadata(path, fields))
+        return Episode(*arrays, meta=decode_metadata(path, found))
 
-    def _check_mark(self, path: Path, fields: Mapping[str, Any]) -> None:
-        stored = _text(fields, "spec")
+    def check_mark(self, path: Path, record: bytes) -> None:
+        """Raises DataError, naming `path`, for a record of another robot or version."""
+        stored = optional_text(parse_record(path, record), "spec")
         if stored == self.mark:
             return
         again = "take this shard away and write it again"
@@ -197,54 +221,6 @@ def shapes_of(features: Any) -> Shapes:
 def has_mark(record: bytes) -> bool:
     """Whether a record says of which robot it is, or is none that can be read."""
     try:
-        return _text(parse_record(Path(), record), "spec") is not None
+        return optional_text(parse_record(Path(), record), "spec") is not None
     except DataError:
         return True
-
-
-def parse_record(path: Path, record: bytes) -> Mapping[str, Any]:
-    """The fields of a record by their names in the features. Raises DataError naming `path`."""
-    try:
-        return tf_example_pb2.Example.FromString(record).features.feature
-    except DecodeError as error:
-        raise DataError(
-            f"{path}: a record is no episode ({error}); write this shard again"
-        ) from error
-
-
-def record_field(path: Path, fields: Mapping[str, Any], name: str) -> Any:
-    if name not in fields:
-        raise DataError(f"{path}: an episode has no field {name!r}; write this shard again")
-    return fields[name]
-
-
-def _text(fields: Mapping[str, Any], name: str) -> str | None:
-    name = f"episode_metadata/{name}"
-    return fields[name].bytes_list.value[0].decode() if name in fields else None
-
-
-def decode_metadata(path: Path, fields: Mapping[str, Any]) -> EpisodeMeta:
-    """The facts of an episode. Raises DataError naming `path` if one is missing."""
-
-    def text(name: str) -> str:
-        return record_field(path, fields, f"episode_metadata/{name}").bytes_list.value[0].decode()
-
-    def integer(name: str) -> int:
-        return record_field(path, fields, f"episode_metadata/{name}").int64_list.value[0]
-
-    achieved = record_field(path, fields, "episode_metadata/achieved_tasks").bytes_list.value
-    return EpisodeMeta(
-        episode_id=text("episode_id"),
-        task=text("task"),
-        scene=text("scene"),
-        seed=integer("seed"),
-        round=integer("round"),
-        policy=text("policy"),
-        demonstration=text("demonstration"),
-        renderer=text("renderer"),
-        useful=bool(integer("useful")),
-        success=bool(integer("success")),
-        achieved_tasks=tuple(task.decode() for task in achieved),
-        terminated=bool(record_field(path, fields, "steps/is_terminal").int64_list.value[-1]),
-        language=_text(fields, "language") or "",
-    )

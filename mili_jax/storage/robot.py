@@ -17,7 +17,7 @@ _BOUND = 1e-9  # relative: what a number may lose on its way between two process
 
 @dataclasses.dataclass(frozen=True)
 class Shapes:
-    """Of one step: its picture, (H, W, 3) or of several cameras (V, H, W, 3), and how many numbers
+    """Of one step: its picture, (H, W, C) or of several cameras (V, H, W, C), and how many numbers
     its pose and its action have."""
 
     picture: tuple[int, ...]
@@ -35,7 +35,8 @@ class Shapes:
 def mark_of(spec: Spec) -> str:
     """What every record says of its robot: the shapes, and 12 digits of the layouts and cameras.
 
-    The lengths of a tool are none of it: they are a policy's, and no episode depends on them.
+    The lengths of a tool are none of it: they are a policy's, and no episode depends on them. What
+    a robot does not have is none either, so that what later ones have changes no earlier mark.
     """
     facts = dataclasses.asdict(spec)
     del facts["tool"]
@@ -45,7 +46,7 @@ def mark_of(spec: Spec) -> str:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: _rounded(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
         return [_rounded(item) for item in value]
     return f"{value:.6g}" if isinstance(value, float) else value
@@ -85,6 +86,7 @@ def _parts(stored: Spec, asked: Spec) -> Iterator[tuple[str, Any, Any]]:
         yield f"camera {one.name!r} on the", one.mount, other.mount
         yield f"camera {one.name!r}", _calibration(one), _calibration(other)
         yield f"camera {one.name!r}, whose matrix is", one.matrix, other.matrix
+        yield f"camera {one.name!r}, whose depth is", one.depth, other.depth
 
 
 def _fields(name: str, left: Layout, right: Layout) -> Iterator[tuple[str, Any, Any]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from mili_jax.storage.files import replacing
+from mili_jax.storage.files import replacing, sha256
+from mili_jax.storage.made import declare
 from mili_jax.types import DataError
 
 
@@ -39,8 +40,9 @@ def read_first(path: Path) -> bytes | None:
         return None
 
 
-def write_records(path: Path, records: Sequence[bytes]) -> None:
-    """Writes a shard, all of it or nothing. Raises DataError if the file system refuses."""
+def write_records(path: Path, records: Sequence[bytes], made: Path | None = None) -> None:
+    """Writes a shard, all of it or nothing, and first declares it in the file `made`
+    (`made.declare`). Raises DataError if the file system refuses."""
     with replacing(path) as temporary:
         # One record per chunk: a reader that wants one episode inflates one.
         writer = ArrayRecordWriter(str(temporary), "group_size:1")
@@ -50,3 +52,5 @@ def write_records(path: Path, records: Sequence[bytes]) -> None:
         finally:
             # Nothing before this reports that the disk is full.
             writer.close()
+        if made is not None:
+            declare(made, path.name, sha256(temporary))

@@ -6,18 +6,22 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 import time
 import types
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection as connections
-from multiprocessing import reduction
+from multiprocessing import reduction, resource_tracker
 from pathlib import Path
 from typing import Any
 
 from mili_jax.types import SimulationError
+from mili_jax.workers import stopping
 from mili_jax.workers.worker import (
+    BEGUN,
     IDLE,
     ITEM,
     LIMIT,
@@ -35,6 +39,9 @@ from mili_jax.workers.worker import (
 
 PROCESS_RECYCLE = 40  # jobs per worker after which it is replaced: whatever leaks stays small
 LOOK = 0.5  # s between two looks at the workers; one that has died is noticed at once
+KILL_LIMIT = 10.0  # s in which a worker ends that was killed
+_KILLED = f"was killed by signal {signal.SIGKILL:d}"
+_ADVICE = ("what it printed says why", "perhaps by the system, for the memory that it took")
 FATAL = 2  # workers that a trial may kill; then it is set aside
 FATAL_OUTSIDE = 5  # the same for a job whose workers die outside any trial; then it is an error
 
@@ -56,14 +63,17 @@ class _Worker:
     def __init__(self, make_runner: Callable[[], Runner], sink: Sink) -> None:
         context = multiprocessing.get_context("spawn")
         now = time.monotonic()
-        self.pulse = context.RawArray(ctypes.c_double, (now, 0.0, START_LIMIT, STEP_LIMIT, -1))
+        self.pulse = context.RawArray(ctypes.c_double, (now, 0.0, START_LIMIT, STEP_LIMIT, -1, 0))
         self._used, self._busy = 0.0, now  # CPU time at the last look; when it was last at work
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
             target=work, args=(theirs, self.pulse, os.getpid()), daemon=True
         )
         try:
-            self.process.start()
+            # By itself it would start, and then let signals through again, below.
+            resource_tracker.ensure_running()
+            with stopping.shielded():
+                self.process.start()
         except OSError as error:
             raise SimulationError(f"a worker process could not be started ({error})") from error
         theirs.close()
@@ -91,16 +101,21 @@ class _Worker:
                 self.connection.send_bytes(message)
 
     def look(self) -> Any:
-        """Its answer; or, as text, how it died; or None while it is at work."""
+        """Its answer, or an error that is its last; or, as text, how it died; or None while it is
+        at work."""
         if self.connection.poll():
             try:
                 return self.connection.recv()
             except (EOFError, OSError):
                 self.process.join(STEP_LIMIT)
         code = self.process.exitcode
-        if code is not None:
-            return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return self._hung()
+        if code is None:
+            return self._hung()
+        if code < 0:
+            return _KILLED if code == -signal.SIGKILL else f"was killed by signal {-code}"
+        if not self.pulse[BEGUN]:
+            return SimulationError(_not_begun(code))
+        return f"ended with exit code {code}"
 
     def _hung(self) -> str | None:
         """How it has hung, if it has: it is silent for too long, or idle where it should work.
@@ -108,7 +123,7 @@ class _Worker:
         One that gets no share of the CPUs, because the machine does other things, has not hung: a
         thread of it could run and has not had the seconds that it may take.
         """
-        now, (time_, cpu, limit, idle, _) = time.monotonic(), self.pulse
+        now, (time_, cpu, limit, idle) = time.monotonic(), self.pulse[:ITEM]
         used, states = _vitals(self.process.pid or 0)
         if used != self._used or states & {"R", "D"}:
             self._used, self._busy = used, now
@@ -122,11 +137,29 @@ class _Worker:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.join()
+        self.process.join(KILL_LIMIT)
+        if self.process.exitcode is None:
+            return  # in a call to a disk that does not answer; the kernel ends it after that
         if self._sender.ident is not None:
             self._sender.join()
         self.process.close()
         self.connection.close()
+
+
+def _not_begun(code: int) -> str:
+    """Why a worker has ended that had not even looked for a job."""
+    said = f"a worker process ended with exit code {code} before its first job"
+    main = sys.modules["__main__"]
+    name = getattr(main.__spec__, "name", None) or getattr(main, "__file__", None)
+    if name is None:
+        return f"{said}; what it printed says why"
+    if name == "<stdin>":
+        return f"{said}: a worker imports the script that started it, so write that to a file"
+    return (
+        f"{said}: a worker imports {name}, which started it, and that did not end well. Put what "
+        'it does when it is run under `if __name__ == "__main__":`, so that importing it does '
+        "nothing"
+    )
 
 
 def _name(item: Any) -> str:
@@ -225,7 +258,7 @@ class Pool:
                         what = f"trial {name!r}" if at >= 0 else f"job {index}, outside its trials,"
                         said = f"{what} ended {deaths[index, at]} workers: the last {answer}"
                         if at < 0:
-                            raise SimulationError(f"{said}; see whether memory or time ran out")
+                            raise SimulationError(f"{said}; {_ADVICE[answer == _KILLED]}")
                         skip.add(at)
                         if required or len(skip) == len(items):
                             raise SimulationError(f"{said}; it cannot be left out: look into it")

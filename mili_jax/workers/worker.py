@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import pickle
-import signal
 import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
@@ -14,6 +12,7 @@ from multiprocessing import connection as connections
 from typing import Any, NamedTuple
 
 from mili_jax.types import Episode, EpisodeMeta, SimulationError
+from mili_jax.workers import stopping
 
 STEP_LIMIT = 4.0  # s without a sign of life after which a worker counts as hung
 START_LIMIT = 300.0  # s the same while it starts, or a policy compiles, if it is at work there
@@ -48,8 +47,8 @@ class Done(NamedTuple):
     set_aside: tuple[str, ...] = ()
 
 
-TIME, _CPU, LIMIT, IDLE, ITEM = range(5)
-_pulse: Any = None  # of this process if it is a worker: those five numbers, which its parent sees
+TIME, _CPU, LIMIT, IDLE, ITEM, BEGUN = range(6)
+_pulse: Any = None  # of this process if it is a worker: those six numbers, which its parent sees
 
 
 def beat(item: int | None = None, limit: float = STEP_LIMIT, idle: float = STEP_LIMIT) -> None:
@@ -82,12 +81,11 @@ def run_job_of(
 def work(connection: connections.Connection, pulse: Any, parent: int) -> None:
     """What a worker process does: gets a factory and a sink, then jobs, and answers each."""
     global _pulse
-    # A worker does not outlive the thread that started it, whatever state both are in.
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    stopping.die_with_parent()
     if os.getppid() != parent:
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the parent
     _pulse = pulse
+    _pulse[BEGUN] = 1
     runner: Runner | None = None
     while True:
         answer: Any

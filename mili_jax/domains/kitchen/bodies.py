@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pybullet
@@ -24,15 +23,15 @@ from mili_jax.types import SimulationError
 class _Assets:
     """What `spawn` hands to PyBullet, as lists, made once per object."""
 
-    drawn: tuple[dict[str, Any], ...]  # one createVisualShape call per colour, the base's first
-    collision: dict[str, Any]
+    drawn: tuple[dict[str, object], ...]  # one createVisualShape call per colour, the base's first
+    collision: dict[str, object]
     centre: Triple
     inertia: Triple
     rolling_friction: float
     cap: _Assets | None
 
 
-def _drawn(surfaces: Sequence[Surface], colours: dict[str, Colour]) -> list[dict[str, Any]]:
+def _drawn(surfaces: Sequence[Surface], colours: dict[str, Colour]) -> list[dict[str, object]]:
     calls = []
     for name, rgb in colours.items():
         parts = [s for s in surfaces if s.colour == name]
@@ -53,7 +52,7 @@ def _drawn(surfaces: Sequence[Surface], colours: dict[str, Colour]) -> list[dict
     return calls
 
 
-def _collision(shape: Shape) -> dict[str, Any]:
+def _collision(shape: Shape) -> dict[str, object]:
     return {
         "shapeTypes": [q.type for q in shape.primitives],
         "halfExtents": [list(q.half) for q in shape.primitives],

@@ -12,26 +12,29 @@ from mili_jax.domains.kitchen import disturbance, hindsight, scenes, tasks
 from mili_jax.domains.kitchen import spec as kitchen_spec
 from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
 from mili_jax.domains.kitchen.experts import Demonstrator
-from mili_jax.domains.kitchen.families import FAMILIES, KitchenTask
+from mili_jax.domains.kitchen.families import OWN, parse
+from mili_jax.domains.kitchen.family import Families
 from mili_jax.domains.kitchen.world import RENDERER, Scene
 from mili_jax.spec import Spec
 from mili_jax.types import ConfigError, SimulationError, Task
 
 
 class KitchenSimulator:
-    """See `domains.base.Simulator`. light: one of `viewpoints.LIGHTS`."""
+    """See `domains.base.Simulator`. light: one of `viewpoints.LIGHTS`; families: of its tasks."""
 
     renderer = RENDERER
 
-    def __init__(self, light: str = "above") -> None:
-        self.light = light
+    def __init__(self, light: str = "above", families: Families = OWN) -> None:
+        self.light, self.families = light, families
 
     def tasks(self, split: str) -> Sequence[Task]:
-        return [Task(task.id, task.family) for task in tasks.load_tasks()[split]]
+        return [Task(task.id, task.family) for task in tasks.listed(split, self.families)]
 
     def make_env(self, spec: Spec) -> KitchenEnv:
         names = tuple(camera.name for camera in spec.cameras)
-        return KitchenEnv(image_size=spec.height, cameras=names, light=self.light)
+        return KitchenEnv(
+            image_size=spec.height, cameras=names, light=self.light, families=self.families
+        )
 
     def make_expert(self, env: KitchenEnv) -> Demonstrator:
         return Demonstrator(env)
@@ -43,9 +46,9 @@ class KitchenSimulator:
         tasks: Sequence[Task] = (),
         foil: Task | None = None,
     ) -> str:
-        wanted = [KitchenTask.parse(task.name) for task in tasks]
-        other = None if foil is None else KitchenTask.parse(foil.name)
-        return scenes.sample(wanted, object_pool(split), rng, foil=other).to_json()
+        wanted = [parse(task.name, self.families) for task in tasks]
+        other = None if foil is None else parse(foil.name, self.families)
+        return scenes.sample(wanted, object_pool(split), rng, other, self.families).to_json()
 
     def rearrange(self, scene: str, rng: np.random.Generator) -> str:
         names = [placement.object for placement in Scene.from_json(scene).placements]
@@ -62,22 +65,26 @@ class KitchenSimulator:
 
 
 class Kitchen:
-    """See `domains.base.Domain`."""
+    """See `domains.base.Domain`. Its groups are the families of its tasks."""
 
-    groups = FAMILIES
+    cameras = tuple(kitchen_spec.CAMERAS)  # what config.data.cameras can choose
 
     def __init__(
-        self, name: str = "kitchen", light: str = "above", calibrated: bool = True
+        self,
+        name: str = "kitchen",
+        light: str = "above",
+        calibrated: bool = True,
+        families: Families = OWN,
     ) -> None:
-        self.name, self.calibrated = name, calibrated
-        self.simulator = KitchenSimulator(light)
+        self.name, self.calibrated, self.groups = name, calibrated, tuple(families)
+        self.simulator = KitchenSimulator(light, families)
 
     def spec(self, image_size: int, cameras: Sequence[str]) -> Spec:
         return kitchen_spec.spec(image_size, cameras, self.calibrated)
 
     def group(self, task: str) -> str:
         try:
-            return KitchenTask.parse(task).family
+            return parse(task, self.simulator.families).family
         except SimulationError as error:
             raise ConfigError(f"{task!r} is no task of the kitchen: {error}") from error
 

@@ -13,9 +13,11 @@ import gymnasium
 import numpy as np
 
 from mili_jax.domains.kitchen import objects, scenes, tasks
-from mili_jax.domains.kitchen.families import KitchenTask
+from mili_jax.domains.kitchen.families import OWN
+from mili_jax.domains.kitchen.family import Families, KitchenTask
+from mili_jax.domains.kitchen.history import History
 from mili_jax.domains.kitchen.spec import spec
-from mili_jax.domains.kitchen.tasks import SPLITS, History
+from mili_jax.domains.kitchen.tasks import SPLITS
 from mili_jax.domains.kitchen.viewpoints import LIGHTS
 from mili_jax.domains.kitchen.world import REACH, TILT_LIMIT, TOOL_Z, Scene, World
 from mili_jax.types import SimulationError
@@ -46,6 +48,7 @@ class KitchenEnv(gymnasium.Env):
       cameras: of `viewpoints.VIEWPOINTS`; several pictures are stacked, [V,H,W,3].
       light: of `viewpoints.LIGHTS`.
       horizon: control steps (10 Hz) after which an episode is truncated.
+      families: of its tasks.
 
     Raises SimulationError on an unknown split, task or object, and on an action that is not
     finite or not of shape (7,).
@@ -62,17 +65,18 @@ class KitchenEnv(gymnasium.Env):
         render_mode: str | None = None,
         cameras: Sequence[str] = ("top",),
         light: str = "above",
+        families: Families = OWN,
     ) -> None:
         if light not in LIGHTS:
             raise SimulationError(f"no light {light!r}; one of {sorted(LIGHTS)}")
         self._cameras, self._light = tuple(cameras), light
-        shape = spec(image_size, self._cameras).picture
         if not 16 <= image_size <= 1024:
             raise SimulationError(f"image_size must be 16..1024 pixels, got {image_size}")
+        shape = spec(image_size, self._cameras).picture
         self.split, self.image_size, self.horizon = split, image_size, horizon
-        self.render_mode = render_mode
+        self.render_mode, self.families = render_mode, families
         self._pool = object_pool(split)
-        self._fixed = tasks.find(task) if task is not None else None
+        self._fixed = tasks.find(task, families) if task is not None else None
         low = np.array([-REACH, -REACH, TOOL_Z[0], -TILT_LIMIT, -TILT_LIMIT, -np.pi / 2, 0.0])
         high = np.array([REACH, REACH, TOOL_Z[1], TILT_LIMIT, TILT_LIMIT, np.pi / 2, 1.0])
         self.action_space = gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
@@ -97,16 +101,16 @@ class KitchenEnv(gymnasium.Env):
         self.history = None  # nothing to step while the world is not rebuilt
         options = options or {}
         if "task" in options:
-            self.task = tasks.find(options["task"])
+            self.task = tasks.find(options["task"], self.families)
         elif self._fixed is None:
-            choices = tasks.load_tasks()[self.split]
+            choices = tasks.listed(self.split, self.families)
             self.task = choices[int(self.np_random.integers(len(choices)))]
         else:
             self.task = self._fixed
         assert self.task is not None
         scene = options.get("scene")
         if scene is None:
-            scene = scenes.sample([self.task], self._pool, self.np_random)
+            scene = scenes.sample([self.task], self._pool, self.np_random, families=self.families)
         elif isinstance(scene, str):
             scene = Scene.from_json(scene)
         self.world.reset(scene)
@@ -124,17 +128,17 @@ class KitchenEnv(gymnasium.Env):
         self._poses.append(self.world.pose())
         terminated = self._at_rest()
         truncated = not terminated and len(self._poses) > self.horizon
-        info: dict[str, Any] = {}
+        info: dict[str, object] = {}
         reward = 0.0
         if terminated or truncated:
             info = self.outcome()
-            reward = float(info["success"])
+            reward = float(bool(info["success"]))
         return self._observe(), reward, terminated, truncated, info
 
-    def outcome(self) -> dict[str, Any]:
+    def outcome(self) -> dict[str, object]:
         """What the present state counts as: `success`, `useful`, `achieved_tasks` (ids)."""
         assert self.history is not None and self.task is not None
-        done = tasks.achieved(self.world, self.history)
+        done = tasks.achieved(self.world, self.history, self.families)
         return {
             "success": self.task in done,
             "useful": tasks.useful(done, self.world, self.history),
@@ -144,7 +148,7 @@ class KitchenEnv(gymnasium.Env):
     def success(self) -> bool:
         """Whether the commanded task's predicate holds now."""
         assert self.history is not None and self.task is not None
-        return tasks.succeeded(self.task, self.world, self.history)
+        return tasks.succeeded(self.task, self.world, self.history, self.families)
 
     def render(self) -> np.ndarray:
         """uint8 [288, 384, 3], an oblique view for people."""

@@ -6,13 +6,13 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
-from typing import Any
 
+from mili_jax.domains.kitchen import shipped
 from mili_jax.domains.kitchen.kinds import KINDS
 from mili_jax.domains.kitchen.shapes import Colour, colour
 from mili_jax.types import DataError
 
-CATALOGUE_PATH = Path(__file__).resolve().parents[3] / "data" / "objects.json"
+CATALOGUE_PATH = shipped.path("objects.json")
 SPLITS = ("train", "validation", "test")
 
 
@@ -95,7 +95,7 @@ def _read_catalogue(path: Path, stamp: int) -> dict[str, ObjectSpec]:
     return specs
 
 
-def _parse_entry(entry: Any, index: int) -> ObjectSpec:
+def _parse_entry(entry: object, index: int) -> ObjectSpec:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
         raise DataError(f'entry {index} is not an object with a string "id"')
     name = f"object {entry['id']!r}"
@@ -160,7 +160,7 @@ def _parse_entry(entry: Any, index: int) -> ObjectSpec:
     )
 
 
-def _number(name: str, field: str, value: Any, low: float, high: float) -> float:
+def _number(name: str, field: str, value: object, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise DataError(f"{name}, field {field!r}: {value!r} is not a number in [{low}, {high}]")
     return float(value)

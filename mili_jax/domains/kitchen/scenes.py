@@ -8,15 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from mili_jax.domains.kitchen import objects
-from mili_jax.domains.kitchen.families import KitchenTask
+from mili_jax.domains.kitchen.families import OWN
+from mili_jax.domains.kitchen.family import Families, KitchenTask
 from mili_jax.domains.kitchen.objects import ObjectSpec
-from mili_jax.domains.kitchen.world import Placement, Scene
+from mili_jax.domains.kitchen.world import EDGE, Placement, Scene
 from mili_jax.types import SimulationError
 
 PLACE_HALF = 0.20  # m, half the side of the square where objects' centres may stand
 GAP = 0.030  # m, least distance between two footprints: the pads need room
-PUSH_ROOM = 0.09  # m, least free way between a pushed object and its goal
-EDGE = 0.235  # m, footprints stay within +-EDGE, where the gripper reaches around them
 OBJECTS = (5, 7)  # how many objects a scene has, inclusive
 
 
@@ -25,6 +24,7 @@ def sample(
     pool: Sequence[str],
     rng: np.random.Generator,
     foil: KitchenTask | None = None,
+    families: Families = OWN,
 ) -> Scene:
     """A random scene in which the given tasks are feasible, with distractors from `pool`.
 
@@ -34,7 +34,7 @@ def sample(
     wanted = [*tasks, foil] if foil is not None else tasks
     for most in range(OBJECTS[1], 2, -1):
         try:
-            return arrange(choose_objects(wanted, pool, rng, most), rng, tasks)
+            return arrange(choose_objects(wanted, pool, rng, most), rng, tasks, families)
         except SimulationError as error:
             last = error
     raise last
@@ -75,16 +75,18 @@ def choose_objects(
 
 
 def arrange(
-    names: Sequence[str], rng: np.random.Generator, tasks: Sequence[KitchenTask] = ()
+    names: Sequence[str],
+    rng: np.random.Generator,
+    tasks: Sequence[KitchenTask] = (),
+    families: Families = OWN,
 ) -> Scene:
     """Random places and turns for the objects, and a random first pose of the gripper.
 
-    The given tasks stay feasible: a pushed object has room behind it and a free way to its goal.
+    The given tasks stay feasible: a pushed object, for one, has a free way to its goal.
     Raises SimulationError when the objects do not fit on the table.
     """
     catalogue = objects.load_catalogue()
     order = sorted(names, key=lambda n: -catalogue[n].radius)
-    pushes = [t.objects for t in tasks if t.family == "push"]
     for _ in range(100):
         places: dict[str, np.ndarray] = {}
         for name in order:
@@ -92,7 +94,9 @@ def arrange(
             if spot is None:
                 break
             places[name] = spot
-        if len(places) == len(order) and all(_pushable(a, b, places, catalogue) for a, b in pushes):
+        if len(places) == len(order) and all(
+            families[task.family].fits(places, catalogue, *task.objects) for task in tasks
+        ):
             break
     else:
         raise SimulationError(f"no room on the table for {list(names)}")
@@ -138,26 +142,3 @@ def _spot(
         ):
             return spot
     return None
-
-
-def _pushable(
-    name: str,
-    goal: str,
-    places: dict[str, np.ndarray],
-    catalogue: dict[str, ObjectSpec],
-) -> bool:
-    start, end, radius = places[name], places[goal], catalogue[name].radius
-    length = math.dist(start, end)
-    if length - radius - catalogue[goal].radius < PUSH_ROOM:
-        return False
-    way = (end - start) / length
-    behind = start - way * (radius + 0.045)
-    if np.abs(behind).max() > EDGE:
-        return False
-    for other, spot in places.items():
-        if other in (name, goal):
-            continue
-        t = float(np.clip((spot - behind) @ way, 0.0, math.dist(behind, end)))
-        if math.dist(spot, behind + t * way) < catalogue[other].radius + max(radius, 0.04) + 0.01:
-            return False
-    return True

@@ -1,33 +1,26 @@
-"""What counts as doing a task: thresholds with units, predicates, and the lists of tasks.
+"""The lists of tasks, and what counts as doing one.
 
-A predicate looks at the state at the end of an episode and at what happened on the way
-(`History`), never at what was commanded, so the same code tells what a trial achieved.
+A family's predicate looks at the state at the end of an episode and at what happened on the way
+(`History`), never at what was commanded, so the same code says what a trial achieved.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mili_jax.domains.kitchen import bodies, objects
-from mili_jax.domains.kitchen.families import KitchenTask
+from mili_jax.domains.kitchen import objects, shipped
+from mili_jax.domains.kitchen.families import FAMILIES, OWN, parse
+from mili_jax.domains.kitchen.family import Families, Family, KitchenTask
+from mili_jax.domains.kitchen.history import History
 from mili_jax.domains.kitchen.world import TABLE_HALF, World
 from mili_jax.types import DataError, SimulationError
 
-PRESS_DEPTH = 0.008  # m the cap has gone down at any time
-LIFT_HEIGHT = 0.05  # m between the table and the object's base at the end, held by the gripper
-PUSH_GAP = 0.015  # m between the two objects at the end
-PUSH_DISTANCE = 0.05  # m the pushed object has moved horizontally
-PUSH_LIFT = 0.025  # m the pushed object may have left the table on the way
-UPRIGHT = 0.8  # cosine of the tilt that a pushed object may have
-STEADY = 0.005  # m per control step: a placed object that moves faster is not at rest
-_DATA = Path(__file__).resolve().parents[3] / "data"
+_SEED = 21  # of the order of tasks that no file lists
 SPLITS = ("train", "validation", "test")
 
 
@@ -37,7 +30,7 @@ def load_tasks(path: Path | None = None) -> dict[str, tuple[KitchenTask, ...]]:
 
     Raises DataError naming a file that is missing or damaged.
     """
-    path = path or _DATA / "tasks.json"
+    path = path or shipped.path("tasks.json")
     try:
         raw = json.loads(path.read_text())
         return {split: tuple(KitchenTask.parse(t) for t in raw[split]) for split in SPLITS}
@@ -45,14 +38,40 @@ def load_tasks(path: Path | None = None) -> dict[str, tuple[KitchenTask, ...]]:
         raise DataError(f"{path}: not a list of tasks per split ({error!r})") from error
 
 
-def find(task_id: str) -> KitchenTask:
+def listed(split: str, families: Families = OWN) -> tuple[KitchenTask, ...]:
+    """The tasks of a split that are of these families, in an order of which a prefix is balanced.
+
+    Those of the kitchen's own families are in `data/tasks.json`. Of any other it is all that the
+    objects of the split allow.
+    """
+    own = [task for task in load_tasks()[split] if task.family in families]
+    size = max(1, len(families.keys() & set(FAMILIES)))
+    turns = [[own[i : i + size] for i in range(0, len(own), size)]]
+    for name, family in families.items():
+        if name not in FAMILIES:
+            turns.append([[task] for task in _shuffled(family, split)])
+    found: list[KitchenTask] = []
+    for k in range(max(map(len, turns))):
+        for each in turns:
+            found += each[k] if k < len(each) else []
+    return tuple(found)
+
+
+def _shuffled(family: Family, split: str) -> list[KitchenTask]:
+    specs = [s for s in objects.load_catalogue().values() if s.split == split]
+    found = family.tasks(specs)
+    order = np.random.default_rng((_SEED, SPLITS.index(split))).permutation(len(found))
+    return [found[i] for i in order]
+
+
+def find(task_id: str, families: Families = OWN) -> KitchenTask:
     """The task of that name. Raises SimulationError when it or its objects do not exist."""
-    task = KitchenTask.parse(task_id)
-    check(task)
+    task = parse(task_id, families)
+    check(task, families)
     return task
 
 
-def check(task: KitchenTask) -> None:
+def check(task: KitchenTask, families: Families = OWN) -> None:
     """Raises SimulationError unless the catalogue's objects can play the task's roles."""
     catalogue = objects.load_catalogue()
     for name in task.objects:
@@ -60,83 +79,34 @@ def check(task: KitchenTask) -> None:
             raise SimulationError(
                 f"task {task.id!r}: there is no object {name!r} in data/objects.json"
             )
-    specs = [catalogue[name] for name in task.objects]
-    fits = {
-        "press": lambda: specs[0].button,
-        "grasp": lambda: specs[0].graspable,
-        "push": lambda: not specs[0].button and not specs[1].button,
-        "place": lambda: specs[0].graspable and specs[1].container,
-    }
-    if not fits[task.family]() or len(set(task.objects)) != len(task.objects):
+    if not families[task.family].allows([catalogue[name] for name in task.objects]):
         raise SimulationError(f"task {task.id!r}: its objects cannot do that")
 
 
-def afforded(names: tuple[str, ...]) -> tuple[KitchenTask, ...]:
+def afforded(names: tuple[str, ...], families: Families = OWN) -> tuple[KitchenTask, ...]:
     """Every task that a scene with these objects affords."""
     catalogue = objects.load_catalogue()
     specs = [catalogue[name] for name in names]
-    movable = [s for s in specs if not s.button]
-    found = [KitchenTask("press", (s.id,)) for s in specs if s.button]
-    found += [KitchenTask("grasp", (s.id,)) for s in movable if s.graspable]
-    for a, b in itertools.permutations(movable, 2):
-        found.append(KitchenTask("push", (a.id, b.id)))
-        if a.graspable and b.container:
-            found.append(KitchenTask("place", (a.id, b.id)))
-    return tuple(found)
+    return tuple(task for family in families.values() for task in family.tasks(specs))
 
 
-class History:
-    """What the predicates need to remember of an episode; `update` after every control step."""
-
-    def __init__(self, world: World) -> None:
-        self.highest = dict.fromkeys(world.bodies, 0.0)  # m, of the base centre at any time
-        self.pressed = dict.fromkeys(world.bodies, 0.0)  # m, of a button's cap at any time
-        self._world = world
-        self._start = {name: world.state(name) for name in world.bodies}
-        self._before = self._now = self._start  # states after the last two control steps
-        self._buttons = [n for n in world.bodies if world.catalogue[n].button]
-        self._others = [n for n in world.bodies if not world.catalogue[n].button]
-
-    def update(self) -> None:
-        world = self._world
-        for name in self._buttons:
-            depth = bodies.button_depth(world.client, world.bodies[name])
-            self.pressed[name] = max(self.pressed[name], depth)
-        self._before = self._now
-        self._now = self._start | {name: world.state(name) for name in self._others}
-        for name in self._others:
-            height = world.height(name, self._now[name])
-            if height > self.highest[name]:
-                self.highest[name] = height
-
-    def last(self, name: str) -> np.ndarray:
-        """[3] where the object was after the last control step, m."""
-        return self._world.position(name, self._now[name])
-
-    def speed(self, name: str) -> float:
-        """How far the object moved in the last control step, m."""
-        way = self.last(name) - self._world.position(name, self._before[name])
-        return math.sqrt(way @ way)
-
-    def moved(self, name: str) -> float:
-        """Horizontal distance (m) from where the object was at the start."""
-        way = self.last(name) - self._world.position(name, self._start[name])
-        return float(np.linalg.norm(way[:2]))
-
-
-def succeeded(task: KitchenTask, world: World, history: History) -> bool:
+def succeeded(task: KitchenTask, world: World, history: History, families: Families = OWN) -> bool:
     """Whether the world and its history satisfy the task; never where its objects are missing."""
     if not set(task.objects) <= set(world.bodies):
         return False
-    return _PREDICATES[task.family](world, history, *task.objects)
+    return bool(families[task.family].achieved(world, history, *task.objects))
 
 
-def achieved(world: World, history: History) -> tuple[KitchenTask, ...]:
+def achieved(world: World, history: History, families: Families = OWN) -> tuple[KitchenTask, ...]:
     """Every afforded task whose predicate holds. Oracle information."""
     names = tuple(world.bodies)
     still = {n for n in names if history.moved(n) < 0.01 and history.highest[n] < 0.01}
-    candidates = (t for t in afforded(names) if t.family == "press" or t.objects[0] not in still)
-    return tuple(t for t in candidates if succeeded(t, world, history))
+    candidates = (
+        task
+        for task in afforded(names, families)
+        if not families[task.family].moves or task.objects[0] not in still
+    )
+    return tuple(task for task in candidates if succeeded(task, world, history, families))
 
 
 def fallen(world: World, history: History) -> bool:
@@ -150,38 +120,3 @@ def fallen(world: World, history: History) -> bool:
 def useful(done: Sequence[KitchenTask], world: World, history: History) -> bool:
     """The automatic filter F, of what was `achieved`: anything, with nothing off the table."""
     return bool(done) and not fallen(world, history)
-
-
-def _pressed(world: World, history: History, button: str) -> bool:
-    return history.pressed[button] >= PRESS_DEPTH
-
-
-def _grasped(world: World, history: History, name: str) -> bool:
-    return bool(history.last(name)[2] >= LIFT_HEIGHT and world.holding(name))
-
-
-def _placed(world: World, history: History, name: str, container: str) -> bool:
-    if world.touching(name, world.gripper) or history.moved(name) < 0.01:
-        return False
-    offset = (history.last(name) - world.position(container))[:2]
-    inside = float(np.linalg.norm(offset)) <= world.catalogue[container].inner_radius
-    resting = world.touching(name, world.bodies[container])
-    resting = resting and not world.touching(name, world.table)
-    return inside and resting and history.speed(name) <= STEADY
-
-
-def _pushed(world: World, history: History, name: str, goal: str) -> bool:
-    if history.moved(name) < PUSH_DISTANCE or history.highest[name] > PUSH_LIFT:
-        return False
-    if history.moved(goal) > 0.5 * history.moved(name) or history.highest[goal] > PUSH_LIFT:
-        return False
-    _, rotation = world.placement(name)
-    return bool(rotation[2, 2] >= UPRIGHT and world.gap(name, goal, PUSH_GAP) <= PUSH_GAP)
-
-
-_PREDICATES: dict[str, Callable[..., bool]] = {
-    "press": _pressed,
-    "grasp": _grasped,
-    "push": _pushed,
-    "place": _placed,
-}

@@ -1,6 +1,7 @@
 """The physics: one PyBullet client with a table, the objects of a scene, a gripper and a camera.
 
-Everything here is a query of or a command to the simulator; what a task is, stands in `tasks.py`.
+Everything here is a query of or a command to the simulator; what a task is, says its family
+(`family.py`).
 
 Determinism: an episode is a function of (scene, actions). The world is rebuilt for every episode
 (restoring a saved state is not bit-exact with compound shapes), overlapping pairs are ordered and
@@ -27,6 +28,7 @@ SUBSTEPS = 12  # physics at 120 Hz
 SOLVER_ITERATIONS = 15
 TABLE_HALF = 0.30  # m, half the side of the square table top; z = 0 on top
 REACH = 0.25  # m, the tool stays within +-REACH in x and y
+EDGE = 0.235  # m, footprints stay within +-EDGE, where the gripper reaches around them
 TOOL_Z = (0.006, 0.30)  # m, range of the tool tip's height
 MAX_STEP = 0.05  # m per control step (0.5 m/s)
 MAX_TURN = 0.6  # rad per control step

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import Normal, Stroke
 
 from mili_jax.report.figures.canvas import label_of, new_figure
 from mili_jax.report.figures.isolation import isolated
-from mili_jax.report.figures.style import Theme, quiet, theme_of
+from mili_jax.report.figures.style import Theme, interval, quiet, theme_of
 from mili_jax.report.groups import groups_of, in_order, one_domain
 from mili_jax.report.methods import DEMO_NAMES
 from mili_jax.report.policies import conditions, policies_of, policy_name, primary_split
@@ -58,7 +57,7 @@ def bars_figure(
     shown = [group for group in groups if group in present]
     panels: list[str | None] = [*shown, None]  # the last is the mean
     if narrow:
-        figure = new_figure(theme, 4.6, 0.4 + len(panels) * (0.55 + 0.21 * height))
+        figure = new_figure(theme, 4.0, 0.4 + len(panels) * (0.55 + 0.21 * height))
         axes = figure.subplots(len(panels), 1, squeeze=False)
     else:
         columns = min(len(panels), _COLUMNS)
@@ -71,8 +70,8 @@ def bars_figure(
         colour = theme.mean if panel is None else theme.colour(groups, panel)
         title = f"mean of {len(shown)} groups" if len(shown) > 1 else "mean"
         if panel is not None:
-            title = label_of(panel, f"group {number + 1}", 20, lines=2)
-        wide = 26 if narrow else 40
+            title = label_of(panel, f"group {number + 1}", 18, lines=2)
+        wide = 26 if narrow else 44
         for line in lines:
             rate = _rate(line.rows, panel)
             if rate is not None:
@@ -141,14 +140,7 @@ def _bar(
     )
     end = rate
     if math.isfinite(low):
-        axis.plot(  # with a rim of paper, to be seen on a bar of any colour
-            [low, high],
-            [y, y],
-            color=theme.text,
-            linewidth=1.2,
-            solid_capstyle="butt",
-            path_effects=[Stroke(linewidth=3.2, foreground=theme.paper), Normal()],
-        )
+        interval(axis, theme, low, high, y)
         end = max(rate, high)
     strong = demo == "right"
     axis.text(

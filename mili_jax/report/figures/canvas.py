@@ -69,7 +69,7 @@ def new_figure(theme: Theme, width: float, height: float) -> Figure:
 def new_panels(theme: Theme, count: int, *, narrow: bool) -> tuple[Figure, list[Axes]]:
     """A figure with so many panels, at most three side by side, one where it is narrow."""
     if narrow:
-        figure = new_figure(theme, 4.6, 0.5 + 2.5 * count)
+        figure = new_figure(theme, 4.0, 0.5 + 2.5 * count)
         return figure, list(figure.subplots(count, 1, squeeze=False)[:, 0])
     columns = min(count, 3)
     lines = math.ceil(count / columns)

@@ -32,7 +32,7 @@ def latent_figure(
     theme = theme_of(dark)
     z, group, split = embedding.z, np.array(embedding.group), np.array(embedding.split)
     places, shares = _principal_axes(z, embedding.group)
-    figure = new_figure(theme, *((4.6, 4.8) if narrow else (11.0, 5.8)))
+    figure = new_figure(theme, *((4.0, 4.8) if narrow else (11.0, 5.8)))
     axis = figure.subplots()
     splits = [name for name in reversed(SPLITS) if name in embedding.split]
     splits += sorted(set(embedding.split) - set(splits))

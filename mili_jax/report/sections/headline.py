@@ -59,8 +59,9 @@ def _tiles_of_a_run(rows: Sequence[ResultRow], split: str, members: list[Policy]
     groups = groups_of([row for row in rows if domain_of(row) == members[0].domain])
     shown = members
     if len(members) > _MOST:
-        shown = [policy for policy in members if known(policy.method) in _MAIN]
-    for policy in shown:
+        ends = {0, 1, final.round if final else 0}
+        shown = [p for p in members if known(p.method) in _MAIN and p.round in ends]
+    for policy in sorted(shown, key=lambda policy: policy != final):
         cells = conditions(rows, policy, split)
         demo = next(iter(cells), None)
         if demo is None:

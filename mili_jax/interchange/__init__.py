@@ -1,0 +1,1 @@
+"""Other people's episodes in and out: Open X RLDS, LeRobot, robomimic."""

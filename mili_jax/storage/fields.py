@@ -1,0 +1,82 @@
+"""Values that somebody hands in to be stored: checked, and converted to what a file holds.
+
+Each function returns the plain Python value, or raises DataError that names the field and says what
+was given. Numpy's scalars and arrays of no dimension count as what they hold.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from typing import Any
+
+from mili_jax.types import DataError
+
+NAME_LENGTH = 500  # characters of an episode's id or an annotator's name
+
+
+def text(value: Any, field: str) -> str:
+    """A text that UTF-8 can say."""
+    value = _plain(value)
+    if not isinstance(value, str):
+        raise _refused(value, field, "a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _refused(value, field, "a text without lone surrogates") from None
+    return str(value)
+
+
+def name(value: Any, field: str) -> str:
+    """A text of one line that can name something: 1 to 500 characters, none of them a control."""
+    value = text(value, field)
+    if not 0 < len(value) <= NAME_LENGTH:
+        raise DataError(f"{field} has {len(value)} characters; it must have 1 to {NAME_LENGTH}")
+    if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in value):
+        raise _refused(value, field, "one line without control characters")
+    return value
+
+
+def texts(value: Any, field: str) -> tuple[str, ...]:
+    """Texts in their order. A text alone is none: its letters are not meant."""
+    if not isinstance(value, (tuple, list)):
+        raise _refused(value, field, "a tuple of texts")
+    return tuple(text(item, f"{field}[{i}]") for i, item in enumerate(value))
+
+
+def boolean(value: Any, field: str) -> bool:
+    """True or False, or the whole number 1 or 0."""
+    plain = _plain(value)
+    if isinstance(plain, int) and plain in (0, 1):
+        return bool(plain)
+    raise _refused(value, field, "True or False")
+
+
+def integer(value: Any, field: str) -> int:
+    """A whole number of 64 bits."""
+    plain = _plain(value)
+    if not isinstance(plain, int) or isinstance(plain, bool) or not -(2**63) <= plain < 2**63:
+        raise _refused(value, field, "a whole number of 64 bits")
+    return int(plain)
+
+
+def number(value: Any, field: str) -> float:
+    """A finite number."""
+    plain = _plain(value)
+    if isinstance(plain, (int, float)) and not isinstance(plain, bool):
+        try:
+            if math.isfinite(found := float(plain)):
+                return found
+        except OverflowError:
+            pass
+    raise _refused(value, field, "a finite number")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def _refused(value: Any, field: str, wanted: str) -> DataError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return DataError(f"{field} is {shown} ({type(value).__name__}); it must be {wanted}")

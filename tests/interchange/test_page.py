@@ -1,0 +1,37 @@
+"""The page about other robots: what it shows can be done."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from makers import write_lerobot_v21
+
+from mili_jax.interchange.importing import import_episodes
+from mili_jax.interchange.mapping import FACTS, UNITS
+from mili_jax.interchange.mapping_file import parse
+from mili_jax.storage.dataset import Dataset
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "other_robots.md").read_text()
+
+
+def test_the_mapping_on_the_page_imports_such_files(tmp_path):
+    text = next(t for t in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if "format" in t)
+    mapping = parse(text, "the page")
+    assert mapping.to_fps == 10 and mapping.pose[2].period == 360
+    made = write_lerobot_v21(tmp_path / "d", 3, steps=12)
+    text = text.replace("fps: 30", "fps: 10").replace("to_fps: 10", "to_fps: 5")
+    text = text.replace("index: 3", "index: 6")  # where these files have the gripper
+    import_episodes(tmp_path / "d", "lerobot", parse(text, "it"), tmp_path / "out")
+    for episode, wanted in zip(Dataset(tmp_path / "out").read("demos_train"), made, strict=True):
+        assert len(episode) == 6 and episode.image.shape == (6, 2, 64, 86, 3)
+        assert np.allclose(episode.pose[:, 0], np.radians(wanted.state[::2, 0]), atol=1e-6)
+        assert np.allclose(episode.action[:, 1], np.radians(wanted.action[1::2, 1]), atol=1e-6)
+        assert np.allclose(episode.pose[:, 3], wanted.state[::2, 6] / 100, atol=1e-6)
+
+
+def test_the_page_names_every_fact_and_unit():
+    for word in (*FACTS, "m", "cm", "mm", "rad", "deg"):
+        assert f"`{word}`" in PAGE, word
+    assert set(UNITS) >= {"m", "cm", "mm", "rad", "deg", "1"}
