@@ -12,6 +12,7 @@ from specs import TOOL, arm, pictures, view_of
 from squares import HYPER, SIZE, SPEC, squares
 from test_policy import batch_of
 
+from mili_jax.domains.kitchen import spec as kitchen
 from mili_jax.learning import augment
 from mili_jax.learning.symmetry import DIHEDRAL
 from mili_jax.policy.encoder import STRIDE
@@ -182,3 +183,17 @@ def test_salient_spots_of_pictures_that_are_not_square() -> None:
     cells = np.asarray(VIEW.cells(24 // STRIDE, 40 // STRIDE))
     for spot in spots.reshape(-1, 2):
         assert np.abs(cells - spot).max(1).min() < 1e-6
+
+
+def test_spots_lie_within_reach_whatever_the_picture_shows_beyond_it() -> None:
+    """Seen from the front the edge of the table stands out most, and nothing lies there."""
+    view = view_of(kitchen.spec(64, ["oblique"]))
+    cells = np.asarray(view.cells(16, 16))
+    beyond = np.abs(cells).max(1) > view.reach
+    assert 0.1 < beyond.mean() < 0.6
+    image = np.full((64, 16, 16, 3), 128, np.uint8)
+    image[:, beyond.reshape(16, 16)] = np.random.default_rng(0).integers(0, 256, 3)
+    image = image.repeat(4, 1).repeat(4, 2)
+    spots = np.asarray(augment.salient(image, jax.random.key(0), view))
+    assert np.abs(spots).max() <= view.reach
+    assert len(np.unique(spots.reshape(-1, 2), axis=0)) > 30

@@ -115,15 +115,18 @@ def _arrange(
 
 
 def salient(image: UInt8[Array, "n H W d"], key: Array, view: View) -> Float[Array, "n 2 2"]:
-    """Two random spots of every picture (m on the table): centres of different cells, each the
-    likelier the more its surroundings vary."""
+    """Two random spots of every picture (m on the table): centres of different cells within reach,
+    each the likelier the more its surroundings vary."""
     n, h, w = len(image), image.shape[1] // STRIDE, image.shape[2] // STRIDE
     cells = image[..., :3].astype(jnp.float32).reshape(n, h, STRIDE, w, STRIDE, 3)
     varies = cells.std((2, 4)).mean(-1)
     around = jax.lax.reduce_window(varies, 0.0, jax.lax.add, (1, 3, 3), (1, 1, 1), "SAME") / 9
-    logits = 3 * jnp.log(around + 2).reshape(n, h * w)
+    place = view.cells(h, w)
+    # Beyond it is the edge of the table, which varies most of all.
+    reached = jnp.all(jnp.abs(place) <= view.reach, -1)
+    logits = jnp.where(reached, 3 * jnp.log(around + 2).reshape(n, h * w), -jnp.inf)
     _, chosen = jax.lax.top_k(logits + jax.random.gumbel(key, logits.shape), 2)
-    return view.cells(h, w)[chosen]
+    return place[chosen]
 
 
 def most_colours(rows: int, most: int = Hyper.colours) -> int:

@@ -54,10 +54,6 @@ class Fuse(nn.Module):
             parts.append(jnp.einsum("gk,nkc->ngc", weights, other.reshape(n, h * w, c)))
         return jnp.concatenate(parts, -1)
 
-    @staticmethod
-    def _flat(x: Array) -> Array:
-        return x.reshape(len(x), -1)
-
     def _attended(self, other: Array, i: int) -> Array:
         """What attentions see in a view [n,h,w,C] and where: [n,K]."""
         n, h, w, c = other.shape
@@ -65,4 +61,4 @@ class Fuse(nn.Module):
         attention = jax.nn.softmax(nn.Dense(ATTENTIONS, name=f"attend{i}")(flat) * 4, 1)
         seen = jnp.einsum("ngd,ngc->ndc", attention, flat)
         where = jnp.einsum("ngd,gk->ndk", attention, grid(h, w))
-        return jnp.concatenate([self._flat(seen), self._flat(where)], -1)
+        return jnp.concatenate([seen.reshape(n, -1), where.reshape(n, -1)], -1)

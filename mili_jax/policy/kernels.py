@@ -10,8 +10,6 @@ from jaxtyping import Array, Float
 
 from mili_jax.policy.view import grid
 
-# Encoder.
-
 # On CPU, layers over 10^5 cells are limited by memory, not arithmetic. Images go through in chunks
 # of about this many cells, whose activations stay in the cache; they are computed again for the
 # gradient rather than stored. Measured: 1.8 times faster than all images at once, with 1/5 of the

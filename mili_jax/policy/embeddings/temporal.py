@@ -9,8 +9,6 @@ from jaxtyping import Array, Float
 
 from mili_jax.policy.features import rms_norm
 
-# Demonstration embeddings: (maps [N,M,h,w,C], pose [N,K,7]) -> (z [N,Z], auxiliary [N]).
-
 
 class Temporal(nn.Module):
     """Two temporal convolutions of width 3, pooled over time."""

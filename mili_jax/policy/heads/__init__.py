@@ -1,1 +1,1 @@
-"""What chooses an action: (maps [n,h,w,C], pose [n,7], z [n,Z]) -> density."""
+"""What chooses an action: see `protocols.Head`."""
