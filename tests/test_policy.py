@@ -57,23 +57,24 @@ def trains_and_acts(policy: Policy, truncated: bool = False) -> dict[str, float]
     spec = policy.spec
     batch = batch_of(spec, truncated=truncated)
     hyper = Hyper(
-        steps=20, warmup=0, learning_rate=1e-3, colours=1, demo_dropout=0.0,
+        steps=20, warmup=0, learning_rate=3e-3, colours=1, demo_dropout=0.0,
         dihedral=False, shift=0, brightness=0.0, contrast=0.0,
     )  # fmt: skip
     state, step = init_state(policy, hyper, 0), make_train_step(policy, hyper)
-    state, first = step(state, batch, 0)
-    for _ in range(4):
+    losses = []
+    for _ in range(10):
         state, metrics = step(state, batch, 0)
-    assert float(metrics["nll"]) < float(first["nll"])
+        losses.append(float(metrics["nll"]))
+    # From step to step it may rise: the places that a head acts on are those that it finds.
+    assert np.mean(losses[-3:]) < losses[0] - 0.3, losses
     assert all(np.isfinite(v) for v in map(float, metrics.values())), metrics
     params = state.average
     z = acting.make_embed(policy)(params, batch.demo_image[:, 0], batch.demo_pose[:, 0])
-    for temperature in (0.0, 1.0):
-        act = acting.make_act(policy, temperature)(params, z)
-        for _ in range(2):
-            action = act(batch.image[:, 0], batch.pose[:, 0])
-        assert action.shape == (4, len(spec.action)) and action.dtype == np.float32
-        assert np.isfinite(action).all()
+    act = acting.make_act(policy, temperature=1.0)(params, z)
+    for _ in range(2):
+        action = act(batch.image[:, 0], batch.pose[:, 0])
+    assert action.shape == (4, len(spec.action)) and action.dtype == np.float32
+    assert np.isfinite(action).all()
     return {name: float(value) for name, value in metrics.items()}
 
 
@@ -97,19 +98,11 @@ def test_an_arm_seen_by_three_cameras() -> None:
 WIDE = Camera("wide", ((4.0, 0, 0, 0), (0, 4 * 40 / 24, 0, 0), (0, 0, -1.0, 1.0)))
 
 
-RISES = pytest.mark.xfail(reason="the loss of a few steps rises, not looked into", strict=False)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cameras",
-    [
-        pytest.param((WIDE,), marks=RISES),
-        pytest.param((ABOVE, SIDE), marks=RISES),
-        (ABOVE, HAND),
-        (ABOVE, NOWHERE),
-        (NOWHERE, HAND),
-    ],
-    ids=["not square", "two", "hand", "one unknown", "first unknown"],
+    [(WIDE,), (ABOVE, SIDE), (NOWHERE, HAND)],
+    ids=["not square", "two", "first unknown"],
 )
 def test_a_tool_seen_by_any_cameras(cameras: tuple[Camera, ...]) -> None:
     spec = table(24, cameras, width=40) if cameras == (WIDE,) else table(32, cameras)
