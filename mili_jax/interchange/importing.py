@@ -28,6 +28,7 @@ from mili_jax.types import ConfigError, DataError
 MAPPING_FILE = "mapping.yaml"  # beside the dataset, how it was made
 _SHARD_BYTES = 32e6  # of pictures; what a process holds at a time
 _SHARD_EPISODES = 64
+_SHARDS_EACH = 8  # of fewer, a further process does not earn the second that its start takes
 _LOCK = ".importing.lock"
 
 Progress = Callable[[int, int], None]  # (episodes done, of how many)
@@ -66,7 +67,7 @@ def import_episodes(
       mapping: a mapping, or the path of a mapping file; None for a guessed one.
       out: the folder to make; it must not be there, or be empty.
       partial: take what is there of a source that promises more.
-      processes: that read and write at a time.
+      processes: that read and write at a time, at most; a small source needs fewer.
 
     Raises ConfigError for a mapping that does not fit or has something open, and DataError, naming
     file and field, for the first episode that cannot be imported. Then nothing is left at `out`.
@@ -311,12 +312,13 @@ def _results(
 
     Jobs are begun in their order, so the first that fails is the same whoever is quicker.
     """
-    if processes <= 1 or len(jobs) < 2:
+    processes = min(processes, 1 + len(jobs) // _SHARDS_EACH)
+    if processes <= 1:
         for job in jobs:
             yield job, _import_shard(source, plan, root, job)
         return
     pool = ProcessPoolExecutor(
-        min(processes, len(jobs)) - 1,
+        processes - 1,
         multiprocessing.get_context("spawn"),
         _start,
         (source, plan, root),

@@ -21,7 +21,7 @@ from makers import (
 )
 from plans import plan
 
-from mili_jax.interchange import commands
+from mili_jax.interchange import commands, importing
 from mili_jax.interchange.importing import import_episodes
 from mili_jax.interchange.mapping import TaskLine
 from mili_jax.interchange.mapping_file import as_plain, parse, render
@@ -80,14 +80,21 @@ def test_the_other_formats(tmp_path, form):
         assert difference == 0 if form == "robomimic" else difference < 8
 
 
+@contextlib.contextmanager
+def small_shards(episodes):
+    """Shards of a few episodes, and a process for each that is asked for."""
+    before = importing._SHARD_EPISODES, importing._SHARDS_EACH
+    importing._SHARD_EPISODES, importing._SHARDS_EACH = episodes, 1
+    try:
+        yield
+    finally:
+        importing._SHARD_EPISODES, importing._SHARDS_EACH = before
+
+
 def test_several_processes_write_the_same_dataset(tmp_path):
     write_rlds(tmp_path / "d", {"train": 9, "val": 3}, steps=4)
     mapping = plan("rlds", delta=True, splits={"train": "demos_train", "val": "demos_val"})
-    from mili_jax.interchange import importing
-
-    whole = importing._SHARD_EPISODES
-    importing._SHARD_EPISODES = 2
-    try:
+    with small_shards(2):
         seen = []
         reports = [
             import_episodes(
@@ -100,8 +107,6 @@ def test_several_processes_write_the_same_dataset(tmp_path):
             )
             for n in (1, 2)
         ]
-    finally:
-        importing._SHARD_EPISODES = whole
     assert reports[0] == reports[1] and seen[-1] == (12, 12)
     for path in (tmp_path / "out1/mili/1.0.0").iterdir():
         other = tmp_path / "out2/mili/1.0.0" / path.name
@@ -116,18 +121,12 @@ def test_an_error_in_another_process_is_the_same_error(tmp_path):
     )
     mapping = dataclasses.replace(mapping, action=tight)
     said = []
-    from mili_jax.interchange import importing
-
-    whole = importing._SHARD_EPISODES
-    importing._SHARD_EPISODES = 1
-    try:
+    with small_shards(1):
         for n in (1, 2):
             with pytest.raises(DataError, match="beyond its bounds") as error:
                 import_episodes(tmp_path / "d", "rlds", mapping, tmp_path / "out", processes=n)
             said.append(str(error.value))
             assert left_behind(tmp_path) == ["d"]
-    finally:
-        importing._SHARD_EPISODES = whole
     assert said[0] == said[1]
 
 
@@ -238,7 +237,6 @@ def test_equal_ids_are_refused(tmp_path):
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     write_robomimic(tmp_path / "d.hdf5", 3)
-    from mili_jax.interchange import importing
 
     def refuse(*arguments):
         raise DataError("mili-demos_train could not be written (No space left on device)")
