@@ -322,7 +322,7 @@ STARTERS = {
     pytest.param("launch, submitit", marks=pytest.mark.fault),
 ])  # fmt: skip
 def test_who_starts_commands_passes_a_signal_on_and_waits(kind, tmp_path):
-    """As ctrl-C sends it, to all processes of a terminal: the training saves, and nobody is left."""
+    """As ctrl-C does, to all processes of a terminal: the training saves, and nobody is left."""
     for package in ("submitit", "ray"):
         if kind != "compare":
             pytest.importorskip(package)

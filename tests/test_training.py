@@ -24,7 +24,7 @@ from experiments.configs.mili import get_config
 from mili_jax.pipeline import loop, train
 from mili_jax.pipeline.run import Run, open_run
 from mili_jax.storage.workdir import Workdir
-from mili_jax.types import Batch, DataError, Episode, EpisodeMeta
+from mili_jax.types import Batch, DataError, Episode, EpisodeMeta, PolicyId
 from mili_jax.workers.stopping import Stopped
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,7 +72,7 @@ def trained(path: Path, **changes) -> dict[str, np.ndarray]:
     """The parameters that the folder's training ended with."""
     run = opened(path, **changes)
     with run.workdir:
-        found = train.load_params(run, "pretrain")
+        found = train.load_params(run, PolicyId("pretrain"))
     return {jax.tree_util.keystr(k): np.asarray(v) for k, v in jax.tree.leaves_with_path(found)}
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from mili_jax.policy.focus import Focus
 from mili_jax.policy.policy import Policy
@@ -70,7 +70,12 @@ def make_player(
 
     @jax.jit
     def step(
-        context: Context, image: Array, pose: Array, past: Past, seed: int, t: int
+        context: Context,
+        image: Array,
+        pose: Array,
+        past: Past,
+        seed: Int[Array, ""],
+        t: Int[Array, ""],
     ) -> tuple[Array, Past]:
         focus, lowest = past
         kept = None

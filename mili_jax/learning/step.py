@@ -100,7 +100,9 @@ def make_step(
     """
     optimizer = make_optimizer(hyper)
 
-    def train_step(state: TrainState, batch: Batch, seed: int) -> tuple[TrainState, Metrics]:
+    def train_step(
+        state: TrainState, batch: Batch, seed: Int[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         move, inside = jax.random.split(key)
         views = views_with(policy, of_policy(state.params))
