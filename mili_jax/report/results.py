@@ -12,7 +12,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from mili_jax.improve import arms
 from mili_jax.report import summary
 from mili_jax.report.figures.alpha import alpha_figure
 from mili_jax.report.figures.bars import bars_figure
@@ -85,6 +84,8 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
 def _costs(folder: Path, domain: object) -> list[dict[str, object]]:
     """What the policies of a finished run cost: gradient steps and seconds of the trainings that
     led to each; and what their evaluation measured on held-out demonstrations alone."""
+    from mili_jax.improve import arms  # brings JAX, which no figure needs
+
     workdir = Workdir(folder)
     config = ConfigDict(workdir.config)
     costs = []

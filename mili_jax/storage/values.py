@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from mili_jax.types import ConfigError
@@ -29,7 +28,7 @@ def plain(value: Any, field: str = "config") -> Any:
         return [plain(item, f"{field}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, (np.generic, np.ndarray, jax.Array)) and np.ndim(value) == 0:
+    if hasattr(value, "item") and np.ndim(value) == 0:  # a number of numpy's or of JAX's
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{field} is {value}; it must be finite to be kept in a file")
