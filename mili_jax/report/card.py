@@ -31,7 +31,7 @@ def model_card(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> s
         "```python",
         "import mili_jax",
         "",
-        f'policy = mili_jax.load_policy("{facts["name"]}")',
+        f'policy = mili_jax.load_policy("{facts["name"]}")  # or the path of this folder',
         "```",
         "",
         "## What it takes and gives",
