@@ -20,7 +20,7 @@ SMALL = {"embedding_size": 12, "channels": 8, "blocks": 1}
 
 @flax.struct.dataclass
 class Shares:
-    """Acts by saying what share of the earlier pictures it was told to remember."""
+    """Acts by saying what share of the earlier pictures it was asked to remember."""
 
     focus: jax.Array
 

@@ -78,7 +78,7 @@ def pairs(pool) -> PairTable:
 
 
 def sources(batch: Batch, pool: Pool) -> tuple[np.ndarray, np.ndarray]:
-    """Pool indices [B] of m and n, told from the poses."""
+    """Pool indices [B] of m and n, read off the poses."""
     numbers = pool.pose[pool.start, 0].astype(int).tolist()
     index = {number: position for position, number in enumerate(numbers)}
     return tuple(
@@ -198,7 +198,7 @@ def test_a_batch_is_what_its_documentation_says(pool, groups, pairs):
         assert batch.focus_seen.shape == (16, 6, 2)
         m, n = sources(batch, pool)
         assert (m != n).all()
-        # Demonstrations: one task, told by the pool; a task once only (12 of 28 are wanted).
+        # Demonstrations: one task, as the pool says; a task once only (12 of 28 are wanted).
         assert (pool.task[m[:12]] == pool.task[n[:12]]).all()
         assert (batch.task[:12] == pool.task[m[:12]]).all()
         assert len(set(batch.task.tolist())) == 16 and (batch.task[12:] < 0).all()
