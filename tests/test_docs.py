@@ -21,6 +21,7 @@ from mili_jax.pipeline import console, overrides
 LIMIT = 600  # s for a command
 # Commands that other tests run, and where.
 ELSEWHERE = {
+    "pip install dist/": "test_wheel.py",
     "make setup": "test_wheel.py",  # an installation in a fresh environment
     "mili compare": "test_stages.py",
     "mili launch": "test_launch.py",
@@ -116,6 +117,8 @@ def small(words):
     if name in console.STAGES and any(word.startswith("--config=") for word in words):
         words = ["--config=test" if word.startswith("--config=") else word for word in words]
         words += [f"--config.{field}={value}" for field, value in SMALL.items()]
+        if "--workdir=runs/quick" not in words:  # that one is there already
+            words += [f"--config.{field}=3" for field in ("train.steps", "improve.steps")]
         if "--workdir=runs/robot" in words:  # docs/data.md writes pictures of the usual size
             words.append("--config.data.image_size=64")
     if name == "demo":
