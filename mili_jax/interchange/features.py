@@ -134,6 +134,8 @@ def _tensor(name: str, tensor: _Tensor, per_step: bool) -> Column:
     encoding = str(tensor.get("encoding", "none")).lower()
     if dtype in ("string", "object", "bytes"):
         why = "" if not shape else f"text of shape {shape}"
+        if encoding not in ("none", ""):
+            why = f"text with the encoding {encoding!r}"
         return Column(name, OTHER if why else TEXT, shape, "string", per_step, why=why)
     np.dtype(dtype)  # ValueError or TypeError for a word that is none
     if None in shape:

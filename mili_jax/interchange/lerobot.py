@@ -266,7 +266,8 @@ def _place(
     videos: Collection[str],
     fps: float,
 ) -> Place:
-    chunk = index // max(1, int(info.get("chunks_size") or 1000))
+    size = number(path, info, "chunks_size") if info.get("chunks_size") else 1000
+    chunk = index // max(1, int(size))
     numbers = {"episode_index": index, "episode_chunk": chunk}
     data = path_of(path, info, "data_path", {**numbers, **episode.data})
     found = {}

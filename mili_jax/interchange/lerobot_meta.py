@@ -42,8 +42,8 @@ class Feature(TypedDict):
     dtype: str
     shape: list[int]
     names: NotRequired[object]
-    info: NotRequired[dict[str, object] | None]
-    video_info: NotRequired[dict[str, object] | None]
+    info: NotRequired[object]  # of a video: an object, in older files under the other name
+    video_info: NotRequired[object]
 
 
 class Info(TypedDict):
@@ -124,7 +124,9 @@ def _column(path: Path, name: str, raw: Feature) -> Column:
 
 
 def _camera(name: str, raw: Feature, shape: tuple[int, ...]) -> Column:
-    info = {**(raw.get("video_info") or {}), **(raw.get("info") or {})}
+    info: dict[str, object] = {}
+    for details in (raw.get("video_info"), raw.get("info")):
+        info |= details if isinstance(details, dict) else {}
     codec = str(info.get("video.codec") or "")
     if info.get("is_depth_map") or info.get("video.is_depth_map"):
         return Column(name, OTHER, shape, raw["dtype"], why="a depth map")
