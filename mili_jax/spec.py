@@ -297,5 +297,5 @@ def _layout(raw: Mapping[str, Any]) -> Layout:
     return Layout(tuple(Field(**field) for field in raw["fields"]))
 
 
-def _matrix(raw: Any) -> Any:
+def _matrix(raw: Sequence[Sequence[float]] | None) -> tuple[tuple[float, ...], ...] | None:
     return None if raw is None else tuple(tuple(map(float, row)) for row in raw)

@@ -49,12 +49,12 @@ class SimulatorEnv(Protocol):
     """
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]: ...
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, object]]: ...
 
     def step(
         self, action: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]: ...
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, object]]: ...
 
     def outcome(self) -> Mapping[str, Any]:
         """What the present state counts as: `success` and `useful` (bool), `achieved_tasks`

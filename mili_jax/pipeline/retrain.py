@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -58,18 +57,17 @@ def _retrain(run: Run, policy: PolicyId) -> None:
         pool, table = _with_trials(run, pool, number, arm)
         if table is None:
             LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
-    options: dict[str, Any] = {
-        "table": table,
-        "params": load_params(run, start) if c.warm_start else None,
-        "seed": _stream(run.config, number),
-    }
+    params = load_params(run, start) if c.warm_start else None
+    seed = _stream(run.config, number)
     if arm.adapts:
         hyper = baseline_hyper(run.config, arm.name)
-        train_mil(run, name, hyper, pool, sections, inputs, **options)
+        train_mil(run, name, hyper, pool, sections, inputs, table=table, params=params, seed=seed)
         return
     hyper = hyper_of(run.config, c.steps, c.learning_rate)
     rows = c.batch + (pair_rows(run.config) if arm.more_rows else 0)
-    train_imitation(run, name, hyper, rows, pool, sections, inputs, **options)
+    train_imitation(
+        run, name, hyper, rows, pool, sections, inputs, table=table, params=params, seed=seed
+    )
 
 
 def _stream(config: ConfigDict, number: int) -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -122,7 +121,7 @@ class Policy(nn.Module):
         else:
             self.views = views_of(self.spec)
 
-    def _module(self, field: str, own: dict[str, Callable[..., nn.Module]]) -> Any:
+    def _module(self, field: str, own: dict[str, Callable[..., nn.Module]]) -> type[nn.Module]:
         return plugins.find(f"{field}s", getattr(self, field), own)
 
     @property
