@@ -19,6 +19,7 @@ from mili_jax.types import ConfigError
 
 # The layout that heads which act on places of a table need: a tool's desired or measured pose.
 TOOL_FIELDS = ("x", "y", "z", "roll", "pitch", "yaw", "finger")
+FINGER = TOOL_FIELDS.index("finger")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 

@@ -130,6 +130,12 @@ class Policy(nn.Module):
         return self.spec.tool is not None and self.spec.cameras[0].matrix is None
 
     @property
+    def feels(self) -> bool:
+        """Whether it is told what its fingers feel, in two more columns of observed poses
+        (`batches.sampling.with_felt`). Without them it acts as if they felt nothing."""
+        return self.spec.tool is not None
+
+    @property
     def acts_on_places(self) -> bool:
         """Whether its density says which places it acts on (`FocusHead`)."""
         return issubclass(self._module("head", HEADS), FocusHead)
