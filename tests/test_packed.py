@@ -23,7 +23,7 @@ from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.mil import MilHyper
 from mili_jax.pipeline import demo, oneshot, pack, train
 from mili_jax.pipeline.oneshot import OneShotPolicy, load_policy
-from mili_jax.pipeline.run import read_run
+from mili_jax.pipeline.run import open_stored
 from mili_jax.policy.policy import Policy, init_params
 from mili_jax.report import card
 from mili_jax.storage import packed
@@ -138,7 +138,7 @@ def test_what_is_written_comes_back_and_other_programs_can_verify_it(folder):
 def test_a_packed_policy_repeats_the_trials_of_the_run_that_trained_it(finished, tmp_path):
     out = tmp_path / "mine"
     made = pack.pack(finished, out)
-    run = read_run(finished)
+    run = open_stored(finished)
     last = arms.last_policy(run.config)
     for name in (out, finished):
         policy = load_policy(name)
@@ -208,7 +208,7 @@ def test_mil_adapts_as_the_runs_actor_does(tmp_path):
          shown.items()],
         demonstrations=False,
     )  # fmt: skip
-    support = mil.Shown(*oneshot.sampling.steps_along(pool, np.arange(2), 4))
+    support = mil.Shown(*oneshot.sampling.steps_along(pool, np.arange(2), 4, felt=True))
     table = {n: jax.tree.map(lambda a, k=k: a[k], support) for k, n in enumerate(shown)}
     whole = Policy(policy.spec, **SMALL)
     expected = actors.MakeAdaptingActor(whole, hyper, options, held.params, table)()

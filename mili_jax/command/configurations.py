@@ -91,6 +91,16 @@ def _called(file: Path, module: object, name: str) -> object:
     return function(*given)
 
 
+def stored(workdir: Path) -> ConfigDict | None:
+    """The configuration of the run in a folder, None if there is none yet. Raises as
+    `pipeline.stored.configuration`."""
+    if not (workdir / "manifest.json").exists():
+        return None
+    from mili_jax.pipeline import stored
+
+    return stored.configuration(workdir)
+
+
 def chosen(options: argparse.Namespace, workdir: Path | None) -> ConfigDict:
     """The configuration of `--config`, else that of the run in the folder, with what the command
     line changes. Raises ConfigError if there is neither."""
@@ -107,15 +117,6 @@ def chosen(options: argparse.Namespace, workdir: Path | None) -> ConfigDict:
         config = found
     overrides.override(config, options.changes)
     return config
-
-
-def stored(workdir: Path) -> ConfigDict | None:
-    """That of the run in a folder, None if there is none yet. Raises as `run.stored_config`."""
-    if not (workdir / "manifest.json").exists():
-        return None
-    from mili_jax.pipeline.run import stored_config
-
-    return stored_config(workdir)
 
 
 def flags(options: argparse.Namespace) -> list[str]:

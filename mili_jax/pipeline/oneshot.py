@@ -162,7 +162,9 @@ class OneShotPolicy:
         pool = build_pool(self.domain, one, demonstrations=False)
         every = np.arange(len(pool))
         if self._mil is not None:
-            return Shown(*sampling.steps_along(pool, every, self.shape.steps))
+            return Shown(
+                *sampling.steps_along(pool, every, self.shape.steps, felt=self.policy.feels)
+            )
         inputs = sampling.demo_inputs(pool, every, self.shape.frames, self.shape.places)
         return acting.embed_all(self._embed, self.params, *inputs, chunk=min(len(pool), 64))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from ml_collections import ConfigDict
 
 from mili_jax.domains import base
 from mili_jax.domains.base import Domain
-from mili_jax.pipeline import overrides, schema
+from mili_jax.pipeline import schema
 from mili_jax.pipeline.earlier import refuse_earlier
+from mili_jax.pipeline.stored import configuration
 from mili_jax.policy.policy import Policy
 from mili_jax.spec import Spec
 from mili_jax.storage.dataset import Dataset
-from mili_jax.storage.files import read_sealed
 from mili_jax.storage.workdir import Workdir
 from mili_jax.types import ConfigError, DataError, PolicyId
 
@@ -84,49 +84,13 @@ def open_run(config: ConfigDict, path: Path) -> Run:
         raise
 
 
-def read_run(path: Path) -> Run:
-    """A run as it is, only to be read: another process may go on with it.
+def open_stored(path: Path) -> Run:
+    """The run in a folder, with its own configuration, to be read: it is not locked.
 
-    Raises DataError for a folder that holds no run or a damaged one, ConfigError for one of another
-    version.
+    Raises DataError if it is none or damaged, ConfigError if another version has made it.
     """
-    config = stored_config(Path(path))
-    if config is None:
-        raise DataError(f"{path} holds no run: it has no manifest.json")
-    refuse_earlier(Path(path).absolute())
-    schema.check(config)
-    workdir = Workdir(path)
-    return Run(config, workdir, Dataset(workdir.path / "dataset", spec_of(config)))
-
-
-def stored_config(workdir: Path) -> ConfigDict | None:
-    """The configuration of the run in a folder, None if there is none yet.
-
-    Who does the work is not kept there, so those fields have their defaults. Raises DataError for a
-    damaged manifest, ConfigError for one with fields that are not known here.
-    """
-    manifest = workdir / "manifest.json"
-    if not manifest.exists():
-        return None
-    kept = read_sealed(manifest, ("config",))["config"]
-    config = schema.default_config(str(kept.get("name", "")))
-    for name, value in _flat(kept):
-        if name not in overrides.BY_NAME:
-            raise ConfigError(
-                f"{manifest} has config.{name}, which this version does not know: another version "
-                "has made the run; use that one, or begin another workdir"
-            )
-        value = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
-        config.update_from_flattened_dict({name: value})
-    return config.lock()
-
-
-def _flat(kept: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for section, value in kept.items():
-        if isinstance(value, dict):
-            yield from ((f"{section}.{name}", inner) for name, inner in value.items())
-        else:
-            yield section, value
+    config = configuration(path)
+    return Run(config, Workdir(path), Dataset(path / "dataset", spec_of(config)))
 
 
 def join_hosts(coordinator: str, hosts: int, host: int) -> None:
@@ -146,14 +110,14 @@ def join_hosts(coordinator: str, hosts: int, host: int) -> None:
         ) from error
 
 
-def config_part(run: Run, *sections: str) -> dict[str, Any]:
+def config_part(run: Run, *sections: str) -> dict[str, object]:
     """The parts of the config that a stage depends on."""
     whole = run.config.to_dict()
     return {"seed": whole["seed"], **{name: whole[name] for name in sections}}
 
 
 def finish_stage(
-    run: Run, name: str, subset: Mapping[str, Any], began: float, **facts: Any
+    run: Run, name: str, subset: Mapping[str, object], began: float, **facts: Any
 ) -> None:
     run.workdir.finish(name, subset, seconds=round(time.time() - began, 1), **facts)
 

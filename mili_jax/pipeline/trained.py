@@ -13,7 +13,8 @@ import jax
 import numpy as np
 
 from mili_jax.improve import arms
-from mili_jax.pipeline.run import Run, parameters, read_run
+from mili_jax.pipeline.earlier import refuse_earlier
+from mili_jax.pipeline.run import Run, open_stored, parameters
 from mili_jax.pipeline.train import baseline_hyper, load_params, mil_hyper
 from mili_jax.storage import packed
 from mili_jax.storage.packed import Packed
@@ -30,7 +31,10 @@ def of_run(workdir: Path, policy: str = "") -> Packed:
     The run is only read, and may go on meanwhile. Raises ConfigError for a policy that it does not
     train, DataError for one that is not trained yet and for a damaged run.
     """
-    run = read_run(workdir)
+    if not (workdir / "manifest.json").exists():
+        raise DataError(f"{workdir} holds no run: it has no manifest.json")
+    refuse_earlier(workdir.absolute())
+    run = open_stored(workdir)
     config = run.config
     chosen = _chosen(run, policy)
     method = arms.policies(config, chosen.round)[chosen]
