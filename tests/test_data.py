@@ -755,7 +755,7 @@ def test_what_the_fingers_feel_is_how_far_they_are_from_where_they_were_sent():
     felt = sampling.with_felt(pool, np.arange(8).reshape(2, 4), np.array([0, 4]))
     assert felt.dtype == np.float32
     np.testing.assert_array_equal(felt[..., :7], pool.pose.reshape(2, 4, 7))
-    # Open, sent closed, on the way, held apart; the second episode begins anew.
+    # Open, sent closed, on the way, held apart; the second episode starts from the beginning.
     np.testing.assert_allclose(felt[:, :, 7], [[0, 0, 0.6, 0.6]] * 2, atol=1e-6)
     np.testing.assert_allclose(felt[:, :, 8], [[0, 0, -0.4, 0]] * 2, atol=1e-6)
     along = sampling.steps_along(pool, np.arange(2), 4, felt=True)[1]

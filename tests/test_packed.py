@@ -137,7 +137,7 @@ def test_what_is_written_comes_back_and_other_programs_can_verify_it(folder):
 @pytest.mark.slow
 def test_a_packed_policy_repeats_the_trials_of_the_run_that_trained_it(finished, tmp_path):
     out = tmp_path / "mine"
-    made = pack.pack(finished, out)
+    made = pack.pack(finished, out, note="It is of a test.")
     run = open_stored(finished)
     last = arms.last_policy(run.config)
     for name in (out, finished):
@@ -163,6 +163,7 @@ def test_a_packed_policy_repeats_the_trials_of_the_run_that_trained_it(finished,
     assert made.rows == rows and {"right", "wrong"} <= {row["demo"] for row in rows}
     seen = [row for row in rows if row["demo"] == "right"]
     assert f"{sum(row['n'] for row in seen)} episodes of each kind" in made.card
+    assert "- It is of a test." in made.card and made.facts["name"] == "mine"
     assert "It could learn from 20 trials of its own." in made.card
     # Nothing was written to the run.
     assert not (finished / "policy.json").exists()
@@ -427,6 +428,9 @@ def test_the_card_says_what_the_rows_say():
     both = card.model_card(facts, found + wrong)
     assert "| wrong demonstration | 5% (1-24) |" in both and "was not measured" not in both
     assert "Nobody has measured it." in card.model_card(facts, [])
+    noted = {**facts, "made": {**facts["made"], "note": "It is small."}}
+    assert "- It is small.\n" in card.model_card(noted, [])
+    assert "trained at commit unknown and measured at x, with JAX" in text
     with pytest.raises(DataError, match="result row 1"):
         card.model_card(facts, [{"task": "x"}])
 

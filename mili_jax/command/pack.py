@@ -16,7 +16,7 @@ from mili_jax.types import ConfigError
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.usage = "mili pack --workdir=DIR --out=DIR [--policy=NAME]"
+    parser.usage = "mili pack --workdir=DIR --out=DIR [--policy=NAME] [--note=TEXT]"
     parser.add_workdir()
     parser.add_argument("--out", metavar="DIR", help="folder to write, whose name it gets")
     parser.add_argument(
@@ -24,6 +24,9 @@ def add_arguments(parser: Parser) -> None:
         default="",
         metavar="NAME",
         help="of the run, pretrain or mili_1 for instance; else what the loop ends with",
+    )
+    parser.add_argument(
+        "--note", default="", metavar="TEXT", help="a sentence for the card, beside its facts"
     )
 
 
@@ -36,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     from mili_jax.pipeline.pack import pack
     from mili_jax.storage import packed
 
-    made = pack(path, out, options.policy)
+    made = pack(path, out, options.policy, options.note)
     size = sum((out / name).stat().st_size for name in (*packed.FILES, packed.SUMS))
     print(f"{made.facts['made']['policy']}, {size / 2**20:.1f} MB, {len(made.rows)} result rows")
     print(out)

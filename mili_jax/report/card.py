@@ -60,11 +60,21 @@ def model_card(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> s
         "",
         "## Where it is from",
         "",
-        f"`mili pack` wrote this page from `policy.json` and `rows.jsonl`. The code was at commit "
-        f"`{made['commit'] or 'unknown'}`, with JAX {made['versions'].get('jax')}. The SHA-256 of "
-        f"the numbers is `{facts['parameters']['sha256'][:16]}...`.",
+        f"`mili pack` wrote this page from `policy.json` and `rows.jsonl`. It was trained "
+        f"at commit {_commit(made)}{_measured(rows)}, with JAX {made['versions'].get('jax')}. "
+        f"The SHA-256 of the parameters is `{facts['parameters']['sha256'][:16]}...`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _commit(facts: Mapping[str, Any]) -> str:
+    """Short, but with the mark of a checkout that had changes."""
+    commit, changed, _ = str(facts.get("commit") or "unknown").partition("+")
+    return f"{commit[:12]}{' with changes' if changed else ''}"
+
+
+def _measured(rows: Sequence[Mapping[str, Any]]) -> str:
+    return f" and measured at {_commit(rows[0])}" if rows else ""
 
 
 def _training(made: Mapping[str, Any]) -> list[str]:
@@ -79,6 +89,8 @@ def _training(made: Mapping[str, Any]) -> list[str]:
         lines.append(f"- It could learn from {made['trials']:,} trials of its own.")
     else:
         lines.append("- No trials of its own.")
+    if made.get("note"):
+        lines.append(f"- {made['note']}")
     return lines
 
 
