@@ -17,7 +17,7 @@ from sweep.row import Row
 
 from mili_jax.types import MiliError
 
-AREAS = ["robots"]
+AREAS = ["robots", "kitchen"]
 MOST = 600  # characters of an error: one plain line
 
 

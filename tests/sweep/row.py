@@ -35,7 +35,7 @@ class SaidError(MiliError):
 
 
 def mili(*argv: object) -> str:
-    """A command in this process: what it prints. Raises SaidError, without the name of the error's type,
+    """A command in this process: what it prints. Raises SaidError, without the type of the error,
     if it ends with another code than 0."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
