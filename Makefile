@@ -40,7 +40,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,ann]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,ann,people]'
 	touch $@
 
 clean:
