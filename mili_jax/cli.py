@@ -27,6 +27,7 @@ class Command(NamedTuple):
 
 
 _LOOP, _STAGES, _LOOK, _OWN = "The loop", "Its stages, in their order", "Looking", "Your own robot"
+_PEOPLE = "People"
 _STAGE, _LOGS = "mili_jax.command.stage", "mili_jax.command.logs"
 COMMANDS = {
     "run": Command(_LOOP, _STAGE, "demonstrate, train, try, filter, pair, retrain, report"),
@@ -43,6 +44,9 @@ COMMANDS = {
     "retrain": Command(_STAGES, _STAGE, "learn from demonstrations and pairs"),
     "evaluate": Command(_STAGES, _STAGE, "measure success on tasks that are new to the policy"),
     "report": Command(_STAGES, _STAGE, "write the page with figures, tables and films"),
+    "label": Command(
+        _PEOPLE, "mili_jax.command.label", "answer which trials were useful, on a page"
+    ),
     "config": Command(
         _LOOK, "mili_jax.command.config", "a configuration, and what its fields mean"
     ),

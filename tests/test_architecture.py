@@ -129,7 +129,7 @@ ROOMS = {
         *BELOW,
     ),
     "configs": ("pipeline", *BELOW),
-    "people": ("storage", "workers", *BELOW),
+    "people": ("pipeline", "improve", "storage", "workers", *BELOW),
     "command": (
         *("configs", "pipeline", "report", "improve", "storage", "workers", "domains"),
         *("interchange", "people", *BELOW),

@@ -11,7 +11,7 @@ import re
 import sys
 import textwrap
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,36 +92,13 @@ def _called(file: Path, module: object, name: str) -> object:
 
 
 def stored(workdir: Path) -> ConfigDict | None:
-    """The configuration of the run in a folder, None if there is none yet.
-
-    Who does the work is not kept there, so those fields have their defaults. Raises DataError for a
-    damaged manifest, ConfigError for one with fields that are not known here.
-    """
-    manifest = workdir / "manifest.json"
-    if not manifest.exists():
+    """The configuration of the run in a folder, None if there is none yet. Raises as
+    `pipeline.stored.configuration`."""
+    if not (workdir / "manifest.json").exists():
         return None
-    from mili_jax.pipeline import overrides, schema
-    from mili_jax.storage.files import read_sealed
+    from mili_jax.pipeline import stored
 
-    kept = read_sealed(manifest, ("config",))["config"]
-    config = schema.default_config(str(kept.get("name", "")))
-    for name, value in _flat(kept):
-        if name not in overrides.BY_NAME:
-            raise ConfigError(
-                f"{manifest} has config.{name}, which this version does not know: another version "
-                "has made the run; use that one, or begin another workdir"
-            )
-        value = tuple(value) if isinstance(value, list) else value  # JSON has no tuples
-        config.update_from_flattened_dict({name: value})
-    return config.lock()
-
-
-def _flat(kept: dict[str, object]) -> Iterator[tuple[str, object]]:
-    for section, value in kept.items():
-        if isinstance(value, dict):
-            yield from ((f"{section}.{name}", inner) for name, inner in value.items())
-        else:
-            yield section, value
+    return stored.configuration(workdir)
 
 
 def chosen(options: argparse.Namespace, workdir: Path | None) -> ConfigDict:

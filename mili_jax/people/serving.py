@@ -235,5 +235,6 @@ def serve(
             end()
 
     threading.Thread(target=announce, name="announce", daemon=True).start()
-    with stopping.asking("the pages have been answered", end):
+    # The caller says how far it came.
+    with contextlib.suppress(stopping.Stopped), stopping.asking("requests under way", end):
         server.run(sockets=[listening])

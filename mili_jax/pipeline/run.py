@@ -16,6 +16,7 @@ from mili_jax.domains import base
 from mili_jax.domains.base import Domain
 from mili_jax.pipeline import schema
 from mili_jax.pipeline.earlier import refuse_earlier
+from mili_jax.pipeline.stored import configuration
 from mili_jax.policy.policy import Policy
 from mili_jax.spec import Spec
 from mili_jax.storage.dataset import Dataset
@@ -81,6 +82,15 @@ def open_run(config: ConfigDict, path: Path) -> Run:
     except BaseException:
         workdir.close()
         raise
+
+
+def open_stored(path: Path) -> Run:
+    """The run in a folder, with its own configuration, to be read: it is not locked.
+
+    Raises DataError if it is none or damaged, ConfigError if another version has made it.
+    """
+    config = configuration(path)
+    return Run(config, Workdir(path), Dataset(path / "dataset", spec_of(config)))
 
 
 def join_hosts(coordinator: str, hosts: int, host: int) -> None:
