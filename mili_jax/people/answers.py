@@ -85,7 +85,9 @@ class Answers:
             self._seen[client] = annotator, time.monotonic()
             here = set(held)
             given = self.queue.pages_of(client)
-            self.queue.claim(client, held)
+            # An answer may have overtaken this message: what it answered is not asked again.
+            open_ = [q for q in held if (q.trial, annotator, q.asked) not in self._last]
+            self.queue.claim(client, open_)
             for page in given:
                 if not here & set(page.questions):
                     return page

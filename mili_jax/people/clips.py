@@ -17,7 +17,7 @@ from PIL import Image
 
 FRAMES = 48  # of a clip at most; of a longer trial they are spread evenly
 SIDE = 256  # pixels of a frame's longer side at most
-QUALITY = 88
+QUALITY = 92
 STEPS_A_SECOND = 10.0  # at which a trial is shown at speed 1
 KEPT = 48 << 20  # bytes of clips in memory
 
@@ -58,7 +58,9 @@ def encode(image: np.ndarray) -> Clip:
     for k, frame in enumerate(frames):
         y, x = divmod(k, columns)
         sheet[y * height : (y + 1) * height, x * width : (x + 1) * width] = frame
-    jpeg = simplejpeg.encode_jpeg(sheet, quality=QUALITY, colorspace="RGB")
+    jpeg = simplejpeg.encode_jpeg(
+        sheet, quality=QUALITY, colorspace="RGB", colorsubsampling="444"
+    )
     return Clip(jpeg, len(frames), columns, width, height, steps / STEPS_A_SECOND)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -76,3 +77,53 @@ def served():
     yield start
     for each in started:
         each.kill()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium: the system's, else the one that Playwright has brought."""
+    api = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    with api.sync_playwright() as play:
+        try:
+            # As root it has no sandbox.
+            args = ["--no-sandbox"] if os.getuid() == 0 else []
+            launched = play.chromium.launch(executable_path=found, args=args)
+        except api.Error as error:
+            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def label(served, tmp_path):
+    """A function that starts `mili label` on the run in a folder; it returns the server."""
+
+    def start(folder, *flags, port=0):
+        argv = ["-m", "mili_jax.cli", "label", folder, "--round=1", f"--port={port}", "--no-open"]
+        return served(*argv, *flags)
+
+    return start
+
+
+@pytest.fixture
+def person(browser):
+    """A function that opens a server's page in a browser of its own and gives a name."""
+    contexts = []
+
+    def come(server, name="ana", width=1280, height=800, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30000)
+        page.faults = []
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.goto(server.url)
+        page.fill("#name", name)
+        page.keyboard.press("Enter")
+        return page
+
+    yield come
+    for context in contexts:
+        context.close()

@@ -182,9 +182,12 @@ async function refill() {
         answer: likely ? "yes" : "no",
         broken: "",
       }));
-      state.pages.push({ number: said.page.number, likely, questions, back: false });
+      for (let i = 0; i < questions.length; i += SIZE) {
+        const some = questions.slice(i, i + SIZE);
+        state.pages.push({ number: said.page.number, likely, questions: some, back: false });
+      }
       remember();
-      if (state.pages.length === 1) draw();
+      if (state.pages[0].questions[0] === questions[0]) draw();
       else questions.forEach((q) => prefetch(clip(q.trial)));
     }
   } catch (error) {
