@@ -58,9 +58,7 @@ def encode(image: np.ndarray) -> Clip:
     for k, frame in enumerate(frames):
         y, x = divmod(k, columns)
         sheet[y * height : (y + 1) * height, x * width : (x + 1) * width] = frame
-    jpeg = simplejpeg.encode_jpeg(
-        sheet, quality=QUALITY, colorspace="RGB", colorsubsampling="444"
-    )
+    jpeg = simplejpeg.encode_jpeg(sheet, quality=QUALITY, colorspace="RGB", colorsubsampling="444")
     return Clip(jpeg, len(frames), columns, width, height, steps / STEPS_A_SECOND)
 
 

@@ -101,6 +101,8 @@ class Queue:
     def give_up(self, trial: int) -> None:
         """This trial cannot be shown: it is not asked about any more."""
         self._gone[trial] = True
+        for client in list(self._leases):
+            self.release(client, [Question(trial, 1), Question(trial, 2)])
 
     def rescore(self, scores: np.ndarray) -> None:
         """P(useful) of every trial, float [N], NaN where nothing is known; from the next batch
@@ -163,7 +165,8 @@ class Queue:
     def claim(self, client: str, questions: Iterable[Question]) -> None:
         """A client that was here before this server says which questions it still has."""
         held = {q for lease in self._leases.get(client, ()) for q in lease.page.questions}
-        if missing := tuple(q for q in questions if q not in held):
+        missing = tuple(q for q in questions if q not in held and not self._gone[q.trial])
+        if missing:
             self._pages += 1
             self._lease(client, Page(self._pages, missing, None))
 
