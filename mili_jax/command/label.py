@@ -10,6 +10,7 @@ before the page says so. Several people may answer at once, on this machine. Wha
 from __future__ import annotations
 
 import argparse
+import os
 
 from mili_jax.command.parser import Parser, whole, workdir
 
@@ -38,6 +39,9 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Serves it. Raises ConfigError or DataError, and Stopped in the end."""
     path = workdir(options)
+    # The learned filter is trained beside the page, and threads that wait for each other would
+    # take both cores. Numpy looks at this when it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from mili_jax.people import label
     except ModuleNotFoundError as error:

@@ -93,10 +93,10 @@ class Answers:
                     return page
             return self.queue.page(client, annotator, size)
 
-    def upcoming(self, most: int) -> list[int]:
-        """The trials that will be on the next pages."""
+    def upcoming(self, size: int, most: int) -> list[int]:
+        """The first of the trials that will be on the next pages of so many questions."""
         with self._lock:
-            return self.queue.upcoming()[:most]
+            return self.queue.upcoming(size)[:most]
 
     def give_up(self, trial: int) -> None:
         with self._lock:

@@ -45,7 +45,7 @@ def serve(
         lock.flush()
         answers = Answers(trials, Queue(len(trials), now=time.monotonic))
         title = f"{path.absolute().name}, round {number}"
-        ordering = Ordering(path, trials, folder)
+        ordering = Ordering(path, trials, number)
         site = Labelling(trials, answers, ordering, reveal, title)
         serving.serve(
             site.router(), name="mili label", listening=listening, token=token, opens=opens

@@ -38,7 +38,9 @@ from mili_jax.types import DataError
 
 LOG = logging.getLogger(__name__)
 PACKAGE = "mili_jax.people.pages"
-MOST = 24  # questions of a page
+SIZE, MOST = 9, 24  # questions of a page: as ours asks for them, and at most
+LATER = 5.0  # s after which what need not be there for the first page begins
+REST = 0.005  # s between two names that are read in the background
 HELD = 1000  # questions that a page may say it has
 AHEAD = 36  # clips that are made before they are asked for
 _QUESTION = "Did the robot do anything useful?"
@@ -58,6 +60,7 @@ class Labelling:
     def __post_init__(self) -> None:
         self._workers = concurrent.futures.ThreadPoolExecutor(2, "clips")
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "answers")
+        self._reader = concurrent.futures.ThreadPoolExecutor(1, "names")
         self._trouble = ""
         self._said = 0.0
         self._damaged: set[int] = set()
@@ -95,18 +98,21 @@ class Labelling:
         if self.ordering is not None:
             self.ordering.close()
         await asyncio.gather(reading, ahead, ordering, return_exceptions=True)
+        self._reader.shutdown()
         self._workers.shutdown(wait=False, cancel_futures=True)
         self._writer.shutdown()  # answers under way are written
 
     def _read(self) -> None:
-        """Earlier answers, then the names of all trials."""
+        """Earlier answers."""
         try:
             self.answers.load()
         except DataError as error:
             self._say(str(error))
             return
-        with contextlib.suppress(DataError):  # the names can be read again
-            self.trials.read_names()
+
+    def _read_names(self) -> None:
+        with contextlib.suppress(DataError):  # they can be read again
+            self.trials.read_names(REST)
 
     def _say(self, trouble: str) -> None:
         """Keeps a sentence for the page, and prints it unless it just has been."""
@@ -241,14 +247,18 @@ class Labelling:
     async def _encode_ahead(self) -> None:
         """Clips of the next pages, so that they are there when they are asked for."""
         while True:
-            for number in self.answers.upcoming(AHEAD):
+            ahead = self.answers.upcoming(SIZE, AHEAD) if self.answers.ready else []
+            for number in ahead:
                 if not self.trials.has_clip(number):
                     with contextlib.suppress(DataError):
                         await self._in_worker(self.trials.clip, number)
             await asyncio.sleep(0.3)
 
     async def _order(self) -> None:
-        """Scores of the trials, as often as there are new ones."""
+        """The names of all trials, then scores of them as often as there are new ones."""
+        await asyncio.sleep(LATER)
+        if self.trials.names is None:
+            self._reader.submit(self._read_names)
         if self.ordering is None:
             return
         async for scores in self.ordering.scores(self.answers):

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mili_jax.improve import features
 from mili_jax.improve.classifier import LEAST, Decision, decide
 from mili_jax.people.answers import Answers
-from mili_jax.people.features import kept_features
 from mili_jax.people.trials import Trials
 
 GROWTH = 1.2  # answers, of those the last filter was trained on, after which another one is
@@ -28,16 +28,16 @@ LOOK = 2.0  # s between two looks whether there are
 class Ordering:
     """Scores for the questions of a page. said: how far it is, for people."""
 
-    def __init__(self, workdir: Path, trials: Trials, folder: Path) -> None:
+    def __init__(self, workdir: Path, trials: Trials, number: int) -> None:
         self.said = "not begun"
-        self._workdir, self._trials = workdir, trials
-        self._kept = folder / f"features_{trials.split}.npz"
+        self._workdir, self._trials, self._round = workdir, trials, number
+        self._kept = features.path_of(workdir, trials.split)
         self._process: asyncio.subprocess.Process | None = None
 
     async def scores(self, answers: Answers) -> AsyncIterator[np.ndarray]:
         """P(useful) of every trial, float [N], each time that there are better ones."""
-        features = await self._features()
-        if features is None:
+        described = await self._features()
+        if described is None:
             return
         trained_on = 0
         while True:
@@ -47,7 +47,7 @@ class Ordering:
                 trained_on = len(known)
                 index = np.array([n for n, _ in known])
                 useful = np.array([s for _, s in known], bool)
-                found = await asyncio.to_thread(decide, features, index, useful)
+                found = await asyncio.to_thread(decide, described, index, useful)
                 if found is not None:
                     self.said = report(found, len(known))
                     yield found.probability
@@ -56,12 +56,12 @@ class Ordering:
             await asyncio.sleep(LOOK)
 
     async def _features(self) -> np.ndarray | None:
-        found = kept_features(self._kept, self._trials.digest)
+        found = features.load(self._kept, self._trials.content)
         if found is not None:
             return found
         self.said = "looks at the trials"
         call = [sys.executable, "-m", "mili_jax.people.features", str(self._workdir)]
-        call += [self._trials.split, str(self._kept)]
+        call += [str(self._round)]
         self._process = await asyncio.create_subprocess_exec(
             *call,
             stdin=asyncio.subprocess.DEVNULL,
@@ -79,7 +79,7 @@ class Ordering:
             why = last[-1][:200] if last else f"exit code {self._process.returncode}"
             self.said = f"there is none: {why}"
             return None
-        return kept_features(self._kept, self._trials.digest)
+        return features.load(self._kept, self._trials.content)
 
     def close(self) -> None:
         """Ends what it has started."""

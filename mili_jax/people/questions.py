@@ -183,8 +183,10 @@ class Queue:
         if left:
             self._leases[client] = left
 
-    def upcoming(self) -> list[int]:
-        """Trials of the batch that are on no page yet, in the order in which they will be."""
+    def upcoming(self, size: int) -> list[int]:
+        """Trials that will be on the next pages of so many questions, the next ones first."""
+        if not self._batch:
+            self._draw(size)
         return [trial for page in self._batch for trial in page]
 
     def _lease(self, client: str, page: Page) -> None:

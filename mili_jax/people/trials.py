@@ -32,7 +32,8 @@ class Trials:
                 "them, `mili import` brings those of your own robot"
             )
         self.dataset, self.split = dataset, split
-        self.digest = dataset.digests(split)[split][:16]
+        self.content = dataset.digests(split)[split]
+        self.digest = self.content[:16]  # in addresses
         self.reader = dataset.reader(split)
         self.names: list[str | None] | None = None  # None where the record is damaged
         self._kept = kept
@@ -63,13 +64,16 @@ class Trials:
         self._some[number] = episode.meta.episode_id
         return encode(episode.image)
 
-    def read_names(self) -> None:
-        """Reads the names of all trials, minutes for tens of thousands, unless they are kept."""
+    def read_names(self, rest: float = 0.0) -> None:
+        """Reads the names of all trials, minutes for tens of thousands, unless they are kept.
+
+        rest: seconds of pause after each, for what is more urgent.
+        """
         names = self._names_kept()
         if names is None:
             names = []
             for number in range(len(self)):
-                if self._stop.is_set():
+                if self._stop.wait(rest) if rest else self._stop.is_set():
                     return
                 try:
                     names.append(self.reader.meta(number).episode_id)

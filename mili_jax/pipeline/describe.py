@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mili_jax.improve import arms
+from mili_jax.improve import features as kept
 from mili_jax.learning.describing import make_describe
 from mili_jax.pipeline.run import Run
 from mili_jax.pipeline.train import load_params
@@ -17,15 +18,27 @@ FRAMES = 6  # of a trial, evenly
 _TOGETHER = 32  # trials in a call
 
 
-def of_split(
-    run: Run, number: int, tell: Callable[[int, int], None] = lambda done, of: None
-) -> np.ndarray:
-    """Features of the N trials of a round by the policy that made them, float32 [N,F]; rows of nan
-    for those that cannot be read.
+Tell = Callable[[int, int], None]
+
+
+def features(run: Run, number: int, tell: Tell = lambda done, of: None) -> np.ndarray:
+    """Features of the N trials of a round by the policy that made them, float16 [N,F]; rows of nan
+    for those that cannot be read. They are kept beside the run.
 
     tell: called about once a second with how many are done, and of how many.
     Raises DataError if there is no such policy or split, or nothing in it can be read.
     """
+    split = f"round_{number}"
+    path, digests = kept.path_of(run.workdir.path, split), run.dataset.digests(split)
+    found = kept.load(path, digests.get(split, ""))
+    if found is None:
+        kept.save(path, digests.get(split, ""), _made(run, number, tell))
+        found = kept.load(path, digests.get(split, ""))
+    assert found is not None
+    return found
+
+
+def _made(run: Run, number: int, tell: Tell) -> np.ndarray:
     describe = make_describe(run.policy)
     params = load_params(run, arms.actor_of(run.config, number))
     reader = run.dataset.reader(f"round_{number}")
