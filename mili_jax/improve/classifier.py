@@ -1,7 +1,8 @@
 """A classifier of useful trials that knows how sure it may be.
 
-Logistic regression on features of the trials, L2 and calibration chosen on answers that it was not
-trained on. It decides about a trial where the audit slice supports it, and says nothing elsewhere.
+Logistic regression on features of the trials, seen straight or through a Gaussian kernel; which,
+its penalty and its calibration are chosen on answers that it was not trained on. It decides about a
+trial where the audit slice supports it, and says nothing elsewhere.
 """
 
 from __future__ import annotations
@@ -10,40 +11,75 @@ import dataclasses
 
 import numpy as np
 
-from mili_jax.improve.audit import audit_slice
+from mili_jax.improve.audit import audit_slice, uniform
 
 LEAST = 40  # answers before anything is trained
 TARGET = 0.95  # of the decisions in either direction, how many shall be right
 FOLDS = 5
-PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0)
-_STEPS = 25  # of Newton
+PENALTIES = (0.03, 0.1, 0.3, 1.0)
+WIDTHS = (1 / 3, 2 / 3)  # of the kernel, in mean squared distances
+LANDMARKS, DIRECTIONS = 200, 64
+_STEPS = 12  # of Newton, each of which usually gains a digit or two
+_ROWS = 4096  # that are worked on at a time
+_ORDER = 5  # a stream of `uniform`
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """What a classifier sees of features x [n,F]: their projection on `directions` [m,F] from
+    `landmarks`' mean, or exp(-|x - landmark|^2 / width) for each of m landmarks, made white by
+    `project` [m,k] (Nystroem's method: Williams and Seeger 2001). width: None for the former."""
+
+    landmarks: np.ndarray
+    project: np.ndarray
+    width: float | None
+
+    def of(self, x: np.ndarray) -> np.ndarray:
+        """x [n,F] -> float64 [n,k]."""
+        x = x.astype(np.float64)
+        if self.width is None:
+            return np.asarray((x - self.landmarks.mean(0)) @ self.project)
+        return np.asarray(np.exp(-_squares(x, self.landmarks) / self.width) @ self.project)
+
+
+def designs(features: np.ndarray) -> list[Design]:
+    """The ways in which features [N,F] of all trials, answered or not, are looked at."""
+    chosen = np.argsort(uniform(len(features), _ORDER), kind="stable")[:LANDMARKS]
+    landmarks = features[np.sort(chosen)].astype(np.float64)
+    squares = _squares(landmarks, landmarks)
+    mean = float(squares.mean()) or 1.0
+    _, _, directions = np.linalg.svd(landmarks - landmarks.mean(0), full_matrices=False)
+    made = [Design(landmarks, directions[:DIRECTIONS].T / np.sqrt(mean / 2), None)]
+    for width in WIDTHS:
+        values, vectors = np.linalg.eigh(np.exp(-squares / (width * mean)))
+        keep = values > 1e-6
+        made.append(Design(landmarks, vectors[:, keep] / np.sqrt(values[keep]), width * mean))
+    return made
+
+
+def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a_i - b_j|^2, [n,m] of a [n,F] and b [m,F]."""
+    found = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    return np.asarray(np.maximum(found, 0))
 
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """P(useful | x) = sigmoid(slope * (weight . (x - mean) / scale + bias) + offset).
+    """P(useful | x) = sigmoid(slope * (design(x) . weight + bias) + offset), weight float64 [k]."""
 
-    mean, scale, weight: float64 [F].
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
+    design: Design
     weight: np.ndarray
     bias: float
-    slope: float = 1.0
-    offset: float = 0.0
-
-    def logit(self, x: np.ndarray) -> np.ndarray:
-        """x [N,F] -> float64 [N], a few thousand rows at a time."""
-        parts = [
-            (x[i : i + 4096].astype(np.float64) - self.mean) / self.scale @ self.weight + self.bias
-            for i in range(0, len(x), 4096)
-        ]
-        return self.slope * np.concatenate([*parts, np.zeros(0)]) + self.offset
+    slope: float
+    offset: float
 
     def probability(self, x: np.ndarray) -> np.ndarray:
         """x [N,F] -> P(useful), float64 [N]."""
-        return _sigmoid(self.logit(x))
+        parts = [
+            self.design.of(x[i : i + _ROWS]) @ self.weight + self.bias
+            for i in range(0, len(x), _ROWS)
+        ]
+        return _sigmoid(self.slope * np.concatenate([*parts, np.zeros(0)]) + self.offset)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,28 +108,25 @@ class Decision:
         return int(self.yes.sum() + self.no.sum())
 
 
-def fit(x: np.ndarray, useful: np.ndarray, penalty: float) -> Classifier:
-    """The minimum of the log loss of x [n,F], useful bool [n], plus penalty / 2 |weight|^2, by
-    Newton's method on standardised features. Uncalibrated."""
-    x = x.astype(np.float64)
-    mean, scale = x.mean(0), x.std(0)
-    scale = np.where(scale > 1e-6 * (1 + np.abs(mean)), scale, np.inf)
-    design = np.concatenate([(x - mean) / scale, np.ones((len(x), 1))], 1)
-    ridge = np.full(design.shape[1], penalty)
+def fit(design: np.ndarray, useful: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
+    """(weight [k], bias): the minimum of the log loss of design [n,k] and useful bool [n], plus
+    penalty / 2 |weight|^2, by Newton's method."""
+    rows = np.concatenate([design, np.ones((len(design), 1))], 1)
+    ridge = np.full(rows.shape[1], penalty)
     ridge[-1] = 1e-3  # or a bias without bounds where all answers are equal
-    w = np.zeros(design.shape[1])
+    w = np.zeros(rows.shape[1])
     for _ in range(_STEPS):
-        p = _sigmoid(design @ w)
-        gradient = design.T @ (p - useful) + ridge * w
+        p = _sigmoid(rows @ w)
+        gradient = rows.T @ (p - useful) + ridge * w
         curvature = np.maximum(p * (1 - p), 1e-6)
-        step = np.linalg.solve((design.T * curvature) @ design + np.diag(ridge), gradient)
-        w = w - step * min(1.0, 5.0 / (np.abs(design @ step).max() + 1e-12))
-        if np.abs(step).max() < 1e-6:
+        step = np.linalg.solve((rows.T * curvature) @ rows + np.diag(ridge), gradient)
+        w = w - step * min(1.0, 5.0 / (np.abs(rows @ step).max() + 1e-12))
+        if np.abs(rows @ step).max() < 1e-4:
             break
-    return Classifier(mean, np.where(np.isinf(scale), np.inf, scale), w[:-1], float(w[-1]))
+    return w[:-1], float(w[-1])
 
 
-def train(x: np.ndarray, useful: np.ndarray) -> tuple[Classifier, np.ndarray]:
+def train(ways: list[Design], x: np.ndarray, useful: np.ndarray) -> tuple[Classifier, np.ndarray]:
     """A calibrated classifier of x [n,F] and useful bool [n], and P(useful) of each of these by
     classifiers that did not see its answer, calibrated alike: float64 [n]."""
     # Each fold has its share of both answers.
@@ -101,25 +134,22 @@ def train(x: np.ndarray, useful: np.ndarray) -> tuple[Classifier, np.ndarray]:
     for answer in (False, True):
         mine = np.flatnonzero(useful == answer)
         fold[mine] = np.arange(len(mine)) % FOLDS
-    held_out = {}
-    for penalty in PENALTIES:
-        logits = np.zeros(len(x))
-        for k in range(FOLDS):
-            if (fold == k).any():
-                made = fit(x[fold != k], useful[fold != k], penalty)
-                logits[fold == k] = made.logit(x[fold == k])
-        held_out[penalty] = logits
-    scaled = {penalty: _calibrate(logits, useful) for penalty, logits in held_out.items()}
-
-    def loss(penalty: float) -> float:
-        slope, offset = scaled[penalty]
-        z = slope * held_out[penalty] + offset
-        return float(np.mean(np.logaddexp(0, np.where(useful, -z, z))))
-
-    best = min(PENALTIES, key=loss)
-    slope, offset = scaled[best]
-    made = dataclasses.replace(fit(x, useful, best), slope=slope, offset=offset)
-    return made, _sigmoid(slope * held_out[best] + offset)
+    best = None
+    for way in ways:
+        design = way.of(x)
+        for penalty in PENALTIES:
+            logits = np.zeros(len(x))
+            for k in range(FOLDS):
+                weight, bias = fit(design[fold != k], useful[fold != k], penalty)
+                logits[fold == k] = design[fold == k] @ weight + bias
+            slope, offset = _calibrate(logits, useful)
+            z = slope * logits + offset
+            loss = float(np.mean(np.logaddexp(0, np.where(useful, -z, z))))
+            if best is None or loss < best[0]:
+                best = loss, way, design, penalty, slope, offset, z
+    assert best is not None
+    _, way, design, penalty, slope, offset, z = best
+    return Classifier(way, *fit(design, useful, penalty), slope, offset), _sigmoid(z)
 
 
 def _calibrate(logits: np.ndarray, useful: np.ndarray) -> tuple[float, float]:
@@ -175,9 +205,10 @@ def decide(
     answered, useful = answered[seen], useful[seen]
     if len(answered) < LEAST or min(useful.sum(), (~useful).sum()) < FOLDS:
         return None
-    made, held_out = train(features[answered], useful)
+    known = features[there]
+    made, held_out = train(designs(known), features[answered], useful)
     probability = np.full(len(features), np.nan)
-    probability[there] = made.probability(features[there])
+    probability[there] = made.probability(known)
     audit = audit_slice(len(features))[answered]
     p, said = held_out[audit], useful[audit]
     no, yes = thresholds(p, said, target)

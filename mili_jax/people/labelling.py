@@ -39,6 +39,7 @@ from mili_jax.types import DataError
 LOG = logging.getLogger(__name__)
 PACKAGE = "mili_jax.people.pages"
 SIZE, MOST = 9, 24  # questions of a page: as ours asks for them, and at most
+NAMED = 5  # damaged trials that the terminal names
 LATER = 5.0  # s after which what need not be there for the first page begins
 REST = 0.005  # s between two names that are read in the background
 HELD = 1000  # questions that a page may say it has
@@ -203,7 +204,9 @@ class Labelling:
             self.answers.give_up(number)
             if number not in self._damaged:
                 self._damaged.add(number)
-                self._say(f"trial {number} cannot be shown: {error}")
+                if len(self._damaged) <= NAMED:
+                    more = "; further ones are not named" if len(self._damaged) == NAMED else ""
+                    self._say(f"trial {number} cannot be shown: {error}{more}")
             raise
         return _picture(clip)
 

@@ -287,7 +287,9 @@ function mark(button, question, i, of) {
     button.disabled = true;
     const text = document.createElement("span");
     text.className = "broken-text";
-    text.textContent = `This trial cannot be shown and is left out. ${question.broken}`;
+    text.textContent = "This trial cannot be shown and is left out.";
+    button.title = question.broken;
+    trouble(question.broken);
     button.replaceChildren(text);
   }
 }
@@ -315,7 +317,7 @@ function hint(page) {
   line.replaceChildren();
   if (state.view === "single") {
     const left = page.questions.filter((q) => !q.given && !q.broken).length;
-    line.textContent = page.back ? "Back at what was saved: answer it again." : `${left} on this page`;
+    line.textContent = page.back ? "Saved before: answer it again to correct it." : `${left} on this page`;
     return;
   }
   const count = (value) => page.questions.filter((q) => q.answer === value && !q.broken).length;
@@ -324,7 +326,8 @@ function hint(page) {
   bold.textContent = parts.join(", ");
   let text = " - turn round what is wrong";
   if (page.back) text = " - saved before: turn round what is wrong and save again";
-  line.append(bold, text);
+  if (parts.length) line.append(bold, text);
+  else line.textContent = "Nothing on this page can be shown.";
   const n = page.questions.filter((q) => !q.broken).length;
   $("commit").firstElementChild.textContent = n ? `Save ${n}` : "Next";
 }
