@@ -129,9 +129,10 @@ ROOMS = {
         *BELOW,
     ),
     "configs": ("pipeline", *BELOW),
+    "people": ("pipeline", "improve", "storage", "workers", *BELOW),
     "command": (
         *("configs", "pipeline", "report", "improve", "storage", "workers", "domains"),
-        *("interchange", *BELOW),
+        *("interchange", "people", *BELOW),
     ),
     "cli": ("command", "pipeline", "workers", "types"),
 }

@@ -21,7 +21,6 @@ The reward is 1 at the last step of a successful episode: that is oracle informa
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from mili_jax.storage.files import (
 )
 from mili_jax.storage.labels import Kind, Label, parse_labels, split_labels
 from mili_jax.storage.pairs import Pairs, format_pairs, parse_pairs
+from mili_jax.storage.reading import Reader
 from mili_jax.storage.records import Codec
 from mili_jax.storage.shards import read_records, write_records
 from mili_jax.types import DataError, Episode, EpisodeMeta
@@ -242,6 +242,11 @@ class Dataset:
         shards = ((splits.shard_path(self.path, split, i), n) for i, n in enumerate(lengths))
         return ((path, k) for path, n in shards for k in range(n))
 
+    def reader(self, split: str) -> Reader:
+        """The episodes of a committed split, one at a time and in any order (`reading.Reader`)."""
+        known = self._read()
+        return Reader(tuple(self.places(split)), self._codec(known))
+
     # Labels and pairs
 
     def write_labels(self, split: str, labels: Iterable[Label]) -> None:
@@ -258,7 +263,7 @@ class Dataset:
         make_directory(self.path)
         with self._locked():
             old = ledger.verified(self.path, path.name) or b""
-            ledger.replace(self.path, {path.name: old + as_lines(map(dataclasses.asdict, given))})
+            ledger.replace(self.path, {path.name: old + as_lines(label.row() for label in given)})
 
     def read_labels(self, split: str) -> list[Label]:
         """All answers, in the order in which they were given; [] where there are none. What

@@ -59,6 +59,8 @@ class Label:
 
     annotator: who gave it; a machine that answers again under its name overrules itself.
     time: when, ISO 8601, "" if unknown. seconds: that the answer took, None if unknown.
+    asked: 1 where the annotator saw the episode for the first time, 2 where it was shown again to
+      see whether the answer is the same. A correction has the number of what it corrects.
 
     Values are converted (see `fields` and `Answer.of`). Raises DataError naming the field that
     cannot be meant.
@@ -70,6 +72,7 @@ class Label:
     kind: Kind = Kind.PERSON
     time: str = ""
     seconds: float | None = None
+    asked: int = 1
 
     def __post_init__(self) -> None:
         episode_id = fields.text(self.episode_id, "episode_id")
@@ -81,11 +84,18 @@ class Label:
                 "kind": _kind(self.kind),
                 "time": _time(self.time),
                 "seconds": None if self.seconds is None else _seconds(self.seconds),
+                "asked": _asked(self.asked),
             }
         except DataError as error:
             raise DataError(f"label of {episode_id[:60]!r}: {error}") from None
         for field, value in checked.items():
             object.__setattr__(self, field, value)
+
+    def row(self) -> dict[str, Any]:
+        """What a label file holds of it. A first asking is not mentioned: files from before there
+        were others have the same lines."""
+        row = dataclasses.asdict(self)
+        return {k: v for k, v in row.items() if (k, v) != ("asked", 1)}
 
 
 def _kind(value: object) -> Kind:
@@ -104,6 +114,12 @@ def _time(value: object) -> str:
     except ValueError:
         raise DataError(f"time is {value[:60]!r}; it must be ISO 8601, or '' if unknown") from None
     return value
+
+
+def _asked(value: object) -> int:
+    if (found := fields.integer(value, "asked")) < 1:
+        raise DataError(f"asked is {found}; it counts from 1")
+    return found
 
 
 def _seconds(value: object) -> float:
