@@ -189,6 +189,25 @@ def test_one_robot_acts_as_a_row_of_many(folder):
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, atol=1e-5)
 
 
+def test_a_robot_without_a_simulator_acts_and_cannot_be_filmed(tmp_path):
+    spec = arm()
+    policy = Policy(spec, "images_only", "spatial_softmax_mdn", **SMALL)
+    held = kitchen_policy()
+    changed = {
+        "domain": "logs",
+        "spec": json.loads(spec.to_json()),
+        "networks": {"embedding": "images_only", "head": "spatial_softmax_mdn", **SMALL},
+    }
+    params = jax.tree.map(np.asarray, init_params(policy, jax.random.key(0)))
+    packed.write(tmp_path / "arm", Packed({**held.facts, **changed}, params, [], "# arm\n"))
+    found = load_policy(tmp_path / "arm")
+    shown = recording(spec=spec)
+    action = found.after(shown).act({"image": shown.image[0], "pose": shown.pose[0]})
+    assert action.shape == (len(spec.action),) and found.spec == spec
+    with pytest.raises(ConfigError, match="a demo needs a simulator, and the domain 'logs' has"):
+        demo.takes(found, [], 1, 0)
+
+
 def test_it_says_what_robot_and_world_it_is_of(folder):
     policy = load_policy(folder)
     assert policy.spec == KITCHEN.spec(32, ()) and policy.domain is KITCHEN

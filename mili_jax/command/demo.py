@@ -2,7 +2,7 @@
 robot does after it on the right, and whether the task was done.
 
   mili demo --out=demo.mp4
-  mili demo --task=press:button_75 --task=grasp:mug_12 --out=demo.mp4
+  mili demo --task=press:button_75 --task=grasp:tea_caddy_03 --out=demo.mp4
 
 It plays the first test tasks in the order of their list, each in an arrangement drawn by --seed,
 and leaves none out. Under a minute on 2 cores.
