@@ -17,7 +17,7 @@ from sweep.row import Row
 
 from mili_jax.types import MiliError
 
-AREAS = ["robots", "kitchen", "configs"]
+AREAS = ["robots", "kitchen", "configs", "commands"]
 MOST = 600  # characters of an error: one plain line
 
 

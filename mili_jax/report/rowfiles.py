@@ -78,8 +78,10 @@ def read_lines(path: Path) -> list[tuple[int, Raw]]:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} is missing: give the results.jsonl of a finished run") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); restore it") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); restore it") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} cannot be read ({error}); save it as UTF-8") from error
     rows: list[tuple[int, Raw]] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
