@@ -31,6 +31,7 @@ from mili_jax.storage.checkpoints import Checkpoints, Tree
 from mili_jax.storage.curves import Curves
 from mili_jax.storage.files import (
     Manifest,
+    as_path,
     atomic_write,
     exists,
     lock_file,
@@ -72,7 +73,9 @@ class Workdir:
         free: Collection[str] = (),
         grows: Collection[str] = (),
     ) -> None:
-        self.path = Path(path).absolute()
+        self.path = as_path(path, "the folder of a run").absolute()
+        if config is not None and not hasattr(config, "items"):
+            raise ConfigError(f"config is of type {type(config).__name__}; it must be a mapping")
         self._lock: TextIO | None = None
         # Asking for the process index of a run that is not distributed would start the device.
         self._leads = not jax.distributed.is_initialized() or jax.process_index() == 0
