@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
+from mili_jax.given import number, plain, whole
 from mili_jax.types import ConfigError
 
 # The layout that heads which act on places of a table need: a tool's desired or measured pose.
@@ -33,29 +33,6 @@ def _named(name: object, what: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ConfigError(f"{what} {name!r}: a name is a-z, 0-9 and _, a letter first, at most 40")
     return str(name)
-
-
-def _plain(value: object) -> object:
-    """Numpy's scalars and arrays of no dimension as what they hold."""
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
-
-
-def _number(value: object, what: str, positive: bool = False) -> float:
-    """A finite number. Raises ConfigError, saying what it is of."""
-    found: Any = _plain(value)
-    typed = isinstance(found, (int, float)) and not isinstance(found, bool)
-    if typed and math.isfinite(found) and (found > 0 or not positive):
-        return found
-    wanted = "positive number" if positive else "finite number"
-    raise ConfigError(f"{what} is {value!r} ({type(value).__name__}); it must be a {wanted}")
-
-
-def _whole(value: object, what: str, low: int, high: int) -> int:
-    """A whole number within bounds. Raises ConfigError, saying what it is of."""
-    found = _plain(value)
-    if not isinstance(found, int) or isinstance(found, bool) or not low <= found <= high:
-        raise ConfigError(f"{what} must be {low}..{high}, is {value!r}")
-    return found
 
 
 def _all_of(kind: type[_Part], values: object, what: str) -> tuple[_Part, ...]:
@@ -105,13 +82,13 @@ class Field:
         what = f"field {_named(self.name, 'field')!r}: its"
         if not isinstance(self.unit, str):
             raise ConfigError(f"{what} unit is {self.unit!r}; it must be a text, such as m or rad")
-        _keep(self, low=_number(self.low, f"{what} low"), high=_number(self.high, f"{what} high"))
+        _keep(self, low=number(self.low, f"{what} low"), high=number(self.high, f"{what} high"))
         if not self.low < self.high:
             raise ConfigError(
                 f"field {self.name!r}: low {self.low:g} must be below high {self.high:g}"
             )
         if self.period is not None:
-            _keep(self, period=_number(self.period, f"{what} period", positive=True))
+            _keep(self, period=number(self.period, f"{what} period", positive=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,12 +165,12 @@ class Camera:
         if self.mount not in ("world", "tool"):
             raise ConfigError(f"{what}: mount {self.mount!r} is neither world nor tool")
         if self.depth is not None:
-            depth = _number(self.depth, f"{what}: its depth in metres", positive=True)
+            depth = number(self.depth, f"{what}: its depth in metres", positive=True)
             _keep(self, depth=depth)
         if self.matrix is None:
             return
         m = _array(self.matrix, (3, 4), f"{what}: its matrix")
-        _keep(self, matrix=tuple(tuple(map(_plain, row)) for row in self.matrix))
+        _keep(self, matrix=tuple(tuple(map(plain, row)) for row in self.matrix))
         scale = max(np.abs(m).max(), 1e-300)
         if abs(np.linalg.det(m[:, :3] / scale)) < 1e-9:
             raise ConfigError(
@@ -217,8 +194,8 @@ class Camera:
         from there to the pin-hole. Raises ConfigError unless both are positive.
         """
         what = f"camera {name!r}: its"
-        view = _number(view, f"{what} view in metres", positive=True)
-        height = _number(height, f"{what} height in metres", positive=True)
+        view = number(view, f"{what} view in metres", positive=True)
+        height = number(height, f"{what} height in metres", positive=True)
         f = height / view
         return Camera(name, ((f, 0.0, 0.0, 0.0), (0.0, f, 0.0, 0.0), (0.0, 0.0, -1.0, height)))
 
@@ -242,8 +219,8 @@ class Camera:
         Raises ConfigError as `Camera`, and for a rotation that is none.
         """
         what = f"camera {name!r}: its"
-        width = _whole(width, f"{what} width in pixels", 1, _MOST_PIXELS)
-        height = _whole(height, f"{what} height in pixels", 1, _MOST_PIXELS)
+        width = whole(width, f"{what} width in pixels", 1, _MOST_PIXELS)
+        height = whole(height, f"{what} height in pixels", 1, _MOST_PIXELS)
         k = _array(intrinsics, (3, 3), f"{what} intrinsics")
         r = _array(rotation, (3, 3), f"{what} rotation")
         t = _array(np.ravel(translation), (3,), f"{what} translation")
@@ -277,7 +254,7 @@ class Tool:
         for field in dataclasses.fields(self):
             name = field.name
             what = f"the tool's {name} in metres"
-            _keep(self, **{name: _number(getattr(self, name), what, positive=name == "reach")})
+            _keep(self, **{name: number(getattr(self, name), what, positive=name == "reach")})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,9 +280,9 @@ class Spec:
 
     def __post_init__(self) -> None:
         for side in ("height", "width"):
-            _keep(self, **{side: _whole(getattr(self, side), f"a picture's {side}", 16, 1024)})
+            _keep(self, **{side: whole(getattr(self, side), f"a picture's {side}", 16, 1024)})
         _keep(self, cameras=_all_of(Camera, self.cameras, "a robot's cameras"))
-        _keep(self, delta=_plain(self.delta))
+        _keep(self, delta=plain(self.delta))
         for part, kind in (("pose", Layout), ("action", Layout), ("delta", bool), ("tool", Tool)):
             value = getattr(self, part)
             if not isinstance(value, kind) and not (part == "tool" and value is None):

@@ -17,7 +17,7 @@ from sweep.row import Row
 
 from mili_jax.types import MiliError
 
-AREAS = ["robots", "kitchen", "configs"]
+AREAS = ["robots", "kitchen", "configs", "commands", "results", "stored", "numbers"]
 MOST = 600  # characters of an error: one plain line
 
 
@@ -31,9 +31,9 @@ def tables() -> list[tuple[str, int, Row]]:
 
 
 def held(folder: Path) -> dict[str, bytes | str]:
-    """What lies below a folder: files with their bytes, links with where they lead."""
+    """What lies below a folder but locks: files with their bytes, links with where they lead."""
     found: dict[str, bytes | str] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(set(folder.rglob("*")) - set(folder.rglob(".commit.lock"))):
         link = path.is_symlink()
         found[str(path)] = (
             os.readlink(path) if link else b"" if path.is_dir() else path.read_bytes()

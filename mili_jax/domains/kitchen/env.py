@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from mili_jax import given
 from mili_jax.domains.kitchen import objects, scenes, tasks
 from mili_jax.domains.kitchen.families import OWN
 from mili_jax.domains.kitchen.family import Families, KitchenTask
@@ -24,7 +25,6 @@ from mili_jax.domains.kitchen.world import REACH, TILT_LIMIT, TOOL_Z, Scene, Wor
 from mili_jax.types import SimulationError
 
 HORIZON = 45  # control steps, 4.5 s
-MOST_STEPS = 1_000_000  # that a horizon may be
 REST_STEPS = 5  # control steps without motion that end an episode
 REST_MOTION = 0.006  # m over REST_STEPS
 REST_FINGER = 0.05  # of the opening over REST_STEPS
@@ -78,8 +78,8 @@ class KitchenEnv(gymnasium.Env):
             raise SimulationError(f"no render_mode {render_mode!r}; take rgb_array or None")
         if not isinstance(families, Mapping) or not families:
             raise SimulationError(f"families must be family.by_name(...), got {families!r}")
-        image_size = _whole(image_size, "image_size in pixels", 16, 1024)
-        horizon = _whole(horizon, "horizon in control steps", 1, MOST_STEPS)
+        image_size = given.whole(image_size, "image_size in pixels", 16, 1024, SimulationError)
+        horizon = given.whole(horizon, "horizon in control steps", 1, None, SimulationError)
         seen = spec(image_size, cameras)
         self._cameras, self._light = tuple(camera.name for camera in seen.cameras), light
         shape = seen.picture
@@ -107,18 +107,20 @@ class KitchenEnv(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        given = _checked(options)
-        super().reset(seed=None if seed is None else _whole(seed, "seed", 0))
+        asked = _checked(options)
+        if seed is not None:
+            seed = given.whole(seed, "a seed", error=SimulationError)
+        super().reset(seed=seed)
         self.history = None  # nothing to step while the world is not rebuilt
-        if given.get("task") is not None:
-            self.task = tasks.find(given["task"], self.families)
+        if asked.get("task") is not None:
+            self.task = tasks.find(asked["task"], self.families)
         elif self._fixed is None:
             choices = tasks.listed(self.split, self.families)
             self.task = choices[int(self.np_random.integers(len(choices)))]
         else:
             self.task = self._fixed
         assert self.task is not None
-        scene = given.get("scene")
+        scene = asked.get("scene")
         if scene is None:
             scene = scenes.sample([self.task], self._pool, self.np_random, families=self.families)
         elif isinstance(scene, str):
@@ -196,28 +198,17 @@ class KitchenEnv(gymnasium.Env):
         return bool(turn < REST_TURN and np.ptp(recent[:, 6]) < REST_FINGER)
 
 
-def _whole(value: object, what: str, low: int, high: int = 2**63 - 1) -> int:
-    """A whole number within bounds, numpy's too. Raises SimulationError, saying what it is of."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | np.integer)
-        or not low <= value <= high
-    ):
-        raise SimulationError(f"{what} must be a whole number {low}..{high}, got {value!r}")
-    return int(value)
-
-
 def _checked(options: object) -> Mapping[str, Any]:
     """The options of a reset. Raises SimulationError for what is none."""
-    given = {} if options is None else options
-    if not isinstance(given, Mapping):
+    asked = {} if options is None else options
+    if not isinstance(asked, Mapping):
         raise SimulationError(f"options must be a mapping of {_OPTIONS}, got {str(given)[:80]!r}")
-    for name in given:
+    for name in asked:
         if name not in _OPTIONS:
             near = difflib.get_close_matches(str(name), _OPTIONS, 1)
             meant = f"did you mean {near[0]!r}?" if near else f"there are {_OPTIONS}"
             raise SimulationError(f"reset has no option {name!r}; {meant}")
-    return given
+    return asked
 
 
 def _stacked(pictures: list[np.ndarray]) -> np.ndarray:
