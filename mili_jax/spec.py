@@ -19,6 +19,7 @@ from mili_jax.types import ConfigError
 
 # The layout that heads which act on places of a table need: a tool's desired or measured pose.
 TOOL_FIELDS = ("x", "y", "z", "roll", "pitch", "yaw", "finger")
+FINGER = TOOL_FIELDS.index("finger")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -297,5 +298,5 @@ def _layout(raw: Mapping[str, Any]) -> Layout:
     return Layout(tuple(Field(**field) for field in raw["fields"]))
 
 
-def _matrix(raw: Any) -> Any:
+def _matrix(raw: Sequence[Sequence[float]] | None) -> tuple[tuple[float, ...], ...] | None:
     return None if raw is None else tuple(tuple(map(float, row)) for row in raw)

@@ -131,7 +131,7 @@ class Batch(NamedTuple):
     demo_image: AnyArray  # uint8 [B,2,M,(V,)H,W,3], M frames evenly over what counts
     demo_pose: AnyArray  # float32 [B,2,K,D], see `batches.sampling.demo_inputs`
     image: AnyArray  # uint8 [B,P,(V,)H,W,3]
-    pose: AnyArray  # float32 [B,P,D]
+    pose: AnyArray  # float32 [B,P,D], with what the fingers feel D + 2 (`with_felt` there)
     action: AnyArray  # float32 [B,P,A]
     task: AnyArray  # int32 [B], equal for equal tasks; a different negative for each trial pair
     focus: AnyArray  # float32 [B,P,2,C,2] m, candidates for the places that m is about

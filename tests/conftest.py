@@ -27,6 +27,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 HOURS = 3  # that a test of the mark `fault` may take
 GRACE = 60  # s after its limit in which a test may still end by itself
 ROOM = 1.5  # GB that a process may keep for what it has compiled
+SCHEDULED = os.sched_getscheduler(0)  # as the tests were started
 MOST = 4.0  # GB that a process may take, and so may those that it starts
 _stderr = pytest.StashKey[int]()
 _seen: dict[str, float] = {}  # the highest peaks so far, GB
@@ -76,6 +77,9 @@ def memory():
     # A peak stays one for all tests after it: it is this one's only if it has grown.
     over = {who: peak for who, peak in peaks.items() if peak > max(MOST, _seen.get(who, 0.0))}
     _seen.update(peaks)
+    assert os.sched_getscheduler(0) == SCHEDULED, (
+        "a library has changed how this thread is scheduled"
+    )
     assert not over, ", ".join(f"{who} took {peak:.1f} GB" for who, peak in over.items())
 
 

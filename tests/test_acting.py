@@ -18,27 +18,37 @@ from mili_jax.types import DataError
 SMALL = {"embedding_size": 12, "channels": 8, "blocks": 1}
 
 
-@flax.struct.dataclass
-class Shares:
-    """Acts by saying what share of the earlier pictures it was told to remember."""
+def test_acting_remembers_the_first_place_until_the_tool_was_down_and_what_the_fingers_did() -> (
+    None
+):
+    @flax.struct.dataclass
+    class Told:
+        """Acts by saying what share of the earlier pictures it was told to remember, what its
+        fingers feel, and where to send them."""
 
-    focus: jax.Array
+        focus: jax.Array
+        felt: jax.Array
 
-    def mode(self) -> jax.Array:
-        return self.focus
+        def mode(self) -> jax.Array:
+            sent = jnp.full((2, 3), 0.25)
+            return jnp.concatenate([self.focus[:, :, 0], self.felt, sent], 1)
 
-
-def test_the_first_place_is_remembered_until_the_tool_was_down() -> None:
-    def respond(context: None, image: jax.Array, pose: jax.Array, memory: tuple) -> Shares:
-        return Shares(jnp.zeros((2, 2, 1)) if memory is None else memory[1])
+    def respond(context: None, image: jax.Array, pose: jax.Array, memory: tuple) -> Told:
+        return Told(jnp.zeros((2, 2, 1)) if memory is None else memory[1], pose[:, 7:])
 
     policy = Policy(table(), **SMALL)
     act = acting.make_player(respond, policy, 0.0, (0.8, 0.5))(None, 0)
     heights = [(0.15, 0.15), (0.15, 0.15), (TOOL.down - 0.01, 0.15), (0.15, 0.15)]
     image = pictures(policy.spec, 0, 2)
-    seen = [act(image, np.outer(h, np.arange(7) == 2).astype(np.float32)) for h in heights]
+    seen = []
+    for h, finger in zip(heights, (1.0, 0.5, 0.5, 0.5), strict=True):
+        pose = np.outer(h, np.arange(7) == 2) + finger * (np.arange(7) == 6)
+        seen.append(act(image, pose.astype(np.float32)))
     remembers = [[[0, 0]] * 2, [[0.8, 0.5]] * 2, [[0, 0.5], [0.8, 0.5]], [[0, 0.5], [0.8, 0.5]]]
-    np.testing.assert_allclose(np.array(seen)[..., 0], remembers, atol=1e-6)
+    np.testing.assert_allclose(np.array(seen)[..., :2], remembers, atol=1e-6)
+    # Sent to a quarter open at every step; they close once, and are then held.
+    felt = [[[0, 0]] * 2, [[0.25, -0.5]] * 2, [[0.25, 0]] * 2, [[0.25, 0]] * 2]
+    np.testing.assert_allclose(np.array(seen)[..., 2:4], felt, atol=1e-6)
 
 
 def test_a_head_without_places_remembers_nothing() -> None:

@@ -118,6 +118,19 @@ def test_without_a_trial_paired_with_itself_the_pairs_are_the_same(trials):
     assert not choose("self_only", trials).a and arms.parse("self_only").self_share(0.5) == 1.0
 
 
+def test_what_takes_the_gain_apart_has_one_thing_less_than_mili(trials):
+    assert choose("pictures_only", trials)[:2] == choose("mili", trials)[:2]
+    assert not arms.parse("pictures_only").acts and arms.parse("mili").acts
+    useless = candidates("useless_only", trials, 0)
+    assert len(useless) and set(useless) == set(np.flatnonzero(~trials.useful & trials.rested))
+    assert not choose("useless_only", trials).a
+    assert arms.parse("useless_only").self_share(0.5) == 1.0
+    early = arms.parse("early_stopped")
+    assert early.pairs is None and not early.more_rows and early.share == 0.25
+    with pytest.raises(ConfigError, match="share of the steps is 0"):
+        arms.Arm("none", "none", share=0)
+
+
 def test_only_the_oracle_sees_what_trials_achieved(trials):
     blind = trials._replace(achieved=[{"x"}] * len(trials.ids))
     for name in (*ARMS, "trials_50", "alpha_900", "noise_10"):

@@ -241,8 +241,9 @@ def test_what_is_broken_off_is_the_beginning_of_the_same_episode(pool, groups, f
             shares.append(kept / length)
             # Nothing tells it from an episode that had so many steps.
             pose = pool.pose[start : start + kept]
-            steps = [*hindsight.find_key(pose), *sampling.spread(kept, sizes["places"] - 2)]
-            np.testing.assert_array_equal(batch.truncated_pose[row], pose[steps])
+            touched = hindsight.key_pose(pose, *hindsight.find_key(pose))
+            along = pose[sampling.spread(kept, sizes["places"] - 2)]
+            np.testing.assert_array_equal(batch.truncated_pose[row], [*touched, *along])
             pictures = pool.image[start + sampling.spread(kept, frames)]
             np.testing.assert_array_equal(batch.truncated_image[row], pictures[frames > 1 :])
     assert min(shares) < 0.4 and max(shares) > 0.7
@@ -715,3 +716,58 @@ def test_focus_of_a_path_that_never_touches_is_its_end():
     focus, seen = hindsight.find_focus(pose)
     np.testing.assert_allclose(focus, np.broadcast_to([0.2, 0.1], focus.shape), atol=1e-6)
     assert seen.all() and hindsight.find_key(pose) == (2, 2)
+
+
+def test_key_poses_are_free_of_what_disturbs_a_single_step():
+    carried, left = [(0, 0, 0.17)] * 4, [(-0.1, 0, 0.13)] * 3
+    pose = path((0, 0, 0.2), DOWN, DOWN, DOWN, UP, *carried, *left)
+    pose[:, 6] = [1, 1, *[0.4] * 7, *[0.9] * 3]
+    key = hindsight.find_key(pose)
+    clean = hindsight.key_pose(pose, *key)
+    np.testing.assert_allclose(clean[:, 2], [0.03, 0.13])
+    np.testing.assert_allclose(clean[:, 6], [0.4, 0.9])
+    shaken = pose.copy()
+    shaken[1:3, 2] = 0.05, 0.048  # lifted, so that it seems to have stopped going down
+    shaken[4, 6] = 0.05  # closed for a step
+    shaken[-1, :3] += [0.03, 0.02, 0.015]
+    assert hindsight.find_key(shaken) == key
+    np.testing.assert_allclose(hindsight.key_pose(shaken, *key)[:, [2, 6]], clean[:, [2, 6]])
+    np.testing.assert_allclose(hindsight.key_pose(shaken, *key)[1, :2], clean[1, :2])
+    pressed = path((0, 0, 0.2), (0.1, 0, 0.13), (0.1, 0, 0.025), (0.1, 0, 0.04))
+    touched = hindsight.key_pose(pressed, *hindsight.find_key(pressed))
+    np.testing.assert_allclose(touched[:, 2], 0.025)
+
+
+def test_the_end_of_a_push_lies_in_the_direction_of_most_of_it():
+    low = [(0.0, y, 0.018) for y in (-0.1, -0.06, -0.02, 0.02, 0.06)]
+    pose = path((0, -0.1, 0.13), (0, -0.1, 0.018), *low, (0.03, 0.08, 0.02))
+    touch, end = hindsight.key_pose(pose, *hindsight.find_key(pose))
+    np.testing.assert_allclose(touch[:3], [0, -0.1, 0.018])
+    np.testing.assert_allclose(end[:3], [0, 0.08, 0.018], atol=1e-6)
+
+
+def test_what_the_fingers_feel_is_how_far_they_are_from_where_they_were_sent():
+    pose, action = np.zeros((4, 7), np.float32), np.zeros((4, 7), np.float32)
+    pose[:, 6], action[:, 6] = (1.0, 1.0, 0.6, 0.6), (1.0, 0.0, 0.0, 0.0)
+    image = np.zeros((4, 16, 16, 3), np.uint8)
+    both = [Episode(image, pose, action, episode(n, "press:x", 4, 0).meta) for n in ("a", "b")]
+    pool = build_pool(KITCHEN, both, False)
+    felt = sampling.with_felt(pool, np.arange(8).reshape(2, 4), np.array([0, 4]))
+    assert felt.dtype == np.float32
+    np.testing.assert_array_equal(felt[..., :7], pool.pose.reshape(2, 4, 7))
+    # Open, sent closed, on the way, held apart; the second episode begins anew.
+    np.testing.assert_allclose(felt[:, :, 7], [[0, 0, 0.6, 0.6]] * 2, atol=1e-6)
+    np.testing.assert_allclose(felt[:, :, 8], [[0, 0, -0.4, 0]] * 2, atol=1e-6)
+    along = sampling.steps_along(pool, np.arange(2), 4, felt=True)[1]
+    steps = sampling.spread(pool.counted, 4)
+    np.testing.assert_array_equal(along, felt[np.arange(2)[:, None], steps])
+    sizes = {"size": 4, "pair_fraction": 1.0, "policy_steps": 3}
+    pairs = sampling.pair_table(pool, ["a"], ["b"])
+    given = [
+        sampling.sample_batch(pool, None, pairs, 0, 1, felt=f, frames=2, places=4, **sizes).pose
+        for f in (False, True)
+    ]
+    assert given[1].shape == (4, 3, 9)
+    np.testing.assert_array_equal(given[1][..., :7], given[0])
+    known = {tuple(row) for row in felt.reshape(-1, 9).tolist()}
+    assert {tuple(row) for row in given[1].reshape(-1, 9).tolist()} <= known

@@ -106,8 +106,7 @@ def test_portraits_ask_for_what_lies_at_two_spots() -> None:
 def test_an_embedding_says_how_high_and_how_far_open() -> None:
     policy, params = small(12)
     pose = np.array(poses(0, 1, 7))
-    pose[0, :2, 2], pose[0, :2, 6] = (0.02, 0.17), (1.0, 0.3)  # at the touch and at the end
-    pose[0, 2:, 6] = (0.9, 0.8, 0.25, 0.4, 0.3)
+    pose[0, :2, 2], pose[0, :2, 6] = (0.02, 0.17), (0.25, 0.3)  # at the touch and at the end
     image = pictures(policy.spec, 0, 1, 2)
     z = policy.apply({"params": params}, image, pose, method="embed")[0]
     # In units of 5 cm from 10 cm, and from closed to open as -1 to 1; beside the rest a tenth.

@@ -382,12 +382,19 @@ def without_features(folder: Path) -> None:
     (folder / "features.json").unlink()
 
 
+def without_splits(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    info = {"name": "theirs", "version": "1.0.0", "splits": 2}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+
+
 FOREIGN = [
     (
         tfds_of_somebody,
         r"a TFDS dataset of somebody else \(mili 1\.0\.0, array_record, train: 7 ep",
     ),
     (without_features, r"a TFDS dataset of somebody else \(mili 1\.0\.0, tfrecord, train: 7 ep"),
+    (without_splits, r"a TFDS dataset of somebody else \(theirs 1\.0\.0\)"),
     (lerobot, r"a LeRobot dataset \(v3\.0, 9 episodes\)"),
     (hdf5, r"data of another format \(image\.hdf5 and 1 files more\)"),
     (bridge, r"a TFDS dataset of somebody else \(bridge_dataset 1\.0\.0, tfrecord, train"),

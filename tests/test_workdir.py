@@ -226,6 +226,14 @@ def test_rows_of_a_finished_stage_are_verified_before_they_are_used(workdir):
     assert workdir.read_rows() == [{"task": "press:a", "successes": 3}]
 
 
+def test_a_row_of_metrics_that_says_no_step_is_left_out(workdir):
+    workdir.write_metrics("pretrain", 1, {"loss": 0.5})
+    rows = [{}, {"stage": "pretrain"}, {"stage": "pretrain", "step": [2]}, {"step": 3}]
+    with (workdir.path / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    assert workdir.read_metrics("pretrain") == {1: {"loss": 0.5}}
+
+
 def test_metrics_reach_the_file_and_tensorboard_and_a_restart_counts_once(workdir):
     workdir.write_metrics("pretrain", 0, {"loss": jnp.float32(1.5), "rate": 0.1})
     workdir.write_metrics("pretrain", 10, {"loss": 0.5})

@@ -21,8 +21,9 @@ class Pool:
 
     domain: whose episodes they are.
     image uint8 [F,(V,)H,W,3], in memory or stored; pose float32 [F,D]; action float32 [F,A]; start,
-    length int64 [N] (an episode's first frame and number of steps); key int64 [N,2], focus float32
-    [F,2,C,2] m and focus_seen bool [F,2]: see `domains.base.Hindsight`;
+    length int64 [N] (an episode's first frame and number of steps); key int64 [N,2], key_pose
+    float32 [N,2,D], focus float32 [F,2,C,2] m and focus_seen bool [F,2]: see
+    `domains.base.Hindsight`;
     ids: episode ids; task int64 [N]: index into `tasks` of the demonstrated task, -1 for trials;
     group int64 [N]: index into the domain's groups, -1 for trials.
     """
@@ -34,6 +35,7 @@ class Pool:
     start: np.ndarray
     length: np.ndarray
     key: np.ndarray
+    key_pose: np.ndarray
     focus: np.ndarray
     focus_seen: np.ndarray
     ids: tuple[str, ...]
@@ -134,6 +136,7 @@ def _without_pictures(domain: Domain, episodes: Iterable[Episode], demonstration
         pose=np.concatenate(poses),
         action=np.concatenate(actions),
         key=np.array([each.key for each in found], np.int64),
+        key_pose=np.stack([key_poses(*each) for each in zip(found, poses, strict=True)]),
         start=np.cumsum(length) - length,
         length=length,
         ids=tuple(ids),
@@ -153,6 +156,11 @@ def see_afterwards(domain: Domain, pose: np.ndarray, action: np.ndarray) -> Hind
     steps = len(pose)
     nowhere = np.zeros((steps, 2, 1, 2), np.float32)
     return Hindsight((0, steps - 1), nowhere, np.zeros((steps, 2), bool))
+
+
+def key_poses(seen: Hindsight, pose: np.ndarray) -> np.ndarray:
+    """The poses float32 [2,D] at which an episode with these poses [T,D] touches and ends."""
+    return pose[list(seen.key)] if seen.key_pose is None else seen.key_pose
 
 
 def concatenate(pools: Sequence[Pool]) -> Pool:
@@ -182,6 +190,7 @@ def concatenate(pools: Sequence[Pool]) -> Pool:
         pose=np.concatenate([pool.pose for pool in pools]),
         action=np.concatenate([pool.action for pool in pools]),
         key=np.concatenate([pool.key for pool in pools]),
+        key_pose=np.concatenate([pool.key_pose for pool in pools]),
         start=np.cumsum(length) - length,
         length=length,
         ids=tuple(name for pool in pools for name in pool.ids),

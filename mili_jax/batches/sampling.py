@@ -17,7 +17,8 @@ from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
-from mili_jax.batches.pool import Pool, see_afterwards
+from mili_jax.batches.pool import Pool, key_poses, see_afterwards
+from mili_jax.spec import FINGER
 from mili_jax.types import Batch, ConfigError, DataError
 
 
@@ -114,46 +115,67 @@ def demo_inputs(
       episodes: pool indices, int [N] (or any shape [...]).
       frames: M. places: K.
 
-    Returns images uint8 [N,M,H,W,3] and poses float32 [N,K,7]: those of
-    `Hindsight.key`, then K - 2
-    evenly over these steps.
+    Returns images uint8 [N,M,(V,)H,W,3] and poses float32 [N,K,D]: `Hindsight.key_pose`, then
+    K - 2 evenly over these steps.
     """
-    pictures, poses = _demo_frames(pool, episodes, frames, places)
-    return pool.image[pictures], pool.pose[poses]
+    pictures, poses = _shown(pool, episodes, frames, places)
+    return pool.image[pictures], poses
 
 
-def _demo_frames(
+def _shown(
     pool: Pool, episodes: np.ndarray, frames: int, places: int, length: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where `demo_inputs` lie in the pool: of the pictures int [...,M], of the poses [...,K].
+    """`demo_inputs`, of the pictures where they lie in the pool: int [...,M], float32 [...,K,D].
 
     With a length [N] those of only so many steps of each episode [N].
     """
     start = pool.start[episodes]
     if length is None:
-        key = pool.key[episodes]
+        key, touched = pool.key[episodes], pool.key_pose[episodes]
     else:
-        parts = zip(start, length, strict=True)
-        ends = [slice(at, at + steps) for at, steps in parts]
-        seen = [see_afterwards(pool.domain, pool.pose[e], pool.action[e]) for e in ends]
+        parts = [slice(at, at + steps) for at, steps in zip(start, length, strict=True)]
+        seen = [see_afterwards(pool.domain, pool.pose[e], pool.action[e]) for e in parts]
         key = np.array([each.key for each in seen], np.int64)
+        whole = [pool.pose[each] for each in parts]
+        touched = np.stack([key_poses(*each) for each in zip(seen, whole, strict=True)])
     length = key[..., 1] + 1
-    steps = np.concatenate([key, spread(length, places - 2)], -1)
-    return start[..., None] + spread(length, frames), start[..., None] + steps
+    along = pool.pose[start[..., None] + spread(length, places - 2)]
+    return start[..., None] + spread(length, frames), np.concatenate([touched, along], -2)
 
 
 def steps_along(
-    pool: Pool, episodes: np.ndarray, count: int
+    pool: Pool, episodes: np.ndarray, count: int, *, felt: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """`count` steps evenly over what counts of each episode: image, pose, action, focus and
     focus_seen, each [N,count,...] as in `Batch`.
 
     Args:
       episodes: pool indices, int [N].
+      felt: whether the poses say what the fingers feel (`with_felt`).
     """
     steps = pool.start[episodes][:, None] + spread(pool.counted[episodes], count)
-    image, pose, action = pool.image[steps], pool.pose[steps], pool.action[steps]
-    return image, pose, action, pool.focus[steps], pool.focus_seen[steps]
+    pose = with_felt(pool, steps, pool.start[episodes]) if felt else pool.pose[steps]
+    return pool.image[steps], pose, pool.action[steps], pool.focus[steps], pool.focus_seen[steps]
+
+
+def with_felt(pool: Pool, steps: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Poses of a robot with a tool (`spec.TOOL_FIELDS`) and what its fingers feel: how much wider
+    they are than they were last sent, and how far they opened in the last step, of the whole.
+
+    Fingers that were sent closed, stay apart and do not move any more hold something. A picture
+    from above does not say so.
+
+    Args:
+      steps: frames of the pool, int [N,P]. first: their episodes' first frames, int [N], where
+        nothing was sent and nothing has moved yet.
+
+    Returns float32 [N,P,7+2].
+    """
+    pose, before = pool.pose[steps], np.maximum(steps - 1, first[:, None])
+    finger = pose[..., FINGER]
+    wider = np.where(steps > first[:, None], finger - pool.action[before][..., FINGER], 0)
+    opened = finger - pool.pose[before][..., FINGER]
+    return np.concatenate([pose, wider[..., None], opened[..., None]], -1).astype(np.float32)
 
 
 def sample_batch(
@@ -169,6 +191,7 @@ def sample_batch(
     frames: int,
     places: int,
     truncated: bool = False,
+    felt: bool = False,
     part: slice = slice(None),
 ) -> Batch:
     """The batch of a training step: a pure function of its arguments.
@@ -187,6 +210,7 @@ def sample_batch(
         stand at the end of the batch.
       truncated: whether the batch has its episodes m broken off as well, each at a random step
         within the shares `TRUNCATED`: what they show then is not their task, which is not done.
+      felt: whether the poses of policy steps say what the fingers feel (`with_felt`).
       part: the rows that are wanted, of several hosts that train together each its own.
 
     Raises ConfigError for sizes out of range or a part without its source.
@@ -194,7 +218,8 @@ def sample_batch(
     _check_sizes(size, policy_steps, pair_fraction)
     rng = np.random.default_rng((seed, step))
     chosen, task = _draw(rng, pool, groups, pairs, size, pair_fraction)
-    return _batch(pool, chosen, task, rng, policy_steps, frames, places, truncated, part)
+    sizes = policy_steps, frames, places
+    return _batch(pool, chosen, task, rng, *sizes, truncated=truncated, felt=felt, part=part)
 
 
 def _check_sizes(size: int, policy_steps: int, pair_fraction: float) -> None:
@@ -242,6 +267,7 @@ def sample_tasks(
     size: int,
     pair_fraction: float,
     policy_steps: int,
+    felt: bool = False,
 ) -> Batch:
     """The batch of a meta-training step (`learning.maml`): a pure function of its arguments.
 
@@ -252,6 +278,7 @@ def sample_tasks(
       pairs: of trials, needed unless pair_fraction is 0; none may be of a trial with itself.
       size: tasks. pair_fraction: share of them that is a pair of trials.
       policy_steps: P, of each of the two episodes.
+      felt: whether their poses say what the fingers feel (`with_felt`).
 
     Raises ConfigError for sizes out of range, DataError for a support that is the query.
     """
@@ -261,7 +288,7 @@ def sample_tasks(
     if (chosen[:, 0] == chosen[:, 1]).any():
         raise DataError("a pair of an episode with itself: support and query must be two episodes")
     chosen, task = np.concatenate([chosen, chosen[:, ::-1]]), np.concatenate([task, task])
-    return _batch(pool, chosen, task, rng, policy_steps, frames=2, places=4)
+    return _batch(pool, chosen, task, rng, policy_steps, frames=2, places=4, felt=felt)
 
 
 def _batch(
@@ -272,7 +299,9 @@ def _batch(
     policy_steps: int,
     frames: int,
     places: int,
+    *,
     truncated: bool = False,
+    felt: bool = False,
     part: slice = slice(None),
 ) -> Batch:
     """The given rows of the batch of the given pairs of episodes, int [B,2]."""
@@ -284,27 +313,27 @@ def _batch(
     length = pool.counted[imitated]
     steps = np.minimum((along * length[:, None]).astype(np.int64), length[:, None] - 1)
     steps += pool.start[imitated][:, None]
-    pictures, poses = _demo_frames(pool, chosen, frames, places)
+    pictures, poses = _shown(pool, chosen, frames, places)
     wanted = [pictures.reshape(len(chosen), -1), steps]
     broken_pose = None
     if truncated:
         kept = np.maximum(1, (share * length).astype(np.int64))
-        broken, broken_pose = _demo_frames(pool, imitated, frames, places, kept)
+        broken, broken_pose = _shown(pool, imitated, frames, places, kept)
         wanted.append(broken[:, min(1, frames - 1) :])
     # All at once: of stored pictures an episode is read once.
     image = pool.image[np.concatenate(wanted, 1)]
     demo, imitate, rest = np.split(image, [2 * frames, 2 * frames + policy_steps], axis=1)
     return Batch(
         demo_image=demo.reshape(*pictures.shape, *image.shape[2:]),
-        demo_pose=pool.pose[poses],
+        demo_pose=poses,
         image=imitate,
-        pose=pool.pose[steps],
+        pose=with_felt(pool, steps, pool.start[imitated]) if felt else pool.pose[steps],
         action=pool.action[steps],
         focus=pool.focus[steps],
         focus_seen=pool.focus_seen[steps],
         task=task[part].astype(np.int32),
         truncated_image=rest if truncated else None,
-        truncated_pose=None if broken_pose is None else pool.pose[broken_pose],
+        truncated_pose=broken_pose,
     )
 
 

@@ -10,7 +10,8 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from mili_jax.types import ConfigError
 from mili_jax.workers import commands, stopping
@@ -76,7 +77,7 @@ class Job:
             why = commands.last_words(said.decode(errors="replace"), code)
             raise JobError(f"{' '.join(self.arguments[1:])} ended with {code}: {why}")
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self) -> object:
         """Called by submitit when time is over or the job is preempted: what to queue again."""
         with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has just ended
             if self._pid:
@@ -103,7 +104,7 @@ def on_submitit(
 
     asked: whether to stop here.
     """
-    submitit: Any = _needed("submitit")
+    submitit = _needed("submitit")
     most = {f"{kind}_max_num_timeout": TIMEOUTS}
     executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=kind, **most)
     limit = {"timeout_min": DAY if kind == "slurm" else 30 * DAY}
@@ -136,7 +137,7 @@ def on_submitit(
 def on_ray(planned: Chains, config: ConfigDict, asked: Callable[[], bool]) -> list[str]:
     """Runs the commands as Ray tasks; those of a seed one after the other. Returns what failed."""
     machine = config.machine
-    ray: Any = connect(max(1, machine.processes))
+    ray = connect(max(1, machine.processes))
     address = ray.get_runtime_context().gcs_address
     # A run whose workers are Ray's own leaves them the room, and only waits for them or trains.
     room = max(1, machine.processes) if machine.backend == "local" else 0
@@ -175,7 +176,7 @@ def _said(error: BaseException) -> str:
     return (own or lines or [repr(error)])[-1]
 
 
-def _needed(package: str) -> Any:
+def _needed(package: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ImportError as error:

@@ -31,6 +31,8 @@ class Hindsight:
     """What an episode of T steps is about, read off its own numbers afterwards.
 
     key: the steps at which it touches what it is about and at which that ends.
+    key_pose float32 [2,D]: the poses at these steps, freed of what disturbs a single step; None for
+      the poses as they are.
     focus float32 [T,2,C,2] m: candidates for the two places on the table that it is about, one of
       which is right. seen bool [T,2]: whether there is something to be seen there.
     """
@@ -38,6 +40,7 @@ class Hindsight:
     key: tuple[int, int]
     focus: np.ndarray
     seen: np.ndarray
+    key_pose: np.ndarray | None = None
 
 
 class SimulatorEnv(Protocol):
@@ -49,12 +52,12 @@ class SimulatorEnv(Protocol):
     """
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]: ...
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, object]]: ...
 
     def step(
         self, action: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]: ...
+    ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, object]]: ...
 
     def outcome(self) -> Mapping[str, Any]:
         """What the present state counts as: `success` and `useful` (bool), `achieved_tasks`

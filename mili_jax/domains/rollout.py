@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -188,12 +187,12 @@ def run_job(
         beat(-1, START_LIMIT)
         policy = actor(group + [group[-1]] * (len(envs) - len(group)))
         recorders = [Recorder() for _ in group]
-        seen: list[Any] = [None] * len(group)
+        seen: dict[int, dict[str, np.ndarray]] = {}  # by trial, the last observation
         for i in active:
             beat(first + i)
             seen[i] = _reset(envs[i], group[i], spec)
         last = seen[active[-1]]
-        rows = [s or last for s in seen] + [last] * (len(envs) - len(group))
+        rows = [seen.get(i, last) for i in range(len(group))] + [last] * (len(envs) - len(group))
         image = np.stack([s["image"] for s in rows])
         pose = np.stack([s["pose"] for s in rows])
         beat(-1, START_LIMIT)
@@ -227,7 +226,7 @@ def _reset(env: SimulatorEnv, trial: Trial, spec: Spec | None) -> dict[str, np.n
     """The first observation."""
     if spec is not None:
         check_env(env, spec)
-    options = {"task": trial.task, "scene": trial.scene}
+    options: dict[str, object] = {"task": trial.task, "scene": trial.scene}
     observation, _ = env.reset(seed=trial.seed, options=options)
     if spec is not None:
         check_observation(env, observation, spec)

@@ -119,6 +119,11 @@ def as_answered(useful: np.ndarray, seed: int) -> np.ndarray:
     return useful
 
 
+def the_others(useful: np.ndarray, seed: int) -> np.ndarray:
+    """What F said no to."""
+    return ~useful
+
+
 def all_of_them(useful: np.ndarray, seed: int) -> np.ndarray:
     """Without F."""
     return np.ones_like(useful)
@@ -138,6 +143,8 @@ class Arm:
       the first round, whose trials no arm has shaped.
     adapts: whether it is MIL, which goes on from the baseline `mil`.
     alpha: of its own, instead of the configuration's. trials: the most it may learn from.
+    acts: whether it learns to act as its trials do, or only to find again what they show.
+    share: of the steps of a round that it trains for.
     """
 
     name: str
@@ -150,10 +157,16 @@ class Arm:
     adapts: bool = False
     alpha: float | None = None
     trials: int | None = None
+    acts: bool = True
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise ConfigError(f"arm {self.name!r}: a name is a-z, 0-9 and _, a letter first")
+        if not 0 < self.share <= 1:
+            raise ConfigError(
+                f"arm {self.name!r}: its share of the steps is {self.share}, not 0..1"
+            )
 
     def self_share(self, configured: float) -> float:
         """The share of its draws that is a trial with itself."""
@@ -178,6 +191,11 @@ ARMS = {
         Arm("random_only", "random_pairs_only", at_random, alone=0.0),
         # And the other end of it.
         Arm("self_only", "mili_self_only", no_pairs, alone=1.0),
+        # What the gain is due to: trials that did nothing useful, the pictures of trials without
+        # what was done in them, and demonstrations alone for a quarter of the steps.
+        Arm("useless_only", "useless_only", no_pairs, counts=the_others, alone=1.0),
+        Arm("pictures_only", "pictures_only", similar, acts=False),
+        Arm("early_stopped", "early_stopped", share=0.25),
         # MIL on demonstrations and pairs, each a task: one trial the support, the other the query,
         # never one and the same. And its control.
         Arm("mil_pairs", "mil_pairs", similar, alone=0.0, adapts=True),

@@ -33,7 +33,7 @@ class Converted:
     task: str
     language: str
     success: bool
-    facts: dict[str, Any]
+    facts: dict[str, Any]  # of the types in `mapping.FACTS`
     clipped: int
     outside: int
 
@@ -143,7 +143,7 @@ def _text(recording: Recording, field: str, changes: str) -> str:
     return text
 
 
-def _fact(recording: Recording, field: str) -> Any:
+def _fact(recording: Recording, field: str) -> object:
     if field not in recording.facts:
         raise DataError(f"{recording.where} has no field {field!r}, which the mapping names")
     return recording.facts[field]
@@ -161,14 +161,14 @@ def _success(recording: Recording, mapping: Mapping) -> bool:
     return bool((values > 0.5).any() if line.rule == "any" else (values[-1] > 0.5).any())
 
 
-def _truth(recording: Recording, field: str, value: Any) -> bool:
+def _truth(recording: Recording, field: str, value: object) -> bool:
     if isinstance(value, (bool, int, float)):
         return value > 0.5
     raise DataError(f"{recording.where}: {field} is {value!r}, no yes or no")
 
 
-def _facts(recording: Recording, mapping: Mapping) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _facts(recording: Recording, mapping: Mapping) -> dict[str, str | int]:
+    found: dict[str, str | int] = {}
     for fact, field in mapping.facts.items():
         if field in recording.texts:
             found[fact] = recording.texts[field][0]

@@ -7,11 +7,12 @@ Records are `tf.train.Example` protocol buffers. A field is named by its path, s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
+from tensorflow_datasets.proto import tf_feature_pb2
 
 from mili_jax.interchange.recording import NUMBER, OTHER, PICTURE, TEXT, Column
 from mili_jax.types import DataError
@@ -19,7 +20,50 @@ from mili_jax.types import DataError
 STEPS = "steps"
 
 
-def columns(raw: Any, path: Path) -> tuple[dict[str, Column], dict[str, str]]:
+class _Shape(TypedDict):
+    dimensions: list[str]
+
+
+class _Tensor(TypedDict, total=False):
+    """Numbers, of whatever dtype numpy knows, or texts."""
+
+    shape: _Shape
+    dtype: str
+    encoding: str
+
+
+class _Image(TypedDict, total=False):
+    """A picture; it has no encodingFormat where that varies."""
+
+    shape: _Shape
+    dtype: str
+    encodingFormat: str
+
+
+class Feature(TypedDict, total=False):
+    """A feature: the key that names its kind, beside a class name and a description."""
+
+    featuresDict: _FeaturesDict
+    sequence: _Sequence
+    text: object
+    classLabel: object
+    image: _Image
+    tensor: _Tensor
+
+
+class _FeaturesDict(TypedDict):
+    """Features by name."""
+
+    features: dict[str, Feature]
+
+
+class _Sequence(TypedDict):
+    """A feature of every step."""
+
+    feature: Feature
+
+
+def columns(raw: Feature, path: Path) -> tuple[dict[str, Column], dict[str, str]]:
     """The fields of `features.json` by name, and the encoding of those stored as bytes.
 
     Raises DataError, naming the file, if it is no description of episodes.
@@ -44,7 +88,7 @@ def columns(raw: Any, path: Path) -> tuple[dict[str, Column], dict[str, str]]:
 
 
 def _walk(
-    features: Mapping[str, Any],
+    features: Mapping[str, Feature],
     above: str,
     per_step: bool,
     found: dict[str, Column],
@@ -61,7 +105,7 @@ def _walk(
             encodings[path] = encoding
 
 
-def _column(name: str, feature: Mapping[str, Any], per_step: bool) -> Column:
+def _column(name: str, feature: Feature, per_step: bool) -> Column:
     if "text" in feature:
         return Column(name, TEXT, (), "string", per_step)
     if "image" in feature:
@@ -85,11 +129,13 @@ def _column(name: str, feature: Mapping[str, Any], per_step: bool) -> Column:
     return Column(name, OTHER, (), kind, per_step, why=f"a feature of the kind {kind!r}")
 
 
-def _tensor(name: str, tensor: Mapping[str, Any], per_step: bool) -> Column:
+def _tensor(name: str, tensor: _Tensor, per_step: bool) -> Column:
     shape, dtype = _shape(tensor), tensor["dtype"]
     encoding = str(tensor.get("encoding", "none")).lower()
     if dtype in ("string", "object", "bytes"):
         why = "" if not shape else f"text of shape {shape}"
+        if encoding not in ("none", ""):
+            why = f"text with the encoding {encoding!r}"
         return Column(name, OTHER if why else TEXT, shape, "string", per_step, why=why)
     np.dtype(dtype)  # ValueError or TypeError for a word that is none
     if None in shape:
@@ -102,12 +148,14 @@ def _tensor(name: str, tensor: Mapping[str, Any], per_step: bool) -> Column:
     return Column(name, NUMBER, shape, dtype, per_step)
 
 
-def _shape(described: Mapping[str, Any]) -> tuple[int | None, ...]:
+def _shape(described: _Tensor | _Image) -> tuple[int | None, ...]:
     sides = [int(side) for side in described.get("shape", {}).get("dimensions", ())]
     return tuple(None if side < 0 else side for side in sides)
 
 
-def values(field: Any, column: Column, encoding: str) -> Any:
+def values(
+    field: tf_feature_pb2.Feature, column: Column, encoding: str
+) -> np.ndarray | Sequence[bytes]:
     """What a field of a record holds: numbers [n,...] of its own type, or a list of bytes.
 
     Raises ValueError, saying what does not fit, without a name.
@@ -131,7 +179,7 @@ def values(field: Any, column: Column, encoding: str) -> Any:
 _KINDS = {"float_list": "fractions", "int64_list": "whole numbers", "bytes_list": "bytes"}
 
 
-def _unpacked(blobs: Any, column: Column, encoding: str) -> np.ndarray:
+def _unpacked(blobs: Sequence[bytes], column: Column, encoding: str) -> np.ndarray:
     dtype = np.dtype(column.dtype).newbyteorder("<")
     size = column.size * dtype.itemsize
     try:

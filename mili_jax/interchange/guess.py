@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 
@@ -50,6 +50,52 @@ _SUCCESS = (
 )
 
 
+class Line(TypedDict):
+    """A number of a pose or an action in the mapping file; what is left out or "?" is open."""
+
+    name: str
+    field: str
+    index: int
+    unit: NotRequired[str]
+    low: NotRequired[float]
+    high: NotRequired[float]
+    period: NotRequired[float]
+    closed: NotRequired[float | str]
+    open: NotRequired[float | str]
+    delta: NotRequired[bool]
+
+
+class Group(TypedDict):
+    """A pose or an action in the mapping file."""
+
+    unit: NotRequired[str]
+    delta: NotRequired[bool | str]
+    numbers: list[Line]
+
+
+class Draft(TypedDict, total=False):
+    """The mapping file while it is guessed."""
+
+    format: str
+    splits: dict[str, str]
+    picture: dict[str, int | str]
+    cameras: list[dict[str, str]]
+    pose: Group
+    action: Group
+    deltas: str
+    outside: str
+    task: dict[str, str]
+    success: dict[str, str | bool]
+    fps: float | None
+    to_fps: float | None
+    last_step: str
+    short: str
+    facts: dict[str, str]
+
+
+_GROUPS: tuple[Literal["pose"], Literal["action"]] = ("pose", "action")
+
+
 @dataclasses.dataclass(frozen=True)
 class Guess:
     """The text of a mapping file, and the lines of it that a person must fill in."""
@@ -73,7 +119,7 @@ def guess(source: Source) -> Guess:
         return Guess(source.mapping, ())
     splits = _splits(source)
     sample = look_at(source, list(splits))
-    raw: dict[str, Any] = {"format": source.format, "splits": splits}
+    raw: Draft = {"format": source.format, "splits": splits}
     why: dict[str, str] = {"splits": "The files' splits and ours."}
     left: list[str] = []
     _cameras(source, sample, raw, why, left)
@@ -115,7 +161,7 @@ def _splits(source: Source) -> dict[str, str]:
 def _cameras(
     source: Source,
     sample: Sample,
-    raw: dict[str, Any],
+    raw: Draft,
     why: dict[str, str],
     left: list[str],
 ) -> None:
@@ -192,8 +238,9 @@ def _fields(source: Source, sample: Sample, group: str) -> list[Column]:
 
 def _numbers(
     source: Source, sample: Sample, columns: Sequence[Column], group: str, why: dict[str, str]
-) -> dict[str, Any]:
-    lines: list[dict[str, Any]] = []
+) -> Group:
+    lines: list[Line] = []
+    seen: list[Range] = []
     reasons = []
     for column in columns:
         episodes = sample.numbers[column.name]
@@ -201,11 +248,11 @@ def _numbers(
         called, reason = names.of_numbers(column, _usual(ranges))
         reasons.append(f"{column.name}: {reason}.")
         for k, (name, found) in enumerate(zip(called, ranges, strict=True)):
-            lines.append({"name": name, "field": column.name, "index": k, "seen": found})
+            lines.append({"name": name, "field": column.name, "index": k})
+            seen.append(found)
     for line, name in zip(lines, names.unlike([line["name"] for line in lines]), strict=True):
         line["name"] = name
-    for k, line in enumerate(lines):
-        found = line.pop("seen")
+    for k, (line, found) in enumerate(zip(lines, seen, strict=True)):
         episodes = sample.numbers[line["field"]]
         why[f"{group}[{k}]"] = f"Seen {found}. " + _unit(line, found, episodes)
     why[group] = " ".join(reasons)
@@ -223,7 +270,7 @@ def _usual(ranges: Sequence[Range]) -> bool:
     )
 
 
-def _unit(line: dict[str, Any], found: Range, episodes: Sequence[np.ndarray]) -> str:
+def _unit(line: Line, found: Range, episodes: Sequence[np.ndarray]) -> str:
     """Adds unit and bounds to a line; what speaks for them."""
     name, index = line["name"], line["index"]
     if names.is_gripper(name):
@@ -258,7 +305,7 @@ def _unit(line: dict[str, Any], found: Range, episodes: Sequence[np.ndarray]) ->
     return "Unit not known; joints in radians look like this."
 
 
-def _deltas(sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
+def _deltas(sample: Sample, raw: Draft, why: dict[str, str]) -> None:
     """Says which numbers of the action are changes, and gives angles their period."""
     pose = {line["name"]: line for line in raw["pose"]["numbers"]}
     votes: list[bool] = []
@@ -306,7 +353,7 @@ def _deltas(sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
             "keep: the policy learns changes. add_to_pose makes targets of them: the measured pose "
             "plus the change. accumulate adds them up from the first pose."
         )
-    for group in ("pose", "action"):
+    for group in _GROUPS:
         if group == "action" and common is not False:
             continue
         for line in raw[group]["numbers"]:
@@ -316,9 +363,9 @@ def _deltas(sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
                     line |= {"low": -3.141592653589793, "high": 3.141592653589793}
 
 
-def _group_units(raw: dict[str, Any], why: dict[str, str]) -> None:
+def _group_units(raw: Draft, why: dict[str, str]) -> None:
     """Where most units of a group are open, they are asked for once."""
-    for group in ("pose", "action"):
+    for group in _GROUPS:
         lines = raw[group]["numbers"]
         missing = [line for line in lines if line["unit"] == UNKNOWN and "closed" not in line]
         if len(missing) > 2 and len(missing) > len(lines) / 2:
@@ -328,7 +375,7 @@ def _group_units(raw: dict[str, Any], why: dict[str, str]) -> None:
             why[group] += " `unit` is of all lines without one of their own: m, mm, rad, deg, 1."
 
 
-def _task(source: Source, sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
+def _task(source: Source, sample: Sample, raw: Draft, why: dict[str, str]) -> None:
     texts: dict[str, list[str]] = {**sample.texts}
     for name, values in sample.facts.items():
         if all(isinstance(value, str) for value in values):
@@ -355,7 +402,7 @@ def _task(source: Source, sample: Sample, raw: dict[str, Any], why: dict[str, st
         )
 
 
-def _success(source: Source, sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
+def _success(source: Source, sample: Sample, raw: Draft, why: dict[str, str]) -> None:
     silent = []
     for field in _SUCCESS:
         answers = _answers(field, sample)
@@ -390,7 +437,7 @@ def _answers(field: str, sample: Sample) -> tuple[str, int, int] | None:
     return rule, sum(map(take, episodes)), len(episodes)
 
 
-def _time(source: Source, sample: Sample, raw: dict[str, Any], why: dict[str, str]) -> None:
+def _time(source: Source, sample: Sample, raw: Draft, why: dict[str, str]) -> None:
     raw["fps"] = None if source.fps is None else float(source.fps)
     raw["to_fps"] = None
     why["fps"] = (

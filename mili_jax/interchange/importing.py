@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 from mili_jax.interchange.convert import convert, left_out
 from mili_jax.interchange.guess import guess
@@ -221,7 +220,7 @@ def _fill(
             jobs.append(_Job(split, shards[split], tuple(numbers[begin : begin + size])))
             shards[split] += 1
     total = sum(len(job.numbers) for job in jobs)
-    labels: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    labels: dict[tuple[str, int], list[dict[str, object]]] = {}
     done = 0
     with contextlib.closing(_results(source, plan, root, jobs, processes)) as results:
         for job, found in results:
@@ -269,7 +268,7 @@ class _Found:
     tasks: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     clipped: int = 0
     outside: int = 0
-    labels: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    labels: list[dict[str, object]] = dataclasses.field(default_factory=list)
 
 
 def _import_shard(source: Source, plan: Mapping, root: Path, job: _Job) -> _Found:
@@ -293,15 +292,15 @@ def _import_shard(source: Source, plan: Mapping, root: Path, job: _Job) -> _Foun
 
 
 # Of a worker process: source, mapping, root. They are sent once and not with every shard.
-_WORK: list[Any] = []
+_WORK: list[tuple[Source, Mapping, Path]] = []
 
 
-def _start(*work: Any) -> None:
-    _WORK[:] = work
+def _start(source: Source, plan: Mapping, root: Path) -> None:
+    _WORK[:] = [(source, plan, root)]
 
 
 def _work(job: _Job) -> _Found:
-    source, plan, root = _WORK
+    source, plan, root = _WORK[0]
     return _import_shard(source, plan, root, job)
 
 

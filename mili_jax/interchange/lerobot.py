@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mili_jax.interchange.lerobot_meta import (
     TASK,
+    Info,
     Listed,
     columns_of,
     listed_episodes,
@@ -20,7 +20,7 @@ from mili_jax.interchange.lerobot_meta import (
     read_tasks,
     splits_of,
 )
-from mili_jax.interchange.parquet import DataFile
+from mili_jax.interchange.parquet import DataFile, Rows
 from mili_jax.interchange.recording import (
     MAPPING,
     NUMBER,
@@ -47,7 +47,7 @@ class Place:
     data: Path
     videos: Mapping[str, tuple[Path, float]]
     alone: bool
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ class LerobotSource:
         pictures: dict[str, Pictures] = {}
         numbers: dict[str, np.ndarray] = {}
         texts: dict[str, tuple[str, ...]] = {}
-        facts: dict[str, Any] = {}
+        facts: dict[str, object] = {}
         for column in wanted:
             name = column.name
             if not column.per_step:
@@ -135,7 +135,7 @@ class LerobotSource:
         return tuple(self.tasks[i] for i in indices.tolist())
 
     def _pictures(
-        self, column: Column, place: Place, rows: Any, times: np.ndarray, where: str
+        self, column: Column, place: Place, rows: Rows, times: np.ndarray, where: str
     ) -> Pictures:
         size = (column.shape[0], column.shape[1])
         if column.name not in self.videos:
@@ -260,13 +260,14 @@ def _extra(listed: Mapping[int, Listed]) -> dict[str, Column]:
 
 def _place(
     path: Path,
-    info: Mapping[str, Any],
+    info: Info,
     index: int,
     episode: Listed,
     videos: Collection[str],
     fps: float,
 ) -> Place:
-    chunk = index // max(1, int(info.get("chunks_size") or 1000))
+    size = number(path, info, "chunks_size") if info.get("chunks_size") else 1000
+    chunk = index // max(1, int(size))
     numbers = {"episode_index": index, "episode_chunk": chunk}
     data = path_of(path, info, "data_path", {**numbers, **episode.data})
     found = {}

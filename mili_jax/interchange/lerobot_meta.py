@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 
@@ -33,10 +33,33 @@ class Listed:
     data: Mapping[str, int]
     videos: Mapping[str, tuple[Mapping[str, int], float, float]]
     alone: bool
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
 
 
-def read_info(path: Path) -> dict[str, Any]:
+class Feature(TypedDict):
+    """A feature in `info.json`. names: a list, of lists or not, or an object of such lists."""
+
+    dtype: str
+    shape: list[int]
+    names: NotRequired[object]
+    info: NotRequired[object]  # of a video: an object, in older files under the other name
+    video_info: NotRequired[object]
+
+
+class Info(TypedDict):
+    """What is read of `info.json`. Numbers, splits and paths are checked when they are used."""
+
+    codebase_version: str
+    features: dict[str, Feature]
+    fps: float
+    total_episodes: int
+    data_path: str
+    video_path: NotRequired[str | None]
+    chunks_size: NotRequired[int]
+    splits: NotRequired[dict[str, str]]
+
+
+def read_info(path: Path) -> Info:
     """`meta/info.json`, looked through. Raises DataError naming it and the field."""
     file = path / "meta" / "info.json"
     try:
@@ -63,10 +86,10 @@ def read_info(path: Path) -> dict[str, Any]:
         good = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
         if not good or not isinstance(feature.get("dtype"), str):
             raise DataError(f"{file}: feature {name!r} needs a dtype and a shape of whole numbers")
-    return info
+    return cast(Info, info)
 
 
-def number(path: Path, info: Mapping[str, Any], field: str) -> Any:
+def number(path: Path, info: Mapping[str, object], field: str) -> float:
     """A field of `info.json` that must be a number."""
     value = info[field]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -74,7 +97,7 @@ def number(path: Path, info: Mapping[str, Any], field: str) -> Any:
     return value
 
 
-def columns_of(path: Path, info: Mapping[str, Any]) -> dict[str, Column]:
+def columns_of(path: Path, info: Info) -> dict[str, Column]:
     """The features by name, and TASK."""
     found = {name: _column(path, name, raw) for name, raw in info["features"].items()}
     if "task_index" in found:
@@ -82,7 +105,7 @@ def columns_of(path: Path, info: Mapping[str, Any]) -> dict[str, Column]:
     return found
 
 
-def _column(path: Path, name: str, raw: Mapping[str, Any]) -> Column:
+def _column(path: Path, name: str, raw: Feature) -> Column:
     dtype, shape = raw["dtype"], tuple(raw["shape"])
     if dtype in ("image", "video"):
         return _camera(name, raw, shape)
@@ -100,8 +123,10 @@ def _column(path: Path, name: str, raw: Mapping[str, Any]) -> Column:
     return Column(name, NUMBER, () if shape == (1,) else shape, dtype, names=names)
 
 
-def _camera(name: str, raw: Mapping[str, Any], shape: tuple[int, ...]) -> Column:
-    info = {**(raw.get("video_info") or {}), **(raw.get("info") or {})}
+def _camera(name: str, raw: Feature, shape: tuple[int, ...]) -> Column:
+    info: dict[str, object] = {}
+    for details in (raw.get("video_info"), raw.get("info")):
+        info |= details if isinstance(details, dict) else {}
     codec = str(info.get("video.codec") or "")
     if info.get("is_depth_map") or info.get("video.is_depth_map"):
         return Column(name, OTHER, shape, raw["dtype"], why="a depth map")
@@ -114,7 +139,7 @@ def _camera(name: str, raw: Mapping[str, Any], shape: tuple[int, ...]) -> Column
     return Column(name, PICTURE, shape, "uint8", codec=codec)
 
 
-def _flat(names: Any) -> list[Any]:
+def _flat(names: object) -> list[object]:
     if isinstance(names, dict):
         names = list(names.values())
     if not isinstance(names, list):
@@ -184,7 +209,7 @@ def _not_stats(name: str) -> bool:
 
 
 def _v3_places(
-    file: Path, index: int, row: Mapping[str, Any]
+    file: Path, index: int, row: Mapping[str, object]
 ) -> tuple[dict[str, int], dict[str, tuple[dict[str, int], float, float]]]:
     def whole(name: str) -> int:
         value = row.get(name)
@@ -215,7 +240,7 @@ def _v3_places(
     return places("data"), videos
 
 
-def splits_of(path: Path, info: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+def splits_of(path: Path, info: Info) -> dict[str, tuple[int, int]]:
     """(first, one after the last) episode_index of every split."""
     raw = info.get("splits") or {"train": f"0:{int(number(path, info, 'total_episodes'))}"}
     found = {}
@@ -230,7 +255,9 @@ def splits_of(path: Path, info: Mapping[str, Any]) -> dict[str, tuple[int, int]]
     return found
 
 
-def path_of(path: Path, info: Mapping[str, Any], field: str, numbers: Mapping[str, Any]) -> Path:
+def path_of(
+    path: Path, info: Mapping[str, object], field: str, numbers: Mapping[str, object]
+) -> Path:
     """A file by the template `data_path` or `video_path`. It must lie in the folder."""
     template = info.get(field)
     try:
@@ -247,7 +274,7 @@ def path_of(path: Path, info: Mapping[str, Any], field: str, numbers: Mapping[st
     return path / name
 
 
-def _lines(file: Path) -> list[dict[str, Any]]:
+def _lines(file: Path) -> list[dict[str, object]]:
     try:
         lines = file.read_text().splitlines()
     except FileNotFoundError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import yaml
 
@@ -25,7 +24,7 @@ UNKNOWN = "?"
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS = {"null", "true", "false", "yes", "no", "on", "off"}
 # The safe loader, the quick one where there is one.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LIMIT = 10_000_000  # characters; a mapping has some thousands
 _NUMBER = ("name", "field", "index", "unit", "low", "high", "period", "closed", "open", "delta")
 _GROUP = ("unit", "delta", "numbers")
@@ -35,7 +34,7 @@ _TOP = (
 )
 
 
-def as_plain(plan: Plan) -> dict[str, Any]:
+def as_plain(plan: Plan) -> dict[str, object]:
     """A mapping as plain values, as `render` writes them."""
     return {
         "format": plan.format,
@@ -64,8 +63,8 @@ def as_plain(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _camera(line: CameraLine) -> dict[str, Any]:
-    raw: dict[str, Any] = {"name": line.name, "field": line.field, "codec": line.codec}
+def _camera(line: CameraLine) -> dict[str, object]:
+    raw: dict[str, object] = {"name": line.name, "field": line.field, "codec": line.codec}
     if line.matrix is not None:
         raw |= {"matrix": [list(row) for row in line.matrix]}
     if line.heights is not None:
@@ -73,8 +72,8 @@ def _camera(line: CameraLine) -> dict[str, Any]:
     return raw if line.mount == "world" else {**raw, "mount": line.mount}
 
 
-def _number(line: NumberLine) -> dict[str, Any]:
-    raw: dict[str, Any] = {"name": line.name, "field": line.field, "index": line.index}
+def _number(line: NumberLine) -> dict[str, object]:
+    raw: dict[str, object] = {"name": line.name, "field": line.field, "index": line.index}
     raw["unit"] = line.unit
     if line.gripper:
         raw |= {"closed": line.closed, "open": line.open}
@@ -85,7 +84,7 @@ def _number(line: NumberLine) -> dict[str, Any]:
     return {**raw, "delta": True} if line.delta else raw
 
 
-def render(raw: Mapping[str, Any], why: Mapping[str, str] | None = None, head: str = "") -> str:
+def render(raw: Mapping[str, object], why: Mapping[str, str] | None = None, head: str = "") -> str:
     """The file's text.
 
     why: comments, by place: "fps", "cameras[0]", "pose", "pose[3]". head: lines at the top.
@@ -98,9 +97,9 @@ def render(raw: Mapping[str, Any], why: Mapping[str, str] | None = None, head: s
         value = raw[key]
         if note := why.get(key):
             lines += ["", *_comment(note, "")]
-        if key == "cameras":
+        if isinstance(value, list):
             lines += [f"{key}:", *_items(value, key, why, "  ")]
-        elif key in ("pose", "action"):
+        elif isinstance(value, Mapping) and "numbers" in value:
             lines.append(f"{key}:")
             lines += [f"  {k}: {_scalar(v)}" for k, v in value.items() if k != "numbers"]
             lines += ["  numbers:", *_items(value["numbers"], key, why, "    ")]
@@ -111,7 +110,9 @@ def render(raw: Mapping[str, Any], why: Mapping[str, str] | None = None, head: s
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def _items(values: Sequence[Any], key: str, why: Mapping[str, str], indent: str) -> Iterator[str]:
+def _items(
+    values: Sequence[object], key: str, why: Mapping[str, str], indent: str
+) -> Iterator[str]:
     for k, value in enumerate(values):
         if note := why.get(f"{key}[{k}]"):
             yield from _comment(note, indent)
@@ -131,7 +132,7 @@ def _comment(text: str, indent: str) -> Iterator[str]:
         yield f"{indent}# {line}"
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: object) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_scalar(k)}: {_scalar(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -185,7 +186,7 @@ def unknown_lines(text: str) -> list[str]:
     return [f"line {n}: {lines[n - 1].strip()}" for n in sorted(set(_unknown(node, 0)))]
 
 
-def _unknown(node: Any, depth: int) -> Iterator[int]:
+def _unknown(node: yaml.Node | None, depth: int) -> Iterator[int]:
     if depth > 12:
         return
     if isinstance(node, yaml.ScalarNode):
@@ -197,7 +198,7 @@ def _unknown(node: Any, depth: int) -> Iterator[int]:
             yield from _unknown(part, depth + 1)
 
 
-def _plan(raw: Mapping[str, Any]) -> Plan:
+def _plan(raw: Mapping[str, object]) -> Plan:
     _keys("", raw, _TOP, ("format", "splits", "picture", "cameras", "pose", "action", "task"))
     picture = _table("picture", raw["picture"])
     _keys("picture", picture, ("height", "width", "fit"), ("height", "width"))
@@ -249,7 +250,7 @@ def _plan(raw: Mapping[str, Any]) -> Plan:
     )
 
 
-def _camera_line(what: str, raw: Any) -> CameraLine:
+def _camera_line(what: str, raw: object) -> CameraLine:
     raw = _table(what, raw)
     _keys(what, raw, tuple(CameraLine.__dataclass_fields__), ("name", "field"))
     matrix = raw.get("matrix")
@@ -270,7 +271,7 @@ def _camera_line(what: str, raw: Any) -> CameraLine:
     )
 
 
-def _numbers(group: str, raw: Any) -> tuple[NumberLine, ...]:
+def _numbers(group: str, raw: object) -> tuple[NumberLine, ...]:
     raw = _table(group, raw)
     _keys(group, raw, _GROUP, ("numbers",))
     lines = raw["numbers"]
@@ -308,7 +309,9 @@ def _numbers(group: str, raw: Any) -> tuple[NumberLine, ...]:
     return tuple(found)
 
 
-def _keys(what: str, raw: Mapping[str, Any], known: Sequence[str], needed: Sequence[str]) -> None:
+def _keys(
+    what: str, raw: Mapping[str, object], known: Sequence[str], needed: Sequence[str]
+) -> None:
     above = f"{what}." if what else ""
     for key in raw:
         if key not in known:
@@ -318,7 +321,7 @@ def _keys(what: str, raw: Mapping[str, Any], known: Sequence[str], needed: Seque
             raise ConfigError(f"{above}{key} is missing")
 
 
-def _table(what: str, value: Any) -> Mapping[str, Any]:
+def _table(what: str, value: object) -> Mapping[str, object]:
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -326,33 +329,33 @@ def _table(what: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _text(what: str, value: Any) -> str:
+def _text(what: str, value: object) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"{what} must be text, is {value!r}")
     return value
 
 
-def _maybe_text(what: str, value: Any) -> str | None:
+def _maybe_text(what: str, value: object) -> str | None:
     return None if value is None else _text(what, value)
 
 
-def _whole(what: str, value: Any) -> int:
+def _whole(what: str, value: object) -> int:
     if type(value) is not int:
         raise ConfigError(f"{what} must be a whole number, is {value!r}")
     return value
 
 
-def _number_of(what: str, value: Any) -> float:
+def _number_of(what: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigError(f"{what} must be a number, is {value!r}")
     return float(value)
 
 
-def _maybe_number(what: str, value: Any) -> float | None:
+def _maybe_number(what: str, value: object) -> float | None:
     return None if value is None else _number_of(what, value)
 
 
-def _truth(what: str, value: Any) -> bool:
+def _truth(what: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{what} must be true or false, is {value!r}")
     return value

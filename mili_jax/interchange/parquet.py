@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,7 +29,7 @@ def _named(path: Path) -> Iterator[None]:
 
 def read_rows(
     path: Path, wanted: Callable[[str], bool] = lambda name: True
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """All rows of a small file, of the columns that are wanted."""
     with _named(path), pq.ParquetFile(path) as file:
         names = [name for name in file.schema_arrow.names if wanted(name)]

@@ -7,13 +7,16 @@ import dataclasses
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
 from mili_jax.types import DataError
+
+if TYPE_CHECKING:
+    import h5py
 
 # A mapping comes with what this package exported: a file of this name, in HDF5 a text.
 MAPPING = "mili_mapping.yaml"
@@ -79,7 +82,7 @@ class Recording:
     pictures: Mapping[str, Pictures]
     numbers: Mapping[str, np.ndarray]
     texts: Mapping[str, tuple[str, ...]]
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
 
 
 class Source(Protocol):
@@ -191,7 +194,7 @@ class ArrayPictures:
 
     where: str
     field: str
-    array: Any
+    array: np.ndarray | h5py.Dataset
 
     def read(self, steps: np.ndarray, codec: str = "") -> Iterator[np.ndarray]:
         if codec not in ("", "raw"):

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
@@ -29,6 +29,23 @@ from mili_jax.types import DataError
 
 _FORMATS = ("tfrecord", "array_record")
 _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+
+
+class Split(TypedDict):
+    """A split in `dataset_info.json`."""
+
+    name: str
+    shardLengths: list[str]
+    filepathTemplate: NotRequired[str]
+
+
+class Info(TypedDict):
+    """What is read of `dataset_info.json`."""
+
+    name: str
+    splits: list[Split]
+    fileFormat: NotRequired[str]
+    alternativeFileFormats: NotRequired[list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +80,7 @@ class RldsSource:
         """Recordings with the columns `names`, by default all that can be read."""
         wanted = [c for c in self.columns.values() if names is None or c.name in names]
         places = self.places[split]
-        opened: Any = None
+        opened: _Tfrecord | _Arrayrecord | None = None
         try:
             for number in numbers:
                 place = places[number]
@@ -87,7 +104,7 @@ class RldsSource:
         pictures: dict[str, Pictures] = {}
         numbers: dict[str, np.ndarray] = {}
         texts: dict[str, tuple[str, ...]] = {}
-        facts: dict[str, Any] = {}
+        facts: dict[str, object] = {}
         counts: dict[str, int] = {}
         for column in wanted:
             name, kind = column.name, column.kind
@@ -97,27 +114,26 @@ class RldsSource:
                 raise DataError(f"{where} lacks {name!r}, which features.json promises")
             try:
                 found = features.values(fields[name], column, self.encodings.get(name, ""))
-                if kind == TEXT:
-                    found = tuple(blob.decode() for blob in found)
+                words = tuple(blob.decode() for blob in found) if kind == TEXT else ()
             except ValueError as error:
                 raise DataError(f"{where}: {name} {error}") from None
             if not column.per_step:
                 if len(found) != 1:
                     raise DataError(f"{where}: {name} holds {len(found)} values, not one")
-                value = found[0]
+                value = words[0] if words else found[0]
                 facts[name] = value.item() if isinstance(value, np.generic) else value
                 continue
             counts[name] = len(found)
-            if kind == NUMBER:
-                numbers[name] = found
-            elif kind == TEXT:
-                texts[name] = found
-            elif column.codec == "raw":
-                pictures[name] = ArrayPictures(where, name, found)
-            else:
+            if kind == TEXT:
+                texts[name] = words
+            elif not isinstance(found, np.ndarray):
                 pictures[name] = EncodedPictures(
                     where, name, found, (column.shape[0], column.shape[1])
                 )
+            elif kind == NUMBER:
+                numbers[name] = found
+            else:
+                pictures[name] = ArrayPictures(where, name, found)
         return Recording(
             where, split, number, _length(where, counts), pictures, numbers, texts, facts
         )
@@ -233,7 +249,7 @@ def _json(path: Path) -> Any:
 
 
 def _shards(
-    folder: Path, info: Mapping[str, Any], partial: bool
+    folder: Path, info: Info, partial: bool
 ) -> tuple[dict[str, tuple[Place, ...]], list[str]]:
     what = folder / "dataset_info.json"
     try:

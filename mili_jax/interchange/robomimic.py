@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -39,7 +38,7 @@ class RobomimicSource:
     path: Path
     columns: Mapping[str, Column]
     demos: Mapping[str, tuple[str, ...]]
-    facts: Mapping[str, Any]
+    facts: Mapping[str, object]
     notes: tuple[str, ...]
     mapping: str | None
     format: str = "robomimic"
@@ -59,7 +58,9 @@ class RobomimicSource:
             for k in numbers:
                 yield self._recording(file, split, k, wanted)
 
-    def _recording(self, file: Any, split: str, k: int, wanted: Sequence[Column]) -> Recording:
+    def _recording(
+        self, file: h5py.File, split: str, k: int, wanted: Sequence[Column]
+    ) -> Recording:
         demo = self.demos[split][k]
         where = f"{self.path}, data/{demo}"
         group = _group(file, f"data/{demo}", self.path)
@@ -175,7 +176,7 @@ def _find(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r")
     except _OF_LIBRARY as error:
@@ -187,7 +188,7 @@ def _opened(path: Path) -> Iterator[Any]:
             raise DataError(f"{path} is damaged ({error}); copy it again") from error
 
 
-def _group(file: Any, name: str, path: Path) -> Any:
+def _group(file: h5py.File, name: str, path: Path) -> h5py.Group:
     try:
         found = file.get(name)
     except (OSError, RuntimeError, KeyError) as error:
@@ -197,7 +198,7 @@ def _group(file: Any, name: str, path: Path) -> Any:
     return found
 
 
-def _own_mapping(file: Any, path: Path) -> str | None:
+def _own_mapping(file: h5py.File, path: Path) -> str | None:
     try:
         text = file[MAPPING][()] if MAPPING in file else None
     except (OSError, RuntimeError, KeyError, ValueError) as error:
@@ -205,7 +206,7 @@ def _own_mapping(file: Any, path: Path) -> str | None:
     return text.decode() if isinstance(text, bytes) else None
 
 
-def _length(group: Any, where: str) -> int:
+def _length(group: h5py.Group, where: str) -> int:
     actions = group.get("actions")
     if not isinstance(actions, h5py.Dataset) or not actions.shape:
         raise DataError(f"{where} lacks the dataset 'actions'")
@@ -218,10 +219,10 @@ def _length(group: Any, where: str) -> int:
     return length
 
 
-def _columns(group: Any, where: str) -> dict[str, Column]:
+def _columns(group: h5py.Group, where: str) -> dict[str, Column]:
     found: dict[str, Column] = {}
 
-    def add(name: str, data: Any) -> None:
+    def add(name: str, data: h5py.Group | h5py.Dataset) -> None:
         if isinstance(data, h5py.Dataset) and not name.startswith("next_obs/"):
             found[name] = _column(name, data)
 
@@ -232,7 +233,7 @@ def _columns(group: Any, where: str) -> dict[str, Column]:
     return found
 
 
-def _column(name: str, data: Any) -> Column:
+def _column(name: str, data: h5py.Dataset) -> Column:
     shape, dtype = tuple(data.shape[1:]), str(data.dtype)
     if data.dtype == np.uint8 and len(data.shape) == 4:
         if shape[2] == 3:
@@ -244,7 +245,7 @@ def _column(name: str, data: Any) -> Column:
 
 
 def _masks(
-    file: Any, path: Path, names: Sequence[str], partial: bool, notes: list[str]
+    file: h5py.File, path: Path, names: Sequence[str], partial: bool, notes: list[str]
 ) -> dict[str, tuple[str, ...]]:
     if "mask" not in file:
         return {}
@@ -266,7 +267,7 @@ def _masks(
     return found
 
 
-def _environment(data: Any, path: Path) -> dict[str, Any]:
+def _environment(data: h5py.Group, path: Path) -> dict[str, object]:
     raw = data.attrs.get("env_args")
     if raw is None:
         return {}
@@ -279,9 +280,9 @@ def _environment(data: Any, path: Path) -> dict[str, Any]:
     return {"env_args/env_name": str(name)}
 
 
-def _attributes(group: Any, where: str) -> dict[str, Any]:
+def _attributes(group: h5py.Group, where: str) -> dict[str, object]:
     """The attributes of an episode that are single values, and what `ep_meta` says in JSON."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     try:
         for name, value in group.attrs.items():
             if isinstance(value, np.generic):
@@ -290,7 +291,8 @@ def _attributes(group: Any, where: str) -> dict[str, Any]:
                 value = value.decode()
             if isinstance(value, (bool, int, float, str)) and name != "model_file":
                 found[f"attrs/{name}"] = value
-        meta = json.loads(found["attrs/ep_meta"]) if "attrs/ep_meta" in found else {}
+        text = found.get("attrs/ep_meta")
+        meta = json.loads(text) if isinstance(text, str) else {}
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{where}: its attributes cannot be read ({error})") from error
     if isinstance(meta, dict) and isinstance(meta.get("lang"), str):

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from mili_jax.spec import Spec
 from mili_jax.storage.dataset import Dataset
 from mili_jax.storage.labels import Label, resolve
 from mili_jax.types import ConfigError, DataError, Episode, EpisodeMeta
+
+T = TypeVar("T")
 
 RENDERER = "camera"  # of pictures that no simulator drew
 
@@ -35,7 +37,7 @@ def open_dataset(root: Path | str) -> tuple[Dataset, Spec]:
     return dataset, dataset.spec
 
 
-def to_episode(converted: Converted, default_id: str) -> tuple[Episode, list[dict[str, Any]]]:
+def to_episode(converted: Converted, default_id: str) -> tuple[Episode, list[dict[str, object]]]:
     """An episode of ours, and the answers of the filter that came with it.
 
     Raises DataError for facts that are not what they should be.
@@ -67,7 +69,7 @@ def to_episode(converted: Converted, default_id: str) -> tuple[Episode, list[dic
     return Episode(converted.image, converted.pose, converted.action, meta), labels
 
 
-def _rows(fact: str, text: str, kind: type) -> list[Any]:
+def _rows(fact: str, text: str, kind: type[T]) -> list[T]:
     try:
         rows = json.loads(text or "[]")
     except (ValueError, RecursionError) as error:
@@ -107,7 +109,7 @@ class Exported:
 
     episode: Episode
     split: str
-    answers: tuple[dict[str, Any], ...]
+    answers: tuple[dict[str, object], ...]
     useful: bool
 
 
@@ -116,7 +118,7 @@ def read_all(dataset: Dataset, splits: Sequence[str]) -> Iterator[Exported]:
     for split in splits:
         labels = dataset.read_labels(split)
         useful = resolve(labels)
-        given: dict[str, list[dict[str, Any]]] = {}
+        given: dict[str, list[dict[str, object]]] = {}
         for label in labels:
             given.setdefault(label.episode_id, []).append(dataclasses.asdict(label))
         for episode in dataset.read(split):
@@ -160,7 +162,7 @@ def pictures_of(spec: Spec, episode: Episode, stream: Stream) -> np.ndarray:
     return np.repeat(view[..., 3:], 3, axis=-1) if stream.heights else view[..., :3]
 
 
-def facts_of(exported: Exported) -> dict[str, Any]:
+def facts_of(exported: Exported) -> dict[str, str | int]:
     """What other formats keep of an episode beside its steps: keys of `mapping.FACTS`, and its
     task, language and success."""
     meta = exported.episode.meta

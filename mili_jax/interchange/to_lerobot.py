@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -70,7 +69,7 @@ def write(
     tables = _Tables(folder, spec, lossless)
     videos = {} if lossless else {s.name: _Videos(folder, spec, s.name, fps) for s in streams(spec)}
     tasks: dict[str, int] = {}
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     spans = {}
     stats: list[dict[str, Stats]] = []
     frame = 0
@@ -137,7 +136,7 @@ class _Tables:
 
     def add(
         self, columns: Mapping[str, np.ndarray], views: Mapping[str, np.ndarray]
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Appends an episode; where it went."""
         arrays = {name: _array(values) for name, values in columns.items()}
         for name in self._cameras:
@@ -172,7 +171,7 @@ class _Videos:
         self._writer: VideoWriter | None = None
         self._file = 0
 
-    def add(self, pictures: np.ndarray) -> dict[str, Any]:
+    def add(self, pictures: np.ndarray) -> dict[str, object]:
         """Appends an episode; where it went."""
         if self._writer is not None and self._writer.path.stat().st_size > _VIDEO_MB * 2**20:
             self.close()
@@ -211,9 +210,9 @@ def _row(
     index: int,
     words: str,
     frame: int,
-    place: Mapping[str, Any],
+    place: Mapping[str, object],
     stats: Mapping[str, Stats],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The episode's line in `meta/episodes`."""
     length = len(exported.episode)
     return {
@@ -236,7 +235,7 @@ def _row(
 
 def _write_meta(
     folder: Path,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, object]],
     tasks: Mapping[str, int],
     stats: Sequence[Mapping[str, Stats]],
 ) -> None:
@@ -274,13 +273,13 @@ def _info(
     frames: int,
     tasks: int,
     spans: Mapping[str, str],
-) -> dict[str, Any]:
-    features: dict[str, Any] = {
+) -> dict[str, object]:
+    features: dict[str, object] = {
         STATE: {"dtype": "float32", "shape": [len(spec.pose)], "names": list(spec.pose.names)},
         ACTION: {"dtype": "float32", "shape": [len(spec.action)], "names": list(spec.action.names)},
     }
     for stream in streams(spec):
-        feature: dict[str, Any] = {
+        feature: dict[str, object] = {
             "dtype": "image" if lossless else "video",
             "shape": [spec.height, spec.width, 3],
             "names": ["height", "width", "channels"],

@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -95,7 +94,7 @@ def _image(spec: Spec, stream: str) -> str:
 def _features(spec: Spec) -> tfds.features.FeaturesDict:
     image = tfds.features.Image(shape=(spec.height, spec.width, 3), encoding_format="png")
     text = tfds.features.Text()
-    observation: dict[str, Any] = {_image(spec, s.name): image for s in streams(spec)}
+    observation: dict[str, object] = {_image(spec, s.name): image for s in streams(spec)}
     observation["state"] = tfds.features.Tensor(shape=(len(spec.pose),), dtype=np.float32)
     return tfds.features.FeaturesDict(
         {
@@ -164,7 +163,7 @@ def _record(spec: Spec, exported: Exported) -> bytes:
     return bytes(example.SerializeToString(deterministic=True))
 
 
-def png(picture: Any) -> bytes:
+def png(picture: np.ndarray) -> bytes:
     """A picture uint8 [H,W,3] without loss."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "png", compress_level=3)

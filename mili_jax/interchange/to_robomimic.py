@@ -6,7 +6,6 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -80,7 +79,7 @@ class _Kept:
         self._file = path.open("w+b", buffering=0)
         self.refused: OSError | None = None
 
-    def write(self, data: Any) -> int:
+    def write(self, data: bytes | bytearray | memoryview) -> int:
         if self.refused is None:
             try:
                 rest = memoryview(data).cast("B")
@@ -93,7 +92,7 @@ class _Kept:
     def read(self, size: int = -1) -> bytes:
         return self._file.read(size) or b""
 
-    def readinto(self, into: Any) -> int:
+    def readinto(self, into: bytearray | memoryview) -> int:
         count = self._file.readinto(into)
         memoryview(into).cast("B")[count:] = bytes(len(into) - count)
         return len(into)
@@ -130,7 +129,7 @@ def _opened(path: Path) -> Iterator[_Kept]:
             raise kept.refused
 
 
-def _write_episode(group: Any, spec: Spec, exported: Exported) -> None:
+def _write_episode(group: h5py.Group, spec: Spec, exported: Exported) -> None:
     episode = exported.episode
     length = len(episode)
     group.attrs["num_samples"] = length

@@ -9,10 +9,11 @@ import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.video import VideoStream
 
 from mili_jax.types import DataError
 
@@ -41,16 +42,20 @@ class VideoPictures:
             self._check(stream, codec)
             yield from self._frames(container, stream, wanted)
 
-    def _frames(self, container: Any, stream: Any, wanted: np.ndarray) -> Iterator[np.ndarray]:
+    def _frames(
+        self, container: InputContainer, stream: VideoStream, wanted: np.ndarray
+    ) -> Iterator[np.ndarray]:
         first = float(wanted[0]) - self.tolerance
+        tick = stream.time_base
+        assert tick is not None  # a stream of a file has one
         if first > 0:
-            container.seek(int(first / stream.time_base), stream=stream, backward=True)
+            container.seek(int(first / tick), stream=stream, backward=True)
         k = 0
         last = None
         for frame in container.decode(stream):
             if frame.pts is None:
                 raise DataError(f"{self.path}, {self.field}: a frame has no time")
-            last = float(frame.pts * stream.time_base)
+            last = float(frame.pts * tick)
             while k < len(wanted) and abs(last - wanted[k]) <= self.tolerance:
                 yield frame.to_ndarray(format="rgb24")
                 k += 1
@@ -64,7 +69,7 @@ class VideoPictures:
             f"{len(self.times)} steps"
         )
 
-    def _check(self, stream: Any, codec: str) -> None:
+    def _check(self, stream: VideoStream, codec: str) -> None:
         found = codec_of(stream)
         if codec and found != codec:
             raise DataError(
@@ -86,7 +91,7 @@ class VideoPictures:
 
 
 @contextlib.contextmanager
-def opened(path: Path, field: str) -> Iterator[tuple[Any, Any]]:
+def opened(path: Path, field: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """(container, first video stream). What libav says of it becomes a DataError with the path."""
     logging.getLogger("libav").setLevel(logging.CRITICAL)
     if not path.is_file():
@@ -128,7 +133,7 @@ def _check_whole(path: Path, field: str) -> None:
         )
 
 
-def codec_of(stream: Any) -> str:
+def codec_of(stream: VideoStream) -> str:
     """The codec's own name, "av1" whichever library decodes it. Raises ValueError for none."""
     if stream.codec_context is None:
         raise ValueError("its codec is unknown")
@@ -141,8 +146,8 @@ class VideoWriter:
     def __init__(self, path: Path, height: int, width: int, fps: int) -> None:
         self.path = path
         self.frames = 0
-        container: Any = av.open(str(path), "w")
-        stream: Any = container.add_stream("libx264", rate=fps)
+        container = av.open(str(path), "w")
+        stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height = width, height
         stream.pix_fmt = self.pixels(height, width)
         # A key frame every other frame, so that any step is found at once.

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from mili_jax.policy.focus import Focus
 from mili_jax.policy.policy import Policy
 from mili_jax.policy.protocols import Density, FocusDensity, Memory
-from mili_jax.spec import Spec
+from mili_jax.spec import FINGER, Spec
 from mili_jax.types import AnyArray, ConfigError, DataError, Params, PolicyFn
 
 # Share of earlier pictures in where the two places are believed to lie when acting: the tool hides
@@ -25,7 +25,8 @@ Context = TypeVar("Context")  # what an answer depends on beside the observation
 Respond = Callable[[Context, Array, Array, Memory | None], Density]
 Play = Callable[[Context, int], PolicyFn]
 Embed = Callable[[Params, AnyArray, AnyArray], Array]
-Past = tuple[Focus | None, AnyArray]  # the focus so far, and how low (m) each tool has been
+# The focus so far, how low (m) each tool has been, where its fingers were sent and where they were.
+Past = tuple[Focus | None, AnyArray, AnyArray, AnyArray]
 
 
 def make_embed(policy: Policy) -> Embed:
@@ -44,7 +45,9 @@ def make_act(
 
     It remembers: `memory` is the share of earlier pictures in where it believes each of the two
     places to lie that the trial is about; of the first, which is moved then, only until the tool
-    has been down (`Tool.down`). Its randomness is fold_in(key(seed), number of the call).
+    has been down (`Tool.down`). Of a tool it remembers where its fingers were and where it sent
+    them, which says what they feel (`batches.sampling.with_felt`). Its randomness is
+    fold_in(key(seed), number of the call).
     """
 
     def respond(
@@ -77,8 +80,12 @@ def make_player(
         seed: Int[Array, ""],
         t: Int[Array, ""],
     ) -> tuple[Array, Past]:
-        focus, lowest = past
+        focus, lowest, sent, before = past
         kept = None
+        finger = pose[:, FINGER] if policy.feels else lowest
+        if policy.feels:
+            felt = jnp.where(t > 0, jnp.stack([finger - sent, finger - before]), 0.0).T
+            pose = jnp.concatenate([pose, felt], 1)
         if remembers and tool is not None:
             lowest = jnp.where(t > 0, jnp.minimum(lowest, pose[:, 2]), pose[:, 2])
             first = jnp.where(lowest > tool.down, memory[0], 0.0)
@@ -86,21 +93,23 @@ def make_player(
             weight = jnp.where(t > 0, share, 0.0)[:, :, None]
             kept = None if focus is None else (focus, weight)
         density = respond(context, image, pose, kept)
-        past = cast(FocusDensity, density).focus if remembers else None, lowest
         if temperature:
-            key = jax.random.fold_in(jax.random.key(seed), t)
-            return density.sample(key, temperature), past
-        return density.mode(), past
+            action = density.sample(jax.random.fold_in(jax.random.key(seed), t), temperature)
+        else:
+            action = density.mode()
+        focus = cast(FocusDensity, density).focus if remembers else None
+        sent = action[:, FINGER] if policy.feels else lowest
+        return action, (focus, lowest, sent, finger)
 
     def start(context: Context, seed: int) -> PolicyFn:
-        past: Past = None, None
+        past: Past = None, None, None, None
         t = 0
 
         def act(image: np.ndarray, pose: np.ndarray) -> np.ndarray:
             nonlocal past, t
             check_observation(policy.spec, image, pose)
             if t == 0:
-                nothing = None, pose[:, 0]
+                nothing = None, pose[:, 0], pose[:, 0], pose[:, 0]
                 shapes = jax.eval_shape(step, context, image, pose, nothing, seed, t)[1]
                 past = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
             action, past = step(context, image, pose, past, seed, t)

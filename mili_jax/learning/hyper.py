@@ -16,6 +16,8 @@ class Hyper:
     condition: False trains behaviour cloning (eq. 1: every embedding is zero, no contrastive loss).
     compared: how many rows of a batch the contrastive loss compares, from the first on; the others
       are pairs of trials, whose tasks nobody knows. None: all.
+    imitated: how many rows of a batch the policy learns to act from, from the first on; of the
+      others it learns to find again what it has seen. None: all.
     """
 
     steps: int = 3000
@@ -28,6 +30,7 @@ class Hyper:
     contrastive: str = "supervised"  # one of CONTRASTIVE; "hinge" is the paper's
     contrastive_weight: float = 1.0  # 1 in eq. 3
     compared: int | None = None
+    imitated: int | None = None
     beta: float = 1.0  # margin of the hinge, squared distance
     temperature: float = 0.1  # of the supervised loss
     focus_weight: float = 1.0  # of the likelihood of the places known in hindsight
@@ -58,4 +61,6 @@ class Hyper:
         for field in ("demo_dropout", "policy_to_embedding_scale"):
             need(0 <= getattr(self, field) <= 1, field, "between 0 and 1")
         need(0 <= self.ema < 1, "ema", "at least 0 and below 1")
-        need(self.compared is None or self.compared > 0, "compared", "positive, or None")
+        for field in ("compared", "imitated"):
+            rows = getattr(self, field)
+            need(rows is None or rows > 0, field, "positive, or None")

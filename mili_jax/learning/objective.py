@@ -42,6 +42,7 @@ def loss_fn(
 
     (b, p), m = batch.pose.shape[:2], batch.demo_image.shape[2]
     compared = b if hyper.compared is None else hyper.compared
+    imitated = None if hyper.imitated is None else hyper.imitated * p
     if mesh is not None and compared % mesh.size:
         raise ConfigError(
             f"{compared} compared rows do not divide by {mesh.size} devices; change "
@@ -72,7 +73,7 @@ def loss_fn(
         steps = maps[:, m:].reshape(b * p, *maps.shape[2:])
         density = apply("act_maps", steps, pose, z, (focus, seen))
         loss, metrics = losses.complete(
-            density.log_prob(action), contrastive, hyper.contrastive_weight
+            density.log_prob(action)[:imitated], contrastive, hyper.contrastive_weight
         )
         loss = loss + hyper.auxiliary_weight * auxiliary
         metrics = {**details, **metrics, "auxiliary": auxiliary}
@@ -87,7 +88,7 @@ def loss_fn(
             metrics |= details
     if policy.acts_on_places:
         found = cast(FocusDensity, density).focus
-        pointing = losses.pointing(found.log_prob(focus), seen)
+        pointing = losses.pointing(found.log_prob(focus)[:imitated], seen[:imitated])
         loss = loss + hyper.focus_weight * pointing
         apart = jnp.linalg.norm(found.mode()[:, :, None] - focus, axis=-1).min(-1)
         share = jnp.sum((apart < 0.03) & seen, 0) / jnp.maximum(seen.sum(0), 1)

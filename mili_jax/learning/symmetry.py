@@ -87,7 +87,7 @@ def can_shift(spec: Spec) -> bool:
 
 
 def transform_pose(
-    pose: Float[Array, "*n 7"],
+    pose: Float[Array, "*n d"],
     element: Int[Array, "*m"],
     shift: Float[Array, "*k 2"],
     tilt: int = ROLL,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from mili_jax.pipeline.collect import collect, label
 from mili_jax.pipeline.demonstrate import demonstrate
@@ -37,7 +36,7 @@ def plan(rounds: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def run_all(run: Run) -> Path:
     """The whole of Algorithm 1 and its report; returns the path of the report's page."""
-    steps: dict[str, Callable[..., Any]] = {
+    steps: dict[str, Callable[..., object]] = {
         "demos": demonstrate,
         "pretrain": pretrain,
         "baselines": train_baselines,
@@ -49,7 +48,8 @@ def run_all(run: Run) -> Path:
         "report": write_report,
     }
     check_folder(run.workdir.path / "report")  # before hours of work, not after
-    made: Any = None
+    made: object = None
     for name, numbers in plan(run.config.improve.rounds):
         made = steps[name](run, *numbers)
-    return Path(made)
+    assert isinstance(made, Path)  # the report comes last
+    return made

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -123,11 +122,11 @@ def _evaluate(run: Run, policy: PolicyId, method: str) -> None:
 
 
 def _rows(
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
     plan: Sequence[Arrangement],
     trials: Mapping[str, Sequence[Trial]],
     outcomes: Mapping[str, EpisodeMeta],
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """A result row per condition and task."""
     scenes: dict[Task, str] = {}
     for a in plan:
@@ -155,7 +154,7 @@ def _rows(
 
 def _held_out(
     run: Run, policy: PolicyId, params: Params
-) -> tuple[Callable[[], Actor], dict[str, Any]]:
+) -> tuple[Callable[[], Actor], dict[str, object]]:
     """Makes the actor of a policy for held-out demonstrations, and what can be measured of it on
     them alone: how well its embedding tells tasks apart, or whether adapting to one demonstration
     of a task lowers the loss on another."""
@@ -177,7 +176,7 @@ def _held_out(
 
 def _adapting(
     run: Run, policy: PolicyId, params: Params, held: Sequence[str]
-) -> tuple[Callable[[], Actor], dict[str, Any]]:
+) -> tuple[Callable[[], Actor], dict[str, object]]:
     hyper, mil = baseline_hyper(run.config, policy.arm), mil_hyper(run.config, policy.arm)
     shown, metas = supports_of(run, held)
     kinds = np.unique([m.task for m in metas], return_inverse=True)[1]

@@ -13,7 +13,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from mili_jax.batches import sampling
 from mili_jax.batches.sampling import Batch
+from mili_jax.learning.losses import Metrics
 from mili_jax.learning.mesh import make_mesh, place, replicate
 from mili_jax.learning.step import TrainState
 from mili_jax.storage.values import plain
@@ -38,13 +38,13 @@ def train(
     workdir: Workdir,
     name: str,
     state: TrainState,
-    step_fn: Callable[..., tuple[TrainState, Any]],
+    step_fn: Callable[..., tuple[TrainState, Metrics]],
     batch: Callable[..., Batch],
     *,
     steps: int,
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     inputs: Mapping[str, str],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, object],
     seed: int,
     checkpoint_every: int,
     threads: int = 1,
@@ -64,7 +64,8 @@ def train(
     stage) and raises Stopped; the same call goes on from there and ends with the same bits on one
     device. Raises DataError when the loss is no longer finite.
     """
-    began, of = time.time(), {"config": plain(config), "inputs": dict(inputs)}
+    began = time.time()
+    of: dict[str, Mapping[str, object]] = {"config": plain(config), "inputs": dict(inputs)}
     start, before = workdir.latest_step(name) or 0, 0.0
     if start:
         known = workdir.checkpoint_facts(name, start)
@@ -87,7 +88,7 @@ def train(
     batches = sampling.prefetch(
         lambda i: batch(step=i), start, steps, threads=threads, ahead=2 * threads
     )
-    recent: list[Any] = []
+    recent: list[Metrics] = []
     shown: dict[str, float] = {}
     saved, stop = None, False
     with (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -33,9 +33,10 @@ from mili_jax.types import PolicyId
 def retrain(run: Run, number: int) -> None:
     """Stages (line 24): training on demonstrations and the pairs of all rounds so far.
 
-    Every arm of MILI's kind trains as many steps, from the same start (in later rounds from its own
-    last policy) and on as many rows of demonstrations; the rows of pairs come on top. MIL's train
-    as many steps as MIL had on the demonstrations, and as many tasks in each, from where it stood.
+    Every arm of MILI's kind trains as many steps (but for `Arm.share`), from the same start (in
+    later rounds from its own last policy) and on as many rows of demonstrations; the rows of pairs
+    come on top. MIL's train as many steps as MIL had on the demonstrations, and as many tasks in
+    each, from where it stood.
     """
     arms.check_round(run.config, number, 1)
     for policy in arms.policies(run.config, number):
@@ -58,18 +59,18 @@ def _retrain(run: Run, policy: PolicyId) -> None:
         pool, table = _with_trials(run, pool, number, arm)
         if table is None:
             LOG.warning("round %d found no pair; it trains on demonstrations alone", number)
-    options: dict[str, Any] = {
-        "table": table,
-        "params": load_params(run, start) if c.warm_start else None,
-        "seed": _stream(run.config, number),
-    }
+    params = load_params(run, start) if c.warm_start else None
+    seed = _stream(run.config, number)
     if arm.adapts:
         hyper = baseline_hyper(run.config, arm.name)
-        train_mil(run, name, hyper, pool, sections, inputs, **options)
+        train_mil(run, name, hyper, pool, sections, inputs, table=table, params=params, seed=seed)
         return
-    hyper = hyper_of(run.config, c.steps, c.learning_rate)
+    hyper = hyper_of(run.config, max(1, round(arm.share * c.steps)), c.learning_rate)
     rows = c.batch + (pair_rows(run.config) if arm.more_rows else 0)
-    train_imitation(run, name, hyper, rows, pool, sections, inputs, **options)
+    hyper = dataclasses.replace(hyper, imitated=None if arm.acts else rows)
+    train_imitation(
+        run, name, hyper, rows, pool, sections, inputs, table=table, params=params, seed=seed
+    )
 
 
 def _stream(config: ConfigDict, number: int) -> int:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -18,20 +18,20 @@ from mili_jax.storage.dataset import write_shard
 from mili_jax.storage.made import declared
 from mili_jax.types import DataError
 from mili_jax.workers import pool, ray
-from mili_jax.workers.worker import Job
+from mili_jax.workers.worker import Job, Runner
 
 # By config.machine.backend: two ways to the same shards.
 _RUN_JOBS = dict(zip(BACKENDS, (pool.run_jobs, ray.run_jobs), strict=True))
 connect_ray = ray.connect
 LOG = logging.getLogger(__name__)
-Items = Sequence[Trial] | Sequence[Request]
+Item = TypeVar("Item", bound=Trial | Request)
 
 
 def roll_out(
     run: Run,
     split: str,
-    items: Items,
-    make_runner: Callable[[], Any],
+    items: Sequence[Item],
+    make_runner: Callable[[], Runner[Item]],
     title: str,
     required: bool = False,
 ) -> dict[str, object]:
@@ -73,7 +73,7 @@ def roll_out(
     return {"episodes": count, "set_aside": aside}
 
 
-def _outdated(run: Run, split: str, jobs: Sequence[Job]) -> bool:
+def _outdated(run: Run, split: str, jobs: Sequence[Job[Item]]) -> bool:
     """Whether a shard that is there holds other episodes than its job would make."""
     for index, items in jobs:
         if not run.dataset.has_shard(split, index):
@@ -87,7 +87,7 @@ def _outdated(run: Run, split: str, jobs: Sequence[Job]) -> bool:
     return run.dataset.has_shard(split, len(jobs))
 
 
-def _make_room(run: Run, split: str, items: Items) -> None:
+def _make_room(run: Run, split: str, items: Sequence[Item]) -> None:
     """Takes outdated episodes out of the way of those that a stage makes.
 
     What this run declared that it made is dropped; if people have answered for it, it is set aside.
@@ -108,7 +108,7 @@ def _make_room(run: Run, split: str, items: Items) -> None:
     )
 
 
-def _check_looks_made(run: Run, split: str, shards: Sequence[int], items: Items) -> None:
+def _check_looks_made(run: Run, split: str, shards: Sequence[int], items: Sequence[Item]) -> None:
     asked = {item.episode_id: item for item in items}
     name, _, parameters = items[0].policy.partition("@")
     for index in shards:

@@ -110,14 +110,14 @@ def join_hosts(coordinator: str, hosts: int, host: int) -> None:
         ) from error
 
 
-def config_part(run: Run, *sections: str) -> dict[str, Any]:
+def config_part(run: Run, *sections: str) -> dict[str, object]:
     """The parts of the config that a stage depends on."""
     whole = run.config.to_dict()
     return {"seed": whole["seed"], **{name: whole[name] for name in sections}}
 
 
 def finish_stage(
-    run: Run, name: str, subset: Mapping[str, Any], began: float, **facts: Any
+    run: Run, name: str, subset: Mapping[str, object], began: float, **facts: Any
 ) -> None:
     run.workdir.finish(name, subset, seconds=round(time.time() - began, 1), **facts)
 

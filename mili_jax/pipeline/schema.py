@@ -66,7 +66,7 @@ def _rows(value: int) -> bool:
     return value >= 4 and value % 4 == 0
 
 
-def _one_of(kind: str, own: Mapping[str, object]) -> tuple[Callable[[Any], bool], str]:
+def _one_of(kind: str, own: Mapping[str, object]) -> tuple[Callable[[str], bool], str]:
     """What `plugins.find` can find."""
     return (lambda v: plugins.known(kind, v, own)), f"one of {sorted(own)}, or of your own"
 

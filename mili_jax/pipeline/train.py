@@ -92,6 +92,7 @@ def train_mil(
         size=config.baselines.mil_tasks,
         pair_fraction=0.0 if table is None else config.improve.pair_fraction,
         policy_steps=config.baselines.mil_policy_steps,
+        felt=run.policy.feels,
     )
     step_fn = _make_meta_step(run.policy, hyper, options, make_mesh())
     facts = _learned_from(pool, table)
@@ -182,6 +183,7 @@ def train_imitation(
         frames=config.policy.frames,
         places=config.policy.places,
         truncated=config.train.truncated and hyper.condition,
+        felt=run.policy.feels,
         part=slice(size * host // hosts, size * (host + 1) // hosts),
     )
     facts = _learned_from(pool, table)
@@ -264,7 +266,8 @@ def supports_of(run: Run, splits: Sequence[str]) -> tuple[Shown, list[EpisodeMet
     """The steps that MIL adapts to, of every episode of the splits, and the episodes' facts."""
     episodes = [e for split in splits for e in run.dataset.read(split)]
     pool = build_pool(run.domain, episodes, demonstrations=False)
-    fields = sampling.steps_along(pool, np.arange(len(pool)), run.config.baselines.mil_policy_steps)
+    steps = run.config.baselines.mil_policy_steps
+    fields = sampling.steps_along(pool, np.arange(len(pool)), steps, felt=run.policy.feels)
     return Shown(*fields), [e.meta for e in episodes]
 
 

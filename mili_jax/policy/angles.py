@@ -13,7 +13,7 @@ BINS = 256  # of a period, from which an angle is sampled
 
 
 def log_normal(
-    x: Float[Array, "*n"], mean: Float[Array, "*#n"] | float, sigma: Float[Array, "*#n"] | float
+    x: Float[Array, "*#n"], mean: Float[Array, "*#n"] | float, sigma: Float[Array, "*#n"] | float
 ) -> Float[Array, "*n"]:
     """Log density of a normal distribution."""
     return -0.5 * jnp.square((x - mean) / sigma) - jnp.log(sigma) - 0.5 * math.log(2 * math.pi)

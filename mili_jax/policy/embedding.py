@@ -18,8 +18,9 @@ class Embedding:
 
     z: unit vectors, whose cosine says how alike two demonstrations are; zeros for none.
     sizes: lengths that the demonstration shows and a picture from above does not: how high the tool
-    is where it touches and where it ends, how far its fingers close and how open they end; of order
-    one. They are the last numbers of z. A z that knows none is free to learn what it says there.
+    is where it touches and where it ends, how open its fingers are on the way and in the end; of
+    order one. They are the last numbers of z. A z that knows none is free to learn what it says
+    there.
     """
 
     z: Float[Array, "n z"]
@@ -42,7 +43,7 @@ class Embedding:
 
     @property
     def closed(self) -> Float[Array, " n"]:
-        """The narrowest opening of the fingers, of the whole."""
+        """The opening of the fingers between the touch and the end, of the whole."""
         return 0.5 + 0.5 * self.sizes[:, 2]
 
     @property
@@ -51,8 +52,8 @@ class Embedding:
         return 0.5 + 0.5 * self.sizes[:, 3]
 
 
-def measured_sizes(pose: Float[Array, "n k 7"], key: Float[Array, "n 2 7"]) -> Float[Array, "n 4"]:
-    """The sizes that a demonstration's poses show, and those at its touch and its end."""
+def measured_sizes(key: Float[Array, "n 2 7"]) -> Float[Array, "n 4"]:
+    """The sizes that a demonstration shows by its poses at the touch and at the end
+    (`domains.base.Hindsight.key_pose`)."""
     height = (key[..., 2] - 0.1) / UNIT
-    finger = jnp.stack([pose[..., 6].min(1), key[:, 1, 6]], -1) * 2 - 1
-    return jnp.concatenate([height, finger], -1)
+    return jnp.concatenate([height, key[..., 6] * 2 - 1], -1)

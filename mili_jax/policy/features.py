@@ -44,8 +44,8 @@ def tiles(value: Float[Array, "*n"], centres: np.ndarray, width: float) -> Float
     return jnp.exp(-0.5 * jnp.square((value[..., None] - centres) / width))
 
 
-def tool_features(view: View, pose: Float[Array, "*n 7"]) -> Float[Array, "*n k"]:
-    """A tool's pose (`spec.TOOL_FIELDS`) as its networks take it."""
+def tool_features(view: View, pose: Float[Array, "*n d"]) -> Float[Array, "*n k"]:
+    """A tool's pose (`spec.TOOL_FIELDS`, and more that is left out) as its networks take it."""
     place = jnp.concatenate([pose[..., :2], view.on_table(pose[..., :3])], -1) / view.reach
     rest = [(pose[..., 2:3] - 0.1) / UNIT, pose[..., 3:5], pose[..., 6:7] * 2 - 1]
     bumps = [tiles(pose[..., 2], HEIGHTS, 0.01), tiles(pose[..., 6], FINGERS, 0.07)]

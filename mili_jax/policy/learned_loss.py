@@ -42,7 +42,7 @@ class LearnedLoss(nn.Module):
         where: Float[Array, "s 2 2"],
         what: Float[Array, "s 2 c"],
         maps: Float[Array, "s h w c"],
-        pose: Float[Array, "s 7"] | None,
+        pose: Float[Array, "s d"] | None,
         view: View,
     ) -> Float[Array, ""]:
         n, h, w, c = maps.shape

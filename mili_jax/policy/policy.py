@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -122,13 +121,19 @@ class Policy(nn.Module):
         else:
             self.views = views_of(self.spec)
 
-    def _module(self, field: str, own: dict[str, Callable[..., nn.Module]]) -> Any:
+    def _module(self, field: str, own: dict[str, Callable[..., nn.Module]]) -> type[nn.Module]:
         return plugins.find(f"{field}s", getattr(self, field), own)
 
     @property
     def learns_camera(self) -> bool:
         """Whether it has to learn where the cells of the first picture lie on the table."""
         return self.spec.tool is not None and self.spec.cameras[0].matrix is None
+
+    @property
+    def feels(self) -> bool:
+        """Whether it is told what its fingers feel, in two more columns of observed poses
+        (`batches.sampling.with_felt`). Without them it acts as if they felt nothing."""
+        return self.spec.tool is not None
 
     @property
     def acts_on_places(self) -> bool:

@@ -10,7 +10,7 @@ from mili_jax.policy.embedding import Embedding
 from mili_jax.policy.focus import Focus
 from mili_jax.policy.view import View
 
-Hindsight = tuple[Float[Array, "n 2 c 2"], Bool[Array, "n 2"]]
+Hindsight = tuple[Float[Array, "n 2 candidates 2"], Bool[Array, "n 2"]]
 Memory = tuple[Focus, Float[Array, "n 2 1"]]
 
 

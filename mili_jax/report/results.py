@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
@@ -48,7 +49,8 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     policies_of: dict[Path, set[tuple[str, int]]] = {}
     for folder in folders:
         found = Workdir(folder).read_rows()
-        measured = [row for row in found if "task" in row]
+        # `write_report` checks them.
+        measured = cast(list[ResultRow], [row for row in found if "task" in row])
         if not measured:
             raise DataError(f"{folder} holds no result rows; let its run finish")
         seed = measured[0]["seed"]

@@ -6,7 +6,6 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
 
 from mili_jax.storage import ledger
 from mili_jax.storage.description import NAME, VERSION, Description, describe
@@ -49,7 +48,7 @@ def _fill(there: Path, here: Path, known: Description, split: str) -> None:
     there.mkdir(parents=True)
     listed = ledger.read_checksums(here)
     contents: dict[str, bytes] = {}
-    checksums: dict[str, dict[str, Any]] = {}
+    checksums: dict[str, ledger.Entry] = {}
     if shards := shards_there(here, split):
         lengths = []
         for i, shard in enumerate(shards):

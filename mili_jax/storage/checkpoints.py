@@ -12,19 +12,29 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from mili_jax.storage.files import atomic_write, fault, files_under, read_sealed, sealed, sha256
+from mili_jax.storage.files import (
+    Manifest,
+    atomic_write,
+    fault,
+    files_under,
+    read_sealed,
+    sealed,
+    sha256,
+)
 from mili_jax.storage.trees import as_placed, check_leaves, content_digest, dtype, leaf_shapes
 from mili_jax.storage.values import checked_name, plain
 from mili_jax.types import DOCTOR, DataError
 
 KEPT_CHECKPOINTS = 2
+
+Tree = TypeVar("Tree")
 
 
 class Checkpoints:
@@ -39,7 +49,7 @@ class Checkpoints:
         self._folder = folder
         self._leads = leads
 
-    def save(self, name: str, tree: Any, step: int, **facts: Any) -> Path:
+    def save(self, name: str, tree: object, step: int, **facts: object) -> Path:
         """Keeps a pytree of arrays and numbers; of each name the latest two steps stay.
 
         In a distributed run all processes call this, with leaves that each holds in full.
@@ -93,7 +103,7 @@ class Checkpoints:
         steps = self._steps(name)
         return steps[-1] if steps else None
 
-    def facts(self, name: str, step: int) -> dict[str, Any]:
+    def facts(self, name: str, step: int) -> Manifest:
         """The `facts` that a checkpoint was saved with, and as "content" the SHA-256 of its leaves.
 
         Raises DataError if it is not there or its manifest is damaged.
@@ -111,7 +121,7 @@ class Checkpoints:
                 manifest.unlink()
             _sweep(folder)
 
-    def load(self, name: str, abstract_tree: Any, step: int | None = None) -> Any:
+    def load(self, name: str, abstract_tree: Tree, step: int | None = None) -> Tree:
         """Brings a checkpoint back, by default the latest.
 
         Args:
@@ -176,7 +186,7 @@ def _failing_once() -> Iterator[None]:
     log, show = logging.getLogger("absl"), sys.unraisablehook
     level = log.level
 
-    def show_others(args: Any) -> None:
+    def show_others(args: sys.UnraisableHookArgs) -> None:
         if not (args.exc_type is RuntimeError and str(args.exc_value) == "Event loop is closed"):
             show(args)
 
@@ -189,7 +199,7 @@ def _failing_once() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _load_alone(path: Path, abstract: Any) -> Any:
+def _load_alone(path: Path, abstract: Tree) -> Tree:
     """Reads without a barrier, so that one process of a distributed run may do it by itself."""
     context = ocp.Context()
     if jax.process_count() > 1:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
@@ -26,7 +26,7 @@ class Curves:
         # Written in this thread: one of TensorBoard's own would print its errors and wait for ever.
         self._events: EventsWriter | None = None
 
-    def write(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
+    def write(self, stage: str, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
         """Appends scalars of one step, for TensorBoard as <stage>/<name>.
 
         Not-a-number and infinity are kept, as text: a diverged run should show it.
@@ -54,13 +54,14 @@ class Curves:
                 "permissions and run again"
             ) from error
 
-    def read(self, stage: str) -> dict[int, dict[str, Any]]:
+    def read(self, stage: str) -> dict[int, dict[str, object]]:
         """The metrics of a stage by step; a step done again after a restart counts once. They are
         not verified: a row that does not say of what it is, is left out."""
-        metrics: dict[int, dict[str, Any]] = {}
+        metrics: dict[int, dict[str, object]] = {}
         for _, row in read_lines(self._file, appended=True):
-            if row.pop("stage", None) == stage and "step" in row:
-                metrics[row.pop("step")] = row
+            of, step = row.pop("stage", None), row.pop("step", None)
+            if of == stage and isinstance(step, int):
+                metrics[step] = row
         return dict(sorted(metrics.items()))
 
     def close(self) -> None:

@@ -143,7 +143,7 @@ class Dataset:
 
     # Episodes out of the way
 
-    def shard_digests(self, split: str) -> dict[str, str]:
+    def shard_digests(self, split: str) -> dict[str, str | None]:
         """The SHA-256 of every shard of a split by its name, committed or not; {} if there are
         none."""
         return splits.shard_digests(self.path, self._read(), split)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from tensorflow_datasets.proto import tf_example_pb2
+from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
 from mili_jax.storage import fields
 from mili_jax.types import DataError, EpisodeMeta
 
-_CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
+Record = Mapping[str, tf_feature_pb2.Feature]  # the fields of an episode by their names
+
+_CHECKS: Mapping[str, Callable[[object, str], Any]] = {
     "episode_id": fields.name,
     "task": fields.text,
     "scene": fields.text,
@@ -39,7 +41,7 @@ def checked_facts(meta: EpisodeMeta) -> EpisodeMeta:
     return EpisodeMeta(**found)
 
 
-def parse_record(path: Path, record: bytes) -> Mapping[str, Any]:
+def parse_record(path: Path, record: bytes) -> Record:
     """The fields of a record by their names in the features. Raises DataError naming `path`."""
     try:
         return tf_example_pb2.Example.FromString(record).features.feature
@@ -49,23 +51,23 @@ def parse_record(path: Path, record: bytes) -> Mapping[str, Any]:
         ) from error
 
 
-def record_field(path: Path, record: Mapping[str, Any], name: str) -> Any:
+def record_field(path: Path, record: Record, name: str) -> tf_feature_pb2.Feature:
     """A field of a parsed record. Raises DataError naming `path` and the field if it is missing."""
     if name not in record:
         raise DataError(f"{path}: an episode has no field {name!r}; write this shard again")
     return record[name]
 
 
-def optional_text(record: Mapping[str, Any], name: str) -> str | None:
+def optional_text(record: Record, name: str) -> str | None:
     """A text among the facts that older records do not have."""
     name = f"episode_metadata/{name}"
     return record[name].bytes_list.value[0].decode() if name in record else None
 
 
-def decode_metadata(path: Path, record: Mapping[str, Any]) -> EpisodeMeta:
+def decode_metadata(path: Path, record: Record) -> EpisodeMeta:
     """The facts in a parsed record. Raises DataError naming `path` if one is missing."""
 
-    def field(name: str) -> Any:
+    def field(name: str) -> tf_feature_pb2.Feature:
         return record_field(path, record, f"episode_metadata/{name}")
 
     def text(name: str) -> str:

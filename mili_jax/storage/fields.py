@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from typing import Any
 
 from mili_jax.types import DataError
 
 NAME_LENGTH = 500  # characters of an episode's id or an annotator's name
 
 
-def text(value: Any, field: str) -> str:
+def text(value: object, field: str) -> str:
     """A text that UTF-8 can say."""
     value = _plain(value)
     if not isinstance(value, str):
@@ -27,7 +26,7 @@ def text(value: Any, field: str) -> str:
     return str(value)
 
 
-def name(value: Any, field: str) -> str:
+def name(value: object, field: str) -> str:
     """A text of one line that can name something: 1 to 500 characters, none of them a control."""
     value = text(value, field)
     if not 0 < len(value) <= NAME_LENGTH:
@@ -37,14 +36,14 @@ def name(value: Any, field: str) -> str:
     return value
 
 
-def texts(value: Any, field: str) -> tuple[str, ...]:
+def texts(value: object, field: str) -> tuple[str, ...]:
     """Texts in their order. A text alone is none: its letters are not meant."""
     if not isinstance(value, (tuple, list)):
         raise _refused(value, field, "a tuple of texts")
     return tuple(text(item, f"{field}[{i}]") for i, item in enumerate(value))
 
 
-def boolean(value: Any, field: str) -> bool:
+def boolean(value: object, field: str) -> bool:
     """True or False, or the whole number 1 or 0."""
     plain = _plain(value)
     if isinstance(plain, int) and plain in (0, 1):
@@ -52,7 +51,7 @@ def boolean(value: Any, field: str) -> bool:
     raise _refused(value, field, "True or False")
 
 
-def integer(value: Any, field: str) -> int:
+def integer(value: object, field: str) -> int:
     """A whole number of 64 bits."""
     plain = _plain(value)
     if not isinstance(plain, int) or isinstance(plain, bool) or not -(2**63) <= plain < 2**63:
@@ -60,7 +59,7 @@ def integer(value: Any, field: str) -> int:
     return int(plain)
 
 
-def number(value: Any, field: str) -> float:
+def number(value: object, field: str) -> float:
     """A finite number."""
     plain = _plain(value)
     if isinstance(plain, (int, float)) and not isinstance(plain, bool):
@@ -72,11 +71,11 @@ def number(value: Any, field: str) -> float:
     raise _refused(value, field, "a finite number")
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if getattr(value, "ndim", None) == 0 else value
+def _plain(value: object) -> object:
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
-def _refused(value: Any, field: str, wanted: str) -> DataError:
+def _refused(value: object, field: str, wanted: str) -> DataError:
     shown = repr(value)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return DataError(f"{field} is {shown} ({type(value).__name__}); it must be {wanted}")

@@ -6,14 +6,17 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mili_jax.types import DOCTOR, DataError
+
+Manifest = dict[str, Any]  # of a sealed file: each stage knows which fields it has written
 
 _BLANK = "0" * 64  # stands where a file's own SHA-256 goes
 _NO_LOCKS = {errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS}
@@ -35,7 +38,7 @@ def exists(path: Path) -> bool:
         raise unreadable(path, error) from error
 
 
-def lock_file(file: Any, path: Path, wait: bool = True) -> None:
+def lock_file(file: int | IO[bytes] | IO[str], path: Path, wait: bool = True) -> None:
     """Locks an open file (or descriptor) until it is closed; `path` is what it stands for.
 
     Raises BlockingIOError if another process has it and `wait` is False, DataError on a file system
@@ -72,13 +75,13 @@ def digest_of(content: bytes | None) -> str | None:
     return None if content is None else hashlib.sha256(content).hexdigest()
 
 
-def sealed(content: Mapping[str, Any]) -> str:
+def sealed(content: Mapping[str, object]) -> str:
     """The content as JSON with a field `sha256` over all the rest of the text."""
     text = json.dumps({"sha256": _BLANK, **content}, indent=1)
     return text.replace(_BLANK, hashlib.sha256(text.encode()).hexdigest(), 1)
 
 
-def read_sealed(path: Path, fields: Sequence[str]) -> dict[str, Any]:
+def read_sealed(path: Path, fields: Sequence[str]) -> Manifest:
     """What `sealed` was given. Raises DataError, naming the path: missing, damaged, no such field.
 
     A file of which any bit differs from what was written is damaged.
@@ -110,7 +113,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def append_lines(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
     """Appends rows to a JSON lines file, all or none, safe between processes.
 
     A torn last line, left by a writer that was killed, is cut off first.
@@ -139,7 +142,7 @@ def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         ) from error
 
 
-def as_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+def as_lines(rows: Iterable[Mapping[str, object]]) -> bytes:
     return "".join(json.dumps(dict(row)) + "\n" for row in rows).encode()
 
 
@@ -150,7 +153,7 @@ def fault(path: Path, digest: str) -> str | None:
     return None if sha256(path) == digest else "damaged"
 
 
-def read_lines(path: Path, appended: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(path: Path, appended: bool = False) -> Iterator[tuple[int, dict[str, object]]]:
     """Line numbers (from 1) and objects of a JSON lines file; nothing if there is no file.
 
     appended: of a file that `append_lines` writes, a last line without its end of line was never
@@ -172,7 +175,7 @@ def read_lines(path: Path, appended: bool = False) -> Iterator[tuple[int, dict[s
             yield number, parse_line(path, number, line)
 
 
-def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def parse_line(path: Path, number: int, line: bytes) -> dict[str, object]:
     """The object of one line. Raises DataError naming file and line if it is none."""
     try:
         row = json.loads(line)
@@ -183,7 +186,7 @@ def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return row
 
 
-def _complete_length(file: Any) -> int:
+def _complete_length(file: io.FileIO) -> int:
     """Bytes up to and including the last end of line."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from mili_jax.types import DataError
 
@@ -70,9 +69,10 @@ def _is_ours(directory: Path) -> bool:
     return all(f'"{name}"' in features for name in ("episode_metadata", "achieved_tasks", "pose"))
 
 
-def _tfds(info: dict[str, Any]) -> str:
+def _tfds(info: dict[str, object]) -> str:
     splits = []
-    for split in info.get("splits") or []:
+    listed = info.get("splits")
+    for split in listed if isinstance(listed, list) else []:
         try:
             count = sum(map(int, split["shardLengths"]))
             splits.append(f"{split['name']}: {count} episodes")
@@ -84,7 +84,7 @@ def _tfds(info: dict[str, Any]) -> str:
     return f"a TFDS dataset of somebody else ({', '.join([*said, *splits])})"
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> object:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -32,7 +32,7 @@ class Answer(enum.StrEnum):
     UNSURE = "unsure"
 
     @staticmethod
-    def of(value: Any) -> Answer:
+    def of(value: object) -> Answer:
         """The answer that is meant: one of these, its word, or True or False.
 
         Raises DataError for anything else.
@@ -98,13 +98,13 @@ class Label:
         return {k: v for k, v in row.items() if (k, v) != ("asked", 1)}
 
 
-def _kind(value: Any) -> Kind:
+def _kind(value: object) -> Kind:
     if isinstance(value, str) and value in list(Kind):
         return Kind(value)
     raise DataError(f"kind is {value!r}; it must be one of {', '.join(Kind)}")
 
 
-def _time(value: Any) -> str:
+def _time(value: object) -> str:
     if isinstance(value, datetime.datetime):
         return value.isoformat()
     value = fields.text(value, "time")
@@ -116,13 +116,13 @@ def _time(value: Any) -> str:
     return value
 
 
-def _asked(value: Any) -> int:
+def _asked(value: object) -> int:
     if (found := fields.integer(value, "asked")) < 1:
         raise DataError(f"asked is {found}; it counts from 1")
     return found
 
 
-def _seconds(value: Any) -> float:
+def _seconds(value: object) -> float:
     if (found := fields.number(value, "seconds")) < 0:
         raise DataError(f"seconds is {found}; it must not be negative")
     return found
@@ -170,14 +170,14 @@ def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _parse(path: Path, number: int, line: bytes) -> Label:
-    row = parse_line(path, number, line)
+    row: dict[str, Any] = parse_line(path, number, line)  # of any type: `Label` checks them
     try:
         return Label(**(_of_old(row) if "useful" in row else row))
     except (DataError, TypeError) as error:
         raise DataError(f"{path}, line {number}: not a label ({error})") from None
 
 
-def _of_old(row: Mapping[str, Any]) -> dict[str, Any]:
+def _of_old(row: Mapping[str, object]) -> dict[str, object]:
     """A line from before there were three answers: `useful`, a bool, and `by`, who said so."""
     by, time = row.get("by"), row.get("time", "")
     kinds = (Kind.SIMULATOR, Kind.CLASSIFIER)
@@ -190,6 +190,6 @@ def _of_old(row: Mapping[str, Any]) -> dict[str, Any]:
         "answer": fields.boolean(row["useful"], "useful"),
         "annotator": by or "unknown",
         # Only the loop itself signed as a machine; whoever else answered may have been a person.
-        "kind": Kind(by) if by in list(kinds) else Kind.PERSON,
+        "kind": Kind(by) if isinstance(by, str) and by in list(kinds) else Kind.PERSON,
         "time": time,
     }

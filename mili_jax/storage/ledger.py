@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from mili_jax.storage.files import (
     atomic_write,
@@ -23,19 +23,28 @@ from mili_jax.storage.files import (
 )
 from mili_jax.types import DOCTOR, DataError
 
-_NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+
+class Entry(TypedDict):
+    """What the ledger knows of a file; a digest is None where the file may be absent."""
+
+    sha256: str | None
+    before: NotRequired[str | None]  # of the old content, while it is replaced
+    bytes: NotRequired[int]
 
 
-def read_checksums(directory: Path) -> dict[str, Any]:
+_NOTHING: Mapping[str, Entry] = types.MappingProxyType({})
+
+
+def read_checksums(directory: Path) -> dict[str, Entry]:
     path = directory / "checksums.json"
     return read_sealed(path, ("files",))["files"] if exists(path) else {}
 
 
-def write_checksums(directory: Path, files: Mapping[str, Any]) -> None:
+def write_checksums(directory: Path, files: Mapping[str, Entry]) -> None:
     atomic_write(directory / "checksums.json", sealed({"files": dict(sorted(files.items()))}))
 
 
-def allowed_digests(listed: Mapping[str, Any], name: str) -> tuple[str | None, ...]:
+def allowed_digests(listed: Mapping[str, Entry], name: str) -> tuple[str | None, ...]:
     """The SHA-256 that a file may have; None where it may be absent."""
     entry = listed.get(name, {"sha256": None})
     return entry["sha256"], entry.get("before", entry["sha256"])
@@ -57,7 +66,7 @@ def verified(directory: Path, name: str) -> bytes | None:
 
 
 def replace(
-    directory: Path, contents: Mapping[str, bytes], shards: Mapping[str, Any] = _NOTHING
+    directory: Path, contents: Mapping[str, bytes], shards: Mapping[str, Entry] = _NOTHING
 ) -> None:
     """Replaces files, and lists them, and shards that are there.
 
@@ -66,9 +75,9 @@ def replace(
     """
     listed = _settled(directory, {**read_checksums(directory), **shards})
     for name, content in contents.items():
-        before = directory / name
-        entry = {"before": sha256(before) if before.exists() else None}
-        listed[name] = {"sha256": digest_of(content), **entry}
+        path = directory / name
+        before = sha256(path) if path.exists() else None
+        listed[name] = {"sha256": digest_of(content), "before": before}
     write_checksums(directory, listed)
     for name, content in contents.items():
         atomic_write(directory / name, content)
@@ -91,7 +100,7 @@ def remove(directory: Path, name: str) -> None:
         write_checksums(directory, {n: entry for n, entry in listed.items() if n != name})
 
 
-def _settled(directory: Path, listed: Mapping[str, Any]) -> dict[str, Any]:
+def _settled(directory: Path, listed: Mapping[str, Entry]) -> dict[str, Entry]:
     """`listed`, with what a writer left that was stopped between two contents of a file."""
     settled = dict(listed)
     for name in [name for name, entry in listed.items() if "before" in entry]:
@@ -108,7 +117,7 @@ def describe_state(there: bool) -> str:
     return "damaged: its SHA-256 is not in checksums.json" if there else "missing"
 
 
-def check_digest(path: Path, digest: str, checksums: Mapping[str, Any]) -> None:
+def check_digest(path: Path, digest: str, checksums: Mapping[str, Entry]) -> None:
     """Raises DataError, naming the shard, unless it is the one that was committed."""
     if path.name not in checksums:
         raise DataError(f"{path} is not in checksums.json; {DOCTOR}")

@@ -7,7 +7,6 @@ import dataclasses
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -59,7 +58,7 @@ def format_pairs(
     return content
 
 
-def _float32(values: Any) -> np.ndarray:
+def _float32(values: object) -> np.ndarray:
     if not isinstance(values, (list, tuple)):
         raise DataError(f"similarity is of type {type(values).__name__}; it must be numbers [R]")
     numbers = [fields.number(value, f"similarity[{i}]") for i, value in enumerate(values)]
@@ -70,7 +69,7 @@ def _float32(values: Any) -> np.ndarray:
     return found
 
 
-def _listed(values: Any) -> Any:
+def _listed(values: object) -> object:
     return list(values) if isinstance(values, np.ndarray) and values.ndim else values
 
 

@@ -6,12 +6,11 @@ import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
 
 _PACKAGES = ("mili-jax", "jax", "jaxlib", "flax", "numpy", "pybullet")
 
 
-def what_runs() -> dict[str, Any]:
+def what_runs() -> dict[str, object]:
     """Versions, commit and platform, as a run's manifest says them."""
     versions = {"python": platform.python_version()}
     return {

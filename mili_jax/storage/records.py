@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -105,7 +104,7 @@ class Codec:
                 raise DataError(f"episode {episode_id!r}: {field} holds NaN or infinity")
         return length
 
-    def _facts(self, meta: EpisodeMeta) -> dict[str, Any]:
+    def _facts(self, meta: EpisodeMeta) -> dict[str, str | int | list[str]]:
         facts = dataclasses.asdict(meta) | {"achieved_tasks": list(meta.achieved_tasks)}
         del facts["terminated"]  # the last step says so
         if self.mark is not None:
@@ -210,7 +209,7 @@ def _features(shapes: Shapes, old: bool) -> tfds.features.FeaturesDict:
     )
 
 
-def shapes_of(features: Any) -> Shapes:
+def shapes_of(features: tfds.features.FeaturesDict) -> Shapes:
     """The shapes that the RLDS features of a dataset describe; any exception if they are none."""
     steps = features["steps"]
     observation = steps["observation"]

@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from mili_jax.spec import Camera, Layout, Spec
 
@@ -44,7 +43,7 @@ def mark_of(spec: Spec) -> str:
     return f"{Shapes.of(spec)}, layout {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: object) -> object:
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items() if item is not None}
     if isinstance(value, (list, tuple)):
@@ -76,7 +75,7 @@ def difference(shapes: Shapes, stored: Spec | None, asked: Spec) -> str | None:
     return None
 
 
-def _parts(stored: Spec, asked: Spec) -> Iterator[tuple[str, Any, Any]]:
+def _parts(stored: Spec, asked: Spec) -> Iterator[tuple[str, object, object]]:
     for name in ("pose", "action"):
         left, right = getattr(stored, name), getattr(asked, name)
         yield from _fields(name, left, right)
@@ -89,7 +88,7 @@ def _parts(stored: Spec, asked: Spec) -> Iterator[tuple[str, Any, Any]]:
         yield f"camera {one.name!r}, whose depth is", one.depth, other.depth
 
 
-def _fields(name: str, left: Layout, right: Layout) -> Iterator[tuple[str, Any, Any]]:
+def _fields(name: str, left: Layout, right: Layout) -> Iterator[tuple[str, object, object]]:
     yield f"{name} fields", list(left.names), list(right.names)
     for one, other in zip(left.fields, right.fields, strict=True):
         for part in ("unit", "low", "high", "period"):
@@ -101,7 +100,7 @@ def _calibration(camera: Camera) -> str:
     return "uncalibrated" if camera.matrix is None else "calibrated"
 
 
-def _same(left: Any, right: Any) -> bool:
+def _same(left: object, right: object) -> bool:
     if isinstance(left, tuple) and isinstance(right, tuple):
         return len(left) == len(right) and all(map(_same, left, right))
     if isinstance(left, float) and isinstance(right, float):
@@ -109,7 +108,7 @@ def _same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def _said(value: Any) -> str:
+def _said(value: object) -> str:
     return value if isinstance(value, str) else repr(value)
 
 

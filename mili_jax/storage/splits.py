@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -51,7 +50,7 @@ def shards_there(directory: Path, split: str) -> list[Path]:
     return sorted(path for path in found if pattern.fullmatch(path.name))
 
 
-def shard_digests(directory: Path, known: Description, split: str) -> dict[str, str]:
+def shard_digests(directory: Path, known: Description, split: str) -> dict[str, str | None]:
     """The SHA-256 of every shard by its name: as committed, else of what is there."""
     listed = ledger.read_checksums(directory)
     names = {shard.name for shard in shards_there(directory, split)}
@@ -128,13 +127,13 @@ def info_of(directory: Path, split: str, lengths: Sequence[int], size: int) -> t
 
 def examine(
     directory: Path, codec: Codec, split: str, shards: int
-) -> tuple[tfds.core.SplitInfo, dict[str, Any]]:
+) -> tuple[tfds.core.SplitInfo, dict[str, ledger.Entry]]:
     """Reads what is to be committed; returns the split's info and its entries in the ledger.
 
     Raises DataError as `Dataset.commit`.
     """
     checksums = ledger.read_checksums(directory)
-    entries: dict[str, Any] = {}
+    entries: dict[str, ledger.Entry] = {}
     lengths: list[int] = []
     seen: dict[str, Path] = {}
     for shard in range(shards):

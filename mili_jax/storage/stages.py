@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mili_jax.storage.files import (
+    Manifest,
     atomic_write,
     fault,
     files_under,
@@ -37,12 +37,12 @@ class Stages:
         """Of the stages that are done."""
         return sorted(file.stem for file in (self._path / "stages").glob("*.json"))
 
-    def agrees(self, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    def agrees(self, stored: Mapping[str, object], asked: Mapping[str, object]) -> bool:
         """Whether what was made with one configuration is what the other asks for."""
         return without(stored, self._grows) == without(plain(asked), self._grows)
 
     def is_done(
-        self, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str] | None = None
+        self, stage: str, config: Mapping[str, object], inputs: Mapping[str, str] | None = None
     ) -> bool:
         """See `Workdir.is_done`."""
         if not self._manifest(stage).exists():
@@ -64,10 +64,10 @@ class Stages:
     def finish(
         self,
         stage: str,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         inputs: Mapping[str, str] | None,
         outputs: Sequence[Path],
-        facts: Mapping[str, Any],
+        facts: Mapping[str, object],
     ) -> None:
         """See `Workdir.finish`."""
         rows = self._rows(stage)
@@ -84,11 +84,11 @@ class Stages:
         make_directory(path.parent)
         atomic_write(path, sealed(manifest))
 
-    def read(self, stage: str) -> dict[str, Any]:
+    def read(self, stage: str) -> Manifest:
         """What `finish` recorded. Raises DataError if the stage is not done or it is damaged."""
         return read_sealed(self._manifest(stage), ("stage", "config", "inputs", "outputs"))
 
-    def write_rows(self, stage: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_rows(self, stage: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Replaces this stage's result rows, and `results.jsonl` by the rows of all stages."""
         path = self._rows(stage)
         make_directory(path.parent)
@@ -96,7 +96,7 @@ class Stages:
         atomic_write(path, "".join(line + "\n" for line in lines))
         atomic_write(self._path / "results.jsonl", all_rows(self._path))
 
-    def read_rows(self) -> list[dict[str, Any]]:
+    def read_rows(self) -> list[dict[str, object]]:
         """The result rows of all stages.
 
         Raises DataError naming the file, and the line, if one is damaged or lost.

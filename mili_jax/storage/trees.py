@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,11 @@ import numpy as np
 from mili_jax.types import DataError
 
 
-def dtype(leaf: Any) -> np.dtype:
+def dtype(leaf: object) -> np.dtype:
     return np.dtype(leaf.dtype) if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
 
 
-def leaf_shapes(tree: Any) -> dict[str, list[Any]]:
+def leaf_shapes(tree: object) -> dict[str, list[object]]:
     """[shape, dtype] of every leaf by its path in the tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
@@ -27,7 +27,7 @@ def leaf_shapes(tree: Any) -> dict[str, list[Any]]:
     }
 
 
-def content_digest(tree: Any) -> str:
+def content_digest(tree: object) -> str:
     """SHA-256 of the leaves: equal for equal trainings, whatever the files around them hold."""
     digest = hashlib.sha256(json.dumps(leaf_shapes(tree)).encode())
     for leaf in jax.tree.leaves(tree):
@@ -35,7 +35,7 @@ def content_digest(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def check_leaves(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
+def check_leaves(stored: Mapping[str, object], asked: Mapping[str, object], path: Path) -> None:
     for leaf in sorted(stored.keys() | asked.keys()):
         if stored.get(leaf) != asked.get(leaf):
             raise DataError(
@@ -44,7 +44,7 @@ def check_leaves(stored: dict[str, Any], asked: dict[str, Any], path: Path) -> N
             )
 
 
-def as_placed(abstract: Any, value: np.ndarray) -> Any:
+def as_placed(abstract: object, value: np.ndarray) -> object:
     if isinstance(abstract, np.ndarray):
         return value
     if isinstance(abstract, (bool, int, float)):

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard, overload
 
 import jax
 import numpy as np
@@ -17,7 +17,11 @@ _NAME_RULE = re.compile(r"[a-z][a-z0-9_]*")
 _ABSENT = "(absent)"
 
 
-def plain(value: Any, field: str = "config") -> Any:
+@overload
+def plain(value: Mapping[str, object], field: str = ...) -> dict[str, object]: ...
+@overload
+def plain(value: object, field: str = ...) -> object: ...
+def plain(value: object, field: str = "config") -> object:
     """The value as JSON would bring it back: mappings, lists, text, numbers, booleans, None.
 
     Anything with `items` counts as a mapping, so an `ml_collections.ConfigDict` does.
@@ -41,7 +45,7 @@ def plain(value: Any, field: str = "config") -> Any:
 
 
 def check_same(
-    stored: Any, asked: Any, path: Path, grows: Collection[str] = (), field: str = "config"
+    stored: object, asked: object, path: Path, grows: Collection[str] = (), field: str = "config"
 ) -> None:
     """Raises ConfigError, naming the first field in which a configuration is not the stored one.
 
@@ -63,11 +67,11 @@ def check_same(
     raise ConfigError(f"{said}; choose another workdir or go back to that value")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def without(config: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
+def without(config: Mapping[str, object], fields: Collection[str]) -> dict[str, object]:
     """A (nested) mapping without these fields, such as "improve.rounds"."""
     kept = {}
     for key, value in config.items():

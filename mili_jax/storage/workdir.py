@@ -23,13 +23,14 @@ import platform
 import types
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat, TextIO
 
 import jax
 
-from mili_jax.storage.checkpoints import Checkpoints
+from mili_jax.storage.checkpoints import Checkpoints, Tree
 from mili_jax.storage.curves import Curves
 from mili_jax.storage.files import (
+    Manifest,
     atomic_write,
     exists,
     lock_file,
@@ -67,12 +68,12 @@ class Workdir:
     def __init__(
         self,
         path: Path | str,
-        config: Mapping[str, Any] | None = None,
+        config: Mapping[str, object] | None = None,
         free: Collection[str] = (),
         grows: Collection[str] = (),
     ) -> None:
         self.path = Path(path).absolute()
-        self._lock: Any = None
+        self._lock: TextIO | None = None
         # Asking for the process index of a run that is not distributed would start the device.
         self._leads = not jax.distributed.is_initialized() or jax.process_index() == 0
         self._stages = Stages(self.path, grows)
@@ -82,7 +83,7 @@ class Workdir:
         if config is None:
             if not exists(manifest):
                 raise DataError(f"{manifest} is missing: {self.path} is no workdir of a run")
-            self.config = self._read_manifest()["config"]
+            self.config: dict[str, object] = self._read_manifest()["config"]
             return
         self.config = plain(config)
         if not self._leads:
@@ -120,7 +121,7 @@ class Workdir:
                 check_same(one, other, self.path, grows)
         return bool(names)
 
-    def _read_manifest(self) -> dict[str, Any]:
+    def _read_manifest(self) -> Manifest:
         return read_sealed(self.path / "manifest.json", ("config",))
 
     def _write_manifest(self) -> None:
@@ -151,13 +152,13 @@ class Workdir:
 
     # Stages
 
-    def agrees(self, stored: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    def agrees(self, stored: Mapping[str, object], asked: Mapping[str, object]) -> bool:
         """Whether what was made with one config is what the other asks for: they differ in nothing
         but what `grows`."""
         return self._stages.agrees(stored, asked)
 
     def is_done(
-        self, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str] | None = None
+        self, stage: str, config: Mapping[str, object], inputs: Mapping[str, str] | None = None
     ) -> bool:
         """Whether the stage finished with this config, from these inputs.
 
@@ -167,7 +168,7 @@ class Workdir:
         return self._stages.is_done(stage, config, inputs)
 
     def begins(
-        self, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str] | None = None
+        self, stage: str, config: Mapping[str, object], inputs: Mapping[str, str] | None = None
     ) -> bool:
         """Whether the stage has to be made, now that nobody but this run writes here.
 
@@ -184,11 +185,11 @@ class Workdir:
     def finish(
         self,
         stage: str,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         *,
         inputs: Mapping[str, str] | None = None,
         outputs: Sequence[Path] = (),
-        **facts: Any,
+        **facts: object,
     ) -> None:
         """Declares a stage done. Its manifest is the last thing written for it.
 
@@ -206,16 +207,16 @@ class Workdir:
             self._stages.finish(stage, config, inputs, outputs, facts)
             self._write_manifest()
 
-    def read_manifest(self, stage: str) -> dict[str, Any]:
+    def read_manifest(self, stage: str) -> Manifest:
         """What `finish` recorded. Raises DataError if the stage is not done or it is damaged."""
         return self._stages.read(stage)
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """The run's own manifest, with the facts that every finished stage recorded."""
         facts = {name: self.read_manifest(name) for name in self._stages.names()}
         return {**self._read_manifest(), "stages": facts}
 
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Manifest:
         """What of the manifests people want to know on a page that has the configuration."""
         long = ("stage", "config", "inputs", "outputs", "resembles")
         whole = self.manifest()
@@ -226,30 +227,30 @@ class Workdir:
 
     # Result rows and metrics
 
-    def write_rows(self, stage: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_rows(self, stage: str, rows: Iterable[Mapping[str, object]]) -> None:
         """Replaces this stage's result rows, and `results.jsonl` by the rows of all stages."""
         if self._leads:
             self._stages.write_rows(stage, rows)
 
-    def read_rows(self) -> list[dict[str, Any]]:
+    def read_rows(self) -> list[dict[str, object]]:
         """The result rows of all stages.
 
         Raises DataError naming the file, and the line, if one is damaged or lost.
         """
         return self._stages.read_rows()
 
-    def write_metrics(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
+    def write_metrics(self, stage: str, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
         """Appends scalars of one step to `metrics.jsonl` and to TensorBoard (`Curves.write`)."""
         if self._leads:
             self._curves.write(stage, step, metrics)
 
-    def read_metrics(self, stage: str) -> dict[int, dict[str, Any]]:
+    def read_metrics(self, stage: str) -> dict[int, dict[str, object]]:
         """The metrics of a stage by step (`Curves.read`)."""
         return self._curves.read(stage)
 
     # Checkpoints
 
-    def save_checkpoint(self, name: str, tree: Any, step: int, **facts: Any) -> Path:
+    def save_checkpoint(self, name: str, tree: object, step: int, **facts: object) -> Path:
         """Keeps a pytree of arrays and numbers (`Checkpoints.save`); returns its manifest."""
         return self._checkpoints.save(name, tree, step, **facts)
 
@@ -257,7 +258,7 @@ class Workdir:
         """The step of the latest complete checkpoint of this name, None if there is none."""
         return self._checkpoints.latest_step(name)
 
-    def checkpoint_facts(self, name: str, step: int) -> dict[str, Any]:
+    def checkpoint_facts(self, name: str, step: int) -> Manifest:
         """What a checkpoint was saved with, and its "content" (`Checkpoints.facts`)."""
         return self._checkpoints.facts(name, step)
 
@@ -265,12 +266,12 @@ class Workdir:
         """Removes all checkpoints of this name."""
         self._checkpoints.drop(name)
 
-    def load_checkpoint(self, name: str, abstract_tree: Any, step: int | None = None) -> Any:
+    def load_checkpoint(self, name: str, abstract_tree: Tree, step: int | None = None) -> Tree:
         """Brings a checkpoint back, by default the latest (`Checkpoints.load`)."""
         return self._checkpoints.load(name, abstract_tree, step)
 
 
-def lock(path: Path) -> Any:
+def lock(path: Path) -> TextIO:
     """Locks a workdir, making the folder if need be, until what it returns is closed.
 
     Raises ConfigError if another process holds it, DataError if it cannot be opened.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection as connections
 from multiprocessing import reduction, resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Generic
 
 from mili_jax.types import SimulationError
 from mili_jax.workers import stopping
@@ -30,6 +30,7 @@ from mili_jax.workers.worker import (
     TIME,
     Done,
     Incident,
+    Item,
     Job,
     Runner,
     Sink,
@@ -42,6 +43,7 @@ LOOK = 0.5  # s between two looks at the workers; one that has died is noticed a
 KILL_LIMIT = 10.0  # s in which a worker ends that was killed
 _KILLED = f"was killed by signal {signal.SIGKILL:d}"
 _ADVICE = ("what it printed says why", "perhaps by the system, for the memory that it took")
+Assigned = tuple[int, Sequence[Item], set[int]]  # a job, and which of its items are left out
 FATAL = 2  # workers that a trial may kill; then it is set aside
 FATAL_OUTSIDE = 5  # the same for a job whose workers die outside any trial; then it is an error
 
@@ -57,10 +59,10 @@ def _vitals(pid: int) -> tuple[float, set[str]]:
     return sum(map(int, found[0][11:13])) / os.sysconf("SC_CLK_TCK"), {f[0] for f in found[1:]}
 
 
-class _Worker:
+class _Worker(Generic[Item]):
     """A worker process as its parent sees it."""
 
-    def __init__(self, make_runner: Callable[[], Runner], sink: Sink) -> None:
+    def __init__(self, make_runner: Callable[[], Runner[Item]], sink: Sink) -> None:
         context = multiprocessing.get_context("spawn")
         now = time.monotonic()
         self.pulse = context.RawArray(ctypes.c_double, (now, 0.0, START_LIMIT, STEP_LIMIT, -1, 0))
@@ -77,12 +79,12 @@ class _Worker:
         except OSError as error:
             raise SimulationError(f"a worker process could not be started ({error})") from error
         theirs.close()
-        self.job: tuple[int, Sequence[Any], set[int]] | None = None
+        self.job: Assigned[Item] | None = None
         self.jobs = 0
-        self._first: Any = (make_runner, sink)
+        self._first: tuple[Callable[[], Runner[Item]], Sink] | None = (make_runner, sink)
         self._sender = threading.Thread()
 
-    def give(self, job: tuple[int, Sequence[Any], set[int]]) -> None:
+    def give(self, job: Assigned[Item]) -> None:
         self.job = job
         self.jobs += 1
         self.pulse[ITEM], self.pulse[IDLE] = -1, STEP_LIMIT
@@ -95,12 +97,12 @@ class _Worker:
         self._sender = threading.Thread(target=self._send, args=(pickled,), daemon=True)
         self._sender.start()
 
-    def _send(self, messages: Sequence[Any]) -> None:
+    def _send(self, messages: Sequence[memoryview]) -> None:
         with contextlib.suppress(OSError):  # it is dead, which the next look finds
             for message in messages:
                 self.connection.send_bytes(message)
 
-    def look(self) -> Any:
+    def look(self) -> Done | Exception | str | None:
         """Its answer, or an error that is its last; or, as text, how it died; or None while it is
         at work."""
         if self.connection.poll():
@@ -162,11 +164,11 @@ def _not_begun(code: int) -> str:
     )
 
 
-def _name(item: Any) -> str:
+def _name(item: object) -> str:
     return str(getattr(item, "episode_id", item))
 
 
-class Pool:
+class Pool(Generic[Item]):
     """Worker processes that run jobs. What they hold, a compiled policy, stays between calls.
 
     A worker that dies or hangs is replaced and its job run again: it is noticed at once, or
@@ -184,12 +186,12 @@ class Pool:
     Use it as a context manager, or call `close`; its workers end with the thread that made them.
     """
 
-    def __init__(self, make_runner: Callable[[], Runner], sink: Sink, processes: int) -> None:
+    def __init__(self, make_runner: Callable[[], Runner[Item]], sink: Sink, processes: int) -> None:
         self._make = make_runner, sink
         self._processes = processes
-        self._workers: list[_Worker] = []
+        self._workers: list[_Worker[Item]] = []
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Pool[Item]:
         return self
 
     def __exit__(
@@ -205,7 +207,7 @@ class Pool:
         while self._workers:
             self._workers.pop().close()
 
-    def run(self, jobs: Sequence[Job], required: bool = False) -> Iterator[Done]:
+    def run(self, jobs: Sequence[Job[Item]], required: bool = False) -> Iterator[Done]:
         """Runs (index, items) jobs; yields them as they finish.
 
         required: nothing may be set aside.
@@ -267,7 +269,7 @@ class Pool:
             for worker in [w for w in self._workers if w.job]:
                 self._drop(worker)
 
-    def _hand_out(self, waiting: deque[tuple[int, Sequence[Any], set[int]]]) -> None:
+    def _hand_out(self, waiting: deque[Assigned[Item]]) -> None:
         for worker in [w for w in self._workers if not w.job and not w.process.is_alive()]:
             self._drop(worker)
         while waiting:
@@ -279,14 +281,14 @@ class Pool:
                 idle = self._workers[-1:]
             idle[0].give(waiting.popleft())
 
-    def _drop(self, worker: _Worker) -> None:
+    def _drop(self, worker: _Worker[Item]) -> None:
         self._workers.remove(worker)
         worker.close()
 
 
 def run_jobs(
-    jobs: Sequence[Job],
-    make_runner: Callable[[], Runner],
+    jobs: Sequence[Job[Item]],
+    make_runner: Callable[[], Runner[Item]],
     sink: Sink,
     processes: int,
     required: bool = False,

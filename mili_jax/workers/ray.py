@@ -17,12 +17,17 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from mili_jax.types import ConfigError, SimulationError
 from mili_jax.workers import stopping
 from mili_jax.workers.pool import Pool
-from mili_jax.workers.worker import Done, Job, Runner, Sink
+from mili_jax.workers.worker import Done, Item, Job, Runner, Sink
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
 
 RESTARTS = 5  # of an actor; its job is tried as often
 CONNECT_LIMIT = 30.0  # s in which a cluster has to answer
@@ -36,7 +41,7 @@ class Host:
     """An actor: runs one job after the other in a process of its own."""
 
     def __init__(
-        self, make_runner: Callable[[], Runner], sink: Sink, environment: Mapping[str, str]
+        self, make_runner: Callable[[], Runner[object]], sink: Sink, environment: Mapping[str, str]
     ) -> None:
         # Not by a runtime environment of Ray's: with one, a shell starts the interpreter without
         # quotes, and from a folder with a space in its name that fails for ever.
@@ -46,12 +51,12 @@ class Host:
     def there(self) -> None:
         """Answers as soon as there is a place for it, and while it is at work as well."""
 
-    def run(self, job: Job, required: bool) -> Done:
+    def run(self, job: Job[object], required: bool) -> Done:
         (done,) = self.pool.run([job], required)
         return done
 
 
-def connect(workers: int) -> Any:
+def connect(workers: int) -> ModuleType:
     """Joins the cluster of RAY_ADDRESS, or makes one on this machine that only it can reach.
 
     Returns the module `ray`. Raises ConfigError without it, without a cluster that answers within
@@ -63,7 +68,7 @@ def connect(workers: int) -> Any:
         # too, and binds nothing else. Read when Ray is imported.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
-        ray: Any = importlib.import_module("ray")
+        ray = importlib.import_module("ray")
     except ImportError as error:
         raise ConfigError(
             "config.machine.backend = 'ray' needs Ray: pip install -e '.[cluster]'"
@@ -71,7 +76,7 @@ def connect(workers: int) -> Any:
     if ray.is_initialized():
         return ray
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address:
         _try(address)
     else:
@@ -111,8 +116,8 @@ def _try(address: str) -> None:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
-    make_runner: Callable[[], Runner],
+    jobs: Sequence[Job[Item]],
+    make_runner: Callable[[], Runner[Item]],
     sink: Sink,
     processes: int,
     required: bool = False,
@@ -140,7 +145,7 @@ def run_jobs(
     hosts = [actor.remote(make_runner, sink, environment) for _ in range(workers)]
     signs = _Signs(ray, hosts)
     # An actor that waits for a free core gets no job before it has said that it is there.
-    running: dict[Any, tuple[Any, Job | None]] = {
+    running: dict[ObjectRef, tuple[ActorHandle, Job[Item] | None]] = {
         host.there.remote(): (host, None) for host in hosts
     }
     waiting = deque(jobs)
@@ -170,13 +175,13 @@ def run_jobs(
 class _Signs:
     """Asks actors, while they are waited for, whether they are there."""
 
-    def __init__(self, ray: Any, hosts: Sequence[Any]) -> None:
+    def __init__(self, ray: ModuleType, hosts: Sequence[ActorHandle]) -> None:
         self._ray, self._hosts = ray, hosts
         self._limit = BUSY_LIMIT if os.environ.get("RAY_ADDRESS") else ACTOR_LIMIT
-        self._asked: dict[Any, int] = {}  # questions without an answer, and of which actor
+        self._asked: dict[ObjectRef, int] = {}  # questions without an answer, and of which actor
         self._there: set[int] = set()  # who has answered at all
 
-    def wait(self, references: list[Any]) -> Any:
+    def wait(self, references: list[ObjectRef]) -> ObjectRef:
         """The first of the references that is ready. Warns of what is waited for, and raises
         SimulationError if no actor gives a sign for too long."""
         last = time.monotonic()
@@ -197,7 +202,9 @@ class _Signs:
                 if silent > 1.5 * LOOK:  # they have been asked, and did not answer
                     LOG.warning("waiting for Ray's actors: %s", self._missing())
                 for k in set(range(len(self._hosts))) - set(self._asked.values()):
-                    sign = self._hosts[k].there.options(concurrency_group="signs").remote()
+                    sign: ObjectRef = (
+                        self._hosts[k].there.options(concurrency_group="signs").remote()
+                    )
                     self._asked[sign] = k
 
     def _missing(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import pickle
@@ -9,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from multiprocessing import connection as connections
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from mili_jax.types import Episode, EpisodeMeta, SimulationError
 from mili_jax.workers import stopping
@@ -21,8 +22,10 @@ Sink = Callable[[int, list[Episode]], None]
 
 # Workers that may die
 
-Runner = Callable[[Sequence[Any], Collection[int]], list[Episode]]
-Job = tuple[int, Sequence[Any]]
+Item = TypeVar("Item")  # what an episode is made from, such as a trial
+Runner = Callable[[Sequence[Item], Collection[int]], list[Episode]]
+Job = tuple[int, Sequence[Item]]
+Pulse = ctypes.Array[ctypes.c_double]  # the six numbers by which a worker shows that it lives
 
 
 class Incident(NamedTuple):
@@ -48,7 +51,7 @@ class Done(NamedTuple):
 
 
 TIME, _CPU, LIMIT, IDLE, ITEM, BEGUN = range(6)
-_pulse: Any = None  # of this process if it is a worker: those six numbers, which its parent sees
+_pulse: Pulse | None = None  # of this process if it is a worker
 
 
 def beat(item: int | None = None, limit: float = STEP_LIMIT, idle: float = STEP_LIMIT) -> None:
@@ -70,7 +73,7 @@ def beat(item: int | None = None, limit: float = STEP_LIMIT, idle: float = STEP_
 
 
 def run_job_of(
-    runner: Runner, sink: Sink, index: int, items: Sequence[Any], skip: set[int]
+    runner: Runner[Item], sink: Sink, index: int, items: Sequence[Item], skip: set[int]
 ) -> Done:
     episodes = runner(items, skip)
     beat(-1, SINK_LIMIT, SINK_LIMIT)
@@ -78,7 +81,7 @@ def run_job_of(
     return Done(index, [e.meta for e in episodes], sum(map(len, episodes)))
 
 
-def work(connection: connections.Connection, pulse: Any, parent: int) -> None:
+def work(connection: connections.Connection, pulse: Pulse, parent: int) -> None:
     """What a worker process does: gets a factory and a sink, then jobs, and answers each."""
     global _pulse
     stopping.die_with_parent()
@@ -86,9 +89,9 @@ def work(connection: connections.Connection, pulse: Any, parent: int) -> None:
         return
     _pulse = pulse
     _pulse[BEGUN] = 1
-    runner: Runner | None = None
+    runner: Runner[object] | None = None
     while True:
-        answer: Any
+        answer: Done | Exception
         try:
             if runner is None:
                 make_runner, sink = connection.recv()

@@ -204,6 +204,7 @@ LEROBOT = {
     "more episodes promised": ("v21", info(lambda i: i.update(total_episodes=5), "promises 5")),
     "fewer episodes promised": ("v21", info(lambda i: i.update(total_episodes=2), "promises 2")),
     "no number of episodes": ("v21", info(lambda i: i.update(total_episodes="many"), "total_episodes")),
+    "chunks of no number": ("v21", info(lambda i: i.update(chunks_size="many"), "chunks_size")),
     "a split without end": ("v21", info(lambda i: i.update(splits={"train": "0"}), "splits")),
     "splits in words": ("v21", info(lambda i: i.update(splits={"train": "all:of"}), "splits")),
     "splits a list": ("v21", info(lambda i: i.update(splits=["train"]), "splits")),

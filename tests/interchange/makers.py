@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
+import os
 import struct
 from fractions import Fraction
 
@@ -202,9 +204,20 @@ def write_description(folder, features, splits, file_format="tfrecord"):
 # LeRobot
 
 
+@contextlib.contextmanager
+def same_scheduling():
+    """SVT-AV1 that runs as root makes the thread which opens it a real-time one. That would take
+    the processor from all others, and so would whatever it starts."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
+
+
 def write_video(path, pictures, fps=FPS, codec="libx264", lossless=False):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with same_scheduling(), av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt = "yuv420p"

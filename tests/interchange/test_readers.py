@@ -139,6 +139,22 @@ def test_rlds_reads_every_type_of_number_and_names_what_it_cannot_read(tmp_path)
     assert "steps/depth" not in {*recording.numbers, *recording.pictures}
 
 
+def test_rlds_leaves_out_texts_that_are_packed(tmp_path):
+    features = rlds_features()
+    record = rlds_record(features, episode(0), 0)
+    write_records(tmp_path / "robot-train.tfrecord-00000-of-00001", [record])
+    write_description(tmp_path, features, [{"name": "train", "shardLengths": ["1"]}])
+    raw = json.loads((tmp_path / "features.json").read_text())
+    steps = raw["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]
+    packed = {"shape": {}, "dtype": "string", "encoding": "zlib"}
+    steps["features"]["language_instruction"] = {"tensor": packed}
+    (tmp_path / "features.json").write_text(json.dumps(raw))
+    column = open_rlds(tmp_path).columns["steps/language_instruction"]
+    assert column.kind == "other" and "zlib" in column.why
+    (recording,) = read_rlds(tmp_path)
+    assert not recording.texts
+
+
 def test_rlds_reads_only_what_is_asked_for(tmp_path):
     write_rlds(tmp_path / "d", {"train": 2})
     (recording,) = open_rlds(tmp_path / "d").read("train", [1], {"steps/action"})
@@ -220,6 +236,21 @@ def test_lerobot_pictures_inside_the_tables(tmp_path, write):
         assert np.array_equal(
             pictures(recording, "observation.images.wrist", [3]), wanted.wrist[3:4]
         )
+
+
+@pytest.mark.parametrize("details", [None, "h264", 5, [], {}])
+def test_lerobot_reads_a_video_without_details_of_it(tmp_path, details):
+    write_lerobot_v21(tmp_path, 1)
+    file = tmp_path / "meta" / "info.json"
+    info = json.loads(file.read_text())
+    camera = next(f for f in info["features"].values() if f["dtype"] == "video")
+    camera["info"] = details
+    file.write_text(json.dumps(info))
+    (recording,) = read_lerobot(tmp_path)
+    assert all(
+        len(pictures(recording, name)) == len(recording.numbers["action"])
+        for name in recording.pictures
+    )
 
 
 def test_lerobot_pictures_that_the_table_names_are_read_from_their_files(tmp_path):

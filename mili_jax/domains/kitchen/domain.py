@@ -90,7 +90,8 @@ class Kitchen:
 
     def hindsight(self, pose: np.ndarray, action: np.ndarray) -> Hindsight:
         focus, seen = hindsight.find_focus(pose)
-        return Hindsight(hindsight.find_key(pose), focus, seen)
+        key = hindsight.find_key(pose)
+        return Hindsight(key, focus, seen, hindsight.key_pose(pose, *key))
 
 
 KITCHEN = Kitchen()

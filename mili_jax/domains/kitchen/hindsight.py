@@ -84,6 +84,34 @@ def find_key(pose: np.ndarray) -> tuple[int, int]:
     return touch, touch + int(up[0]) - 1 if len(up) else len(pose) - 1
 
 
+def key_pose(pose: np.ndarray, touch: int, end: int) -> np.ndarray:
+    """The poses at which an episode float32 [T,7] touches and ends (`find_key`), freed of what
+    disturbs a single step: float32 [2,7].
+
+    Disturbances lift the tool, close the fingers and move it aside. So the touch is as low as the
+    tool comes before it goes up again, and its finger is the median from there to the end: what it
+    holds keeps the fingers apart. The end lies in the direction in which most of a push went; its
+    height is the lower of the last two near the table, else the median of three, as its place is,
+    and its finger is the wider of the last two.
+    """
+    found, after = pose[[touch, end]], pose[touch : end + 1]
+    up = np.flatnonzero(after[:, 2] >= TOUCH_Z)
+    found[0, 2] = after[: up[0] if len(up) and up[0] else len(after), 2].min()
+    found[0, 6] = np.median(after[:, 6])
+    low = after[-1, 2] < TOUCH_Z
+    found[1, 2] = after[-2:, 2].min() if low else np.median(after[-3:, 2])
+    found[1, 6] = after[-2:, 6].max()
+    path = after[:, :2] - after[0, :2]
+    way = np.hypot(*path.T)
+    if low and not len(up) and way[-1] > MOVED:
+        late = way > way.max() / 2
+        ahead = _unit(np.median(path[late] / way[late, None], axis=0))
+        found[1, :2] = after[0, :2] + ahead * (path[-1] @ ahead)
+    elif not low:
+        found[1, :2] = np.median(after[-3:, :2], axis=0)
+    return found
+
+
 def _find_push(pose: np.ndarray, runs: list[tuple[int, int]]) -> int | None:
     """Which of the descents is the push that an episode is about, if it is about one: the last that
     moved far, unless the fingers did something afterwards. A policy that has pushed may well go

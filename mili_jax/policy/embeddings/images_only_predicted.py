@@ -74,5 +74,6 @@ class _Reader(nn.Module):
         # It touches where it is first about as low as it ever is.
         low = guess[..., 2] < guess[..., 2].min(1, keepdims=True) + 0.02
         touch = jnp.take_along_axis(guess, low.argmax(1)[:, None, None], 1)
+        touch = touch.at[:, 0, 6].set(guess[..., 6].min(1))
         key = jnp.concatenate([touch, guess[:, -1:]], 1)
         return guess, key, error.mean(-1)

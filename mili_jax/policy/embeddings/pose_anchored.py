@@ -113,7 +113,7 @@ class Anchored(nn.Module):
         """pose: along the demonstration; key: where it touches and where it ends."""
         story, portraits = self.pooled(maps, pose, key, view)
         story = story + self.portraits(portraits.reshape(len(maps), -1))
-        return Embedding.join(story, measured_sizes(pose, key))
+        return Embedding.join(story, measured_sizes(key))
 
     def portray(
         self, maps: Float[Array, "n h w c"], spots: Float[Array, "n 2 2"], view: View

@@ -46,7 +46,7 @@ class AnchoredMixture(nn.Module):
     def __call__(
         self,
         maps: Float[Array, "n h w c"],
-        pose: Float[Array, "n 7"],
+        pose: Float[Array, "n d"],
         shown: Embedding,
         view: View,
         hindsight: Hindsight | None = None,

@@ -19,14 +19,16 @@ DISTANCES = np.array([0.0, 0.01, 0.02, 0.03, 0.045, 0.065, 0.09])  # m
 ABOVE = np.array([-0.01, 0.0, 0.01, 0.02, 0.03, 0.05, 0.08])  # m above a demonstrated height
 CLOSED = np.arange(-0.1, 0.31, 0.05)  # of the opening, beyond the narrowest demonstrated
 OPENED = np.arange(-0.6, 0.61, 0.2)  # and beyond the last one
+FELT = np.arange(-0.6, 0.61, 0.2)  # of the opening
 LENGTHS = np.arange(0.0, 0.41, 0.08)  # m between the two places
 OFFSETS = np.arange(-0.16, 0.17, 0.04)  # m along the way from a place
 ANCHORS, EACH = 4, 4  # where components begin, and how many of them there
 
 
 class Mover(nn.Module):
-    """The mixture over actions, given normalised maps, poses, what the demonstration shows, z
-    scaled to entries of order one, and the two places (m)."""
+    """The mixture over actions, given normalised maps, poses, with or without what the fingers feel
+    in two more columns, what the demonstration shows, z scaled to entries of order one, and the two
+    places (m)."""
 
     tool: Tool
     width: int
@@ -35,7 +37,7 @@ class Mover(nn.Module):
     def __call__(
         self,
         maps: Float[Array, "n h w c"],
-        pose: Float[Array, "n 7"],
+        pose: Float[Array, "n d"],
         shown: Embedding,
         z: Float[Array, "n z"],
         place: Float[Array, "n 2 2"],
@@ -69,6 +71,8 @@ class Mover(nn.Module):
         known += [above / UNIT, tiles(above, ABOVE, 0.01).reshape(n, -1)]
         known += [closed[:, None], tiles(closed, CLOSED, 0.04)]
         known += [opened[:, None], tiles(opened, OPENED, 0.1)]
+        felt = pose[:, 7:9] if pose.shape[1] > 7 else jnp.zeros((n, 2))
+        known += [felt, tiles(felt, FELT, 0.1).reshape(n, -1)]
         for gripper in (pose[:, :2], view.on_table(pose[:, :3])):
             apart = gripper[:, None] - place
             distance = jnp.sqrt(jnp.sum(jnp.square(apart), -1) + 1e-8)
