@@ -8,6 +8,7 @@ trial where the audit slice supports it, and says nothing elsewhere.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from mili_jax.improve.audit import audit_slice, uniform
 
 LEAST = 40  # answers before anything is trained
 TARGET = 0.95  # of the decisions in either direction, how many shall be right
+PRUDENCE = 0.5  # of the wrong decisions that `TARGET` allows, how many are planned for
+SUPPORT = 10  # answers of the audit slice that a direction needs
+RARE = 0.2
 FOLDS = 5
 PENALTIES = (0.03, 0.1, 0.3, 1.0)
 WIDTHS = (1 / 3, 2 / 3)  # of the kernel, in mean squared distances
@@ -126,9 +130,17 @@ def fit(design: np.ndarray, useful: np.ndarray, penalty: float) -> tuple[np.ndar
     return w[:-1], float(w[-1])
 
 
-def train(ways: list[Design], x: np.ndarray, useful: np.ndarray) -> tuple[Classifier, np.ndarray]:
-    """A calibrated classifier of x [n,F] and useful bool [n], and P(useful) of each of these by
-    classifiers that did not see its answer, calibrated alike: float64 [n]."""
+def train(
+    ways: list[Design], x: np.ndarray, useful: np.ndarray, sample: np.ndarray
+) -> tuple[Classifier, np.ndarray]:
+    """A classifier of x [n,F] and useful bool [n], and P(useful) of each of these by classifiers
+    that did not see its answer, float64 [n]; both are calibrated alike.
+
+    sample: which of them are a random sample of all trials, bool [n]. Calibration takes these
+    alone, if there are enough: answers to chosen trials are not like the rest.
+    """
+    if min(useful[sample].sum(), (~useful[sample]).sum()) < FOLDS:
+        sample = np.ones(len(x), bool)
     # Each fold has its share of both answers.
     fold = np.empty(len(x), int)
     for answer in (False, True):
@@ -142,9 +154,12 @@ def train(ways: list[Design], x: np.ndarray, useful: np.ndarray) -> tuple[Classi
             for k in range(FOLDS):
                 weight, bias = fit(design[fold != k], useful[fold != k], penalty)
                 logits[fold == k] = design[fold == k] @ weight + bias
-            slope, offset = _calibrate(logits, useful)
+            slope, offset = _calibrate(logits[sample], useful[sample])
             z = slope * logits + offset
-            loss = float(np.mean(np.logaddexp(0, np.where(useful, -z, z))))
+            # All answers choose the way, by a calibration of their own.
+            a, b = _calibrate(logits, useful)
+            own = a * logits + b
+            loss = float(np.mean(np.logaddexp(0, np.where(useful, -own, own))))
             if best is None or loss < best[0]:
                 best = loss, way, design, penalty, slope, offset, z
     assert best is not None
@@ -166,26 +181,41 @@ def _calibrate(logits: np.ndarray, useful: np.ndarray) -> tuple[float, float]:
     return max(float(w[0]), 1e-3), float(w[1])
 
 
-def thresholds(p: np.ndarray, useful: np.ndarray, target: float = TARGET) -> tuple[float, float]:
-    """(no, yes): the widest confidences at which at least `target` of the decisions are right.
+def thresholds(
+    rest: np.ndarray, p: np.ndarray, useful: np.ndarray, target: float = TARGET
+) -> tuple[float, float]:
+    """(no, yes): the widest confidences at which `target` of the decisions should be right.
 
     Args:
-      p, useful: P(useful) and the answer of a random sample of trials, [n].
+      rest: P(useful) of the trials to decide about, [N].
+      p, useful: P(useful), held out, and the answer of a random sample of trials, [n].
 
-    A share is taken with one right and one wrong decision more than there are (Laplace), so a few
-    answers support nothing: then it is -1, or 2.
+    The calibrated probabilities expect `PRUDENCE` times as many wrong decisions as `target` allows,
+    since they come from few answers. And the sample has to support `target`: at least `SUPPORT` of
+    it are decided alike, and as few right ones as there are would not be rare (`RARE`) if it were
+    true. Where no confidence does, -1 or 2.
     """
-    return -1.0 if (no := _widest(1 - p, ~useful, target)) is None else 1 - no, (
-        2.0 if (yes := _widest(p, useful, target)) is None else yes
-    )
+    no = _widest(1 - rest, 1 - p, ~useful, target)
+    yes = _widest(rest, p, useful, target)
+    return -1.0 if no is None else 1 - no, 2.0 if yes is None else yes
 
 
-def _widest(confidence: np.ndarray, right: np.ndarray, target: float) -> float | None:
-    order = np.argsort(-confidence, kind="stable")
-    hits = np.cumsum(right[order])
-    counts = np.arange(1, len(order) + 1)
-    good = ((hits + 1) / (counts + 2) >= target) & (confidence[order] > 0.5)
-    return float(confidence[order][np.flatnonzero(good)[-1]]) if good.any() else None
+def _widest(rest: np.ndarray, p: np.ndarray, right: np.ndarray, target: float) -> float | None:
+    order = np.sort(rest[rest > 0.5])[::-1]
+    expected = np.cumsum(order) / np.arange(1, len(order) + 1)
+    for least in order[expected >= 1 - PRUDENCE * (1 - target)][::-1]:
+        decided = p >= least
+        n, k = int(decided.sum()), int(right[decided].sum())
+        if n < SUPPORT:
+            return None  # there are even fewer at higher confidences
+        if _at_most(k, n, target) >= RARE:
+            return float(least)
+    return None
+
+
+def _at_most(k: int, n: int, share: float) -> float:
+    """P(at most k of n) where each comes with this share."""
+    return sum(math.comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k + 1))
 
 
 def decide(
@@ -206,14 +236,14 @@ def decide(
     if len(answered) < LEAST or min(useful.sum(), (~useful).sum()) < FOLDS:
         return None
     known = features[there]
-    made, held_out = train(designs(known), features[answered], useful)
+    audit = audit_slice(len(features))[answered]
+    made, held_out = train(designs(known), features[answered], useful, audit)
     probability = np.full(len(features), np.nan)
     probability[there] = made.probability(known)
-    audit = audit_slice(len(features))[answered]
     p, said = held_out[audit], useful[audit]
-    no, yes = thresholds(p, said, target)
     open_ = there.copy()
     open_[answered] = False
+    no, yes = thresholds(probability[open_], p, said, target)
     with np.errstate(invalid="ignore"):
         says_yes, says_no = open_ & (probability >= yes), open_ & (probability <= no)
     positive, negative = p >= yes, p <= no
