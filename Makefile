@@ -1,11 +1,14 @@
-# `make run` and `make test` set up what they need: a virtual environment with pinned dependencies.
+# `make demo`, `make run` and `make test` set up what they need: a virtual environment with pinned dependencies.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
 # `make compare` trains every method over three seeds: hours, and it goes on where it was stopped.
-.PHONY: run compare test lint docs setup bench wheel label-demo clean
+.PHONY: demo run compare test lint docs setup bench wheel label-demo clean
+
+demo: setup
+	$(BIN)/mili demo --out=demo.mp4
 
 run: setup
 	$(BIN)/mili run --config=quick --workdir=runs/quick

@@ -364,7 +364,7 @@ def appearance_distance(a: dict[str, Any], b: dict[str, Any]) -> float:
 
 
 def _distinct(entry: dict[str, Any], others: Sequence[dict[str, Any]]) -> bool:
-    """Whether an entry can be told from all others from above."""
+    """Whether an entry can be distinguished from all others from above."""
     group = next((g for g in LOOKALIKES if entry["kind"] in g), ())
     for other in others:
         same = other["kind"] == entry["kind"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mili_jax.configs import get_config
     from mili_jax.domains.base import load as load_domain
+    from mili_jax.pipeline.oneshot import OneShotPolicy, load_policy
     from mili_jax.pipeline.run import open_run
     from mili_jax.spec import Camera, Field, Layout, Spec
     from mili_jax.storage.dataset import Dataset
@@ -35,11 +36,13 @@ __all__ = [
     "Field",
     "Layout",
     "MiliError",
+    "OneShotPolicy",
     "SimulationError",
     "Spec",
     "Task",
     "get_config",
     "load_domain",
+    "load_policy",
     "open_run",
 ]
 _TYPES = ("ConfigError", "DataError", "Episode", "EpisodeMeta", "MiliError", "SimulationError")
@@ -49,6 +52,7 @@ _HOMES = {
     **{name: f"mili_jax.spec:{name}" for name in ("Camera", "Field", "Layout", "Spec")},
     "Dataset": "mili_jax.storage.dataset:Dataset",
     "get_config": "mili_jax.configs:get_config",
+    **{name: f"mili_jax.pipeline.oneshot:{name}" for name in ("OneShotPolicy", "load_policy")},
     "load_domain": "mili_jax.domains.base:load",
     "open_run": "mili_jax.pipeline.run:open_run",
 }

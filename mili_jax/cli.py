@@ -30,6 +30,7 @@ _LOOP, _STAGES, _LOOK, _OWN = "The loop", "Its stages, in their order", "Looking
 _PEOPLE = "People"
 _STAGE, _LOGS = "mili_jax.command.stage", "mili_jax.command.logs"
 COMMANDS = {
+    "demo": Command(_LOOP, "mili_jax.command.demo", "see a trained policy act: a film in a minute"),
     "run": Command(_LOOP, _STAGE, "demonstrate, train, try, filter, pair, retrain, report"),
     "compare": Command(_LOOP, "mili_jax.command.compare", "the same over several seeds, together"),
     "launch": Command(
@@ -44,6 +45,7 @@ COMMANDS = {
     "retrain": Command(_STAGES, _STAGE, "learn from demonstrations and pairs"),
     "evaluate": Command(_STAGES, _STAGE, "measure success on tasks that are new to the policy"),
     "report": Command(_STAGES, _STAGE, "write the page with figures, tables and films"),
+    "pack": Command(_LOOK, "mili_jax.command.pack", "a trained policy as a folder of its own"),
     "label": Command(
         _PEOPLE, "mili_jax.command.label", "answer which trials were useful, on a page"
     ),

@@ -22,8 +22,8 @@ def test_acting_remembers_the_first_place_until_the_tool_was_down_and_what_the_f
     None
 ):
     @flax.struct.dataclass
-    class Told:
-        """Acts by saying what share of the earlier pictures it was told to remember, what its
+    class Answer:
+        """Acts by saying what share of the earlier pictures it was asked to remember, what its
         fingers feel, and where to send them."""
 
         focus: jax.Array
@@ -33,8 +33,8 @@ def test_acting_remembers_the_first_place_until_the_tool_was_down_and_what_the_f
             sent = jnp.full((2, 3), 0.25)
             return jnp.concatenate([self.focus[:, :, 0], self.felt, sent], 1)
 
-    def respond(context: None, image: jax.Array, pose: jax.Array, memory: tuple) -> Told:
-        return Told(jnp.zeros((2, 2, 1)) if memory is None else memory[1], pose[:, 7:])
+    def respond(context: None, image: jax.Array, pose: jax.Array, memory: tuple) -> Answer:
+        return Answer(jnp.zeros((2, 2, 1)) if memory is None else memory[1], pose[:, 7:])
 
     policy = Policy(table(), **SMALL)
     act = acting.make_player(respond, policy, 0.0, (0.8, 0.5))(None, 0)

@@ -15,6 +15,7 @@ import sys
 import time
 
 import pytest
+from report_rows import result_rows
 from runs import ROOT, SMALL, config, data_of
 
 import mili_jax
@@ -96,7 +97,7 @@ def test_help_of_run_says_how_long_each_configuration_takes(here):
 
 
 @pytest.mark.parametrize(
-    "argv", [("--help",), ("run", "--help"), ("collect", "--help"), ("config",), ("--version",)]
+    "argv", [("--version",), ("--help",), ("config",), *((n, "--help") for n in cli.COMMANDS)]
 )
 def test_what_only_prints_imports_nothing_that_takes_long(argv):
     code = f"""
@@ -114,6 +115,21 @@ print("heavy:", *(heavy & set(sys.modules)))
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "heavy:", done.stdout
+
+
+def test_what_reads_files_alone_needs_no_jax(tmp_path):
+    open_run(config(), tmp_path / "run").workdir.close()
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in result_rows()))
+    for argv in (
+        ("doctor", str(tmp_path / "run")),
+        ("figures", f"--rows={tmp_path / 'rows.jsonl'}", f"--out={tmp_path / 'figures'}"),
+    ):
+        code = f"import sys; from mili_jax import cli; assert cli.execute({list(argv)!r}) == 0"
+        code += "; print('found:', *({'jax', 'flax', 'orbax'} & set(sys.modules)))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "found:", done.stdout
 
 
 def test_the_package_imports_nothing_until_a_name_is_used():

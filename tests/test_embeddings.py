@@ -1,4 +1,4 @@
-"""What a policy is told of a demonstration: unit vectors, portraits, lengths, read poses."""
+"""What a policy learns from a demonstration: unit vectors, portraits, lengths, read poses."""
 
 import functools
 

@@ -223,7 +223,7 @@ def meet_every_failure(shim, folder, count, stride):
     total = shim.disarm()
     assert total >= count, f"only {total} writes"
     wanted = content(reference)
-    told = {"ENOSPC": 0, "EIO": 0, "short": 0}
+    refused = {"ENOSPC": 0, "EIO": 0, "short": 0}
     for name, code in (("ENOSPC", 28), ("EIO", 5), ("short", 0)):
         for n in range(1, count + 1, stride):
             path = folder / f"{name}-{n}"
@@ -232,7 +232,7 @@ def meet_every_failure(shim, folder, count, stride):
                 writes(path)
             except MiliError as error:
                 assert str(path) in str(error), (name, n, error)
-                told[name] += 1
+                refused[name] += 1
             finally:
                 seen = shim.disarm()
             assert seen >= n, (name, n, seen)
@@ -241,8 +241,8 @@ def meet_every_failure(shim, folder, count, stride):
             assert content(path) == wanted, (name, n)
             shutil.rmtree(path)
     tried = len(range(1, count + 1, stride))
-    print(f"{total} writes; of {tried} each told: {told}")
-    assert told["ENOSPC"] == told["EIO"] == tried
+    print(f"{total} writes; of {tried} each refused: {refused}")
+    assert refused["ENOSPC"] == refused["EIO"] == tried
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,8 @@ _apply = jax.jit(AnchoredMixture(SPEC).apply)
 def anchored(
     place: np.ndarray | None = None, sizes: tuple[float, ...] = (0.0,) * SIZES
 ) -> ToolMixture:
-    """The default head's density for 3 observations, told the places [3,2,2] m or not, and what the
-    demonstration says of heights and openings."""
+    """The default head's density for 3 observations, given the places [3,2,2] m or not, and what
+    the demonstration says of heights and openings."""
     args = inputs(sizes)
     if place is not None:
         args += ((jnp.asarray(place[:, :, None], jnp.float32), np.ones((3, 2), bool)),)
@@ -106,8 +106,8 @@ def test_the_lengths_of_a_tool_are_where_components_begin() -> None:
 def test_without_hindsight_it_acts_on_what_it_finds() -> None:
     density = anchored()
     found = np.asarray(density.focus.mode())
-    told = anchored(found + 0.5 * CLOSE / math.sqrt(2))  # near enough not to be corrected
-    np.testing.assert_allclose(density.xy, told.xy, atol=1e-5)
+    given = anchored(found + 0.5 * CLOSE / math.sqrt(2))  # near enough not to be corrected
+    np.testing.assert_allclose(density.xy, given.xy, atol=1e-5)
     far = anchored(found + 2 * CLOSE)
     assert np.abs(density.xy - far.xy)[:, :16].max() > CLOSE
 

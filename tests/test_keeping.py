@@ -529,7 +529,7 @@ for name in sys.argv[2].split(","):
 
 
 def said_to_nobody(root: Path, *names: str) -> dict[str, str]:
-    """What a user without any rights there is told, in one line each."""
+    """What a user without any rights there reads, in one line each."""
     ended = child(FORKED + AS_NOBODY, root, ",".join(names))
     assert ended.returncode == 0 and "Traceback" not in ended.stderr, ended.stderr
     return dict(zip(names, ended.stdout.splitlines(), strict=True))

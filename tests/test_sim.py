@@ -874,8 +874,8 @@ def test_the_reward_comes_at_the_end_and_only_for_the_commanded_task(env):
     other = next(
         t for t in tasks.afforded(tuple(q.object for q in scene.placements)) if t.family == "press"
     )
-    for told, expected in ((commanded, 1.0), (other, 0.0)):
-        env.reset(seed=0, options={"task": told.id, "scene": scene})
+    for task, expected in ((commanded, 1.0), (other, 0.0)):
+        env.reset(seed=0, options={"task": task.id, "scene": scene})
         expert = Expert(commanded, env.world)
         rewards, ended = [], False
         while not ended:

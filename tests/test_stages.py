@@ -435,15 +435,15 @@ def retell(workdir, change):
     new = Dataset(workdir / "dataset", old.spec)
     for split, listed in stored.items():
         for i in range(0, len(listed), 4):
-            told = [
+            changed = [
                 dataclasses.replace(e, meta=change(split, n, e.meta))
                 for n, e in enumerate(listed[i : i + 4], start=i)
             ]
-            new.write_shard(split, i // 4, told)
+            new.write_shard(split, i // 4, changed)
         new.commit(split, -(-len(listed) // 4))
 
 
-def told(split, n, meta):
+def known(split, n, meta):
     """Trials of which every second is useful and says what it achieved."""
     if split != "round_1":
         return meta
@@ -454,13 +454,13 @@ def told(split, n, meta):
 
 def blank(split, n, meta):
     """The same answers of F, but no word of what was achieved, in demonstrations neither."""
-    return dataclasses.replace(told(split, n, meta), success=False, achieved_tasks=())
+    return dataclasses.replace(known(split, n, meta), success=False, achieved_tasks=())
 
 
 @pytest.mark.slow
 def test_nothing_that_trains_or_pairs_reads_the_oracle(finished, tmp_path):
     results = []
-    for change in (told, blank):
+    for change in (known, blank):
         workdir = shutil.copytree(finished, tmp_path / change.__name__)
         retell(workdir, change)
         run_again(workdir, "filter_1", "pair_1", "mili_1", "control_1")
@@ -492,7 +492,7 @@ def test_nothing_that_trains_or_pairs_reads_the_oracle(finished, tmp_path):
 @pytest.mark.slow
 def test_mil_learns_from_the_same_pairs(finished, tmp_path):
     source = shutil.copytree(finished, tmp_path / "source")
-    retell(source, told)
+    retell(source, known)
     shutil.copytree(source / "dataset", tmp_path / "run" / "dataset")
     chosen = ("mili", "mil_pairs", "mil_more")
     sizes = {"mil_steps": 3, "mil_tasks": 4, "mil_policy_steps": 2, "methods": ("mil",)}
@@ -840,25 +840,7 @@ def test_tasks_that_the_benchmark_has_not():
         KitchenEnv(task="juggle:mug_01")
 
 
-# The pages
-
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Pages whose snippets have tests of their own.
-ELSEWHERE = {"extending.md", "other_robots.md"}
-SNIPPETS = [
-    pytest.param(code, id=f"{page.stem}-{code.splitlines()[0][:30]}")
-    for page in PAGES
-    if page.name not in ELSEWHERE
-    for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_the_snippets_of_the_pages_run(snippet, finished, tmp_path):
-    code = snippet.replace("runs/quick", str(finished)).replace("runs/robot", str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+# Which trials are made, and what of them is learned
 
 
 def planned(config, number, demos, *shown):
@@ -899,7 +881,7 @@ def test_later_rounds_follow_earlier_trials_too():
     assert 2 < counts["round1-2"] / counts["round1-1"] < 4.5
 
 
-def test_what_is_rare_is_followed_oftener(copy):
+def test_what_is_rare_is_followed_more_often(copy):
     run = open_run(config(), copy)
     with run.workdir:
         ids = [m.episode_id for m in run.dataset.read_metadata("round_1")]

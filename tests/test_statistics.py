@@ -177,14 +177,14 @@ def test_paired_difference_agrees_with_scipy_and_is_antisymmetric():
 
 
 def test_conditions_in_other_arrangements_are_not_compared():
-    def told(rows, name):
+    def arranged(rows, name):
         return [{**row, "arrangements": name} for row in rows]
 
     rows = rows_of({family: [3, 4] for family in GROUPS})
-    for a, b in ((rows, told(rows, "one")), (told(rows, "one"), told(rows, "one"))):
+    for a, b in ((rows, arranged(rows, "one")), (arranged(rows, "one"), arranged(rows, "one"))):
         assert paired_difference(a, b).difference == 0
     with pytest.raises(ConfigError, match="in other arrangements"):
-        paired_difference(told(rows, "one"), told(rows, "two"))
+        paired_difference(arranged(rows, "one"), arranged(rows, "two"))
 
 
 def test_pairing_cancels_what_the_tasks_share():

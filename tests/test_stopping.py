@@ -264,7 +264,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("moment", ["while they start", "at work"])
 @pytest.mark.parametrize("number", SIGNALS)
 def test_workers_hear_nothing_and_end_with_their_command(number, moment, tmp_path):
-    """A terminal's signal reaches them as well: they must not be told as having died."""
+    """A terminal's signal reaches them as well: they must not be reported as having died."""
     script = tmp_path / "script.py"
     script.write_text(WORKERS)
     program = Program([sys.executable, str(script), str(tmp_path)])

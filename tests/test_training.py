@@ -279,7 +279,7 @@ def test_two_hosts_train_as_one_stop_together_and_one_goes_on(unbroken, tmp_path
     processes[1].send_signal(signal.SIGTERM)
     finish(*processes, code=143)
     (step,) = saved_steps(workdir)
-    assert 20 <= step < 150, "they ended before they were told to"
+    assert 20 <= step < 150, "they ended before they were asked to"
     finish(start(workdir))
     assert saved_steps(workdir)[-1] == 150
     # Early on they agree but for the order of sums; later that order has grown into another path.

@@ -96,8 +96,11 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel, source):
         if "__pycache__" not in file.parts:
             assert held[file.relative_to(source).as_posix()] == file.read_bytes()
     assert "mili_jax/py.typed" in held
-    for file in (source / "data").iterdir():
-        assert held[f"mili_jax/data/{file.name}"] == file.read_bytes()
+    for file in (source / "data").rglob("*"):
+        if file.is_file():
+            name = file.relative_to(source / "data").as_posix()
+            assert held[f"mili_jax/data/{name}"] == file.read_bytes()
+    assert "mili_jax/data/policies/kitchen/parameters.npz" in held
     assert b"mili = mili_jax.cli:main" in held[f"{facts}/entry_points.txt"]
     assert held[f"{facts}/top_level.txt"] == b"mili_jax\n"
     metadata = message_from_string(held[f"{facts}/METADATA"].decode())
@@ -131,6 +134,10 @@ def test_the_wheel_runs_from_any_folder_and_writes_nothing_to_itself(wheel, envi
         assert mili("--version") == f"mili {__version__}\n"
         assert "The loop" in mili("--help")
         assert "520 train, 40 validation, 40 test" in mili("domains")
+        shown = "import mili_jax; print(mili_jax.load_policy('kitchen').spec.height)"
+        assert run(place / "bin" / "python", "-c", shown, cwd=folder, env=elsewhere()) == "64\n"
+        assert mili("demo", "--count=1", "--out=film.mp4").endswith(" of 1 done\nfilm.mp4\n")
+        (folder / "film.mp4").unlink()
         small = [f"--config.{field}={value}" for field, value in SMALL.items()]
         said = mili("run", "--config=test", "--workdir=a run", *small)
         assert said.splitlines()[-1] == str(folder / "a run" / "report" / "index.html")

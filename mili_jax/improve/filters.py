@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
 from mili_jax.improve import classifier
 from mili_jax.storage.dataset import Dataset
+from mili_jax.storage.files import Manifest
 from mili_jax.storage.labels import Answer, Kind, Label, resolve
 from mili_jax.types import DataError, Episode, EpisodeMeta
 
@@ -34,7 +34,7 @@ class Unanswered:
     split: str
     ids: frozenset[str]
     features: Callable[[], np.ndarray] | None = None
-    report: dict[str, Any] = dataclasses.field(default_factory=dict)
+    report: Manifest = dataclasses.field(default_factory=dict)
 
     def metas(self) -> Iterator[EpisodeMeta]:
         """What is known of each."""

@@ -8,7 +8,8 @@ import statistics
 import threading
 import time
 from collections import Counter, deque
-from typing import Any
+
+import numpy as np
 
 from mili_jax.people import agreement
 from mili_jax.people.questions import Page, Question, Queue
@@ -102,7 +103,7 @@ class Answers:
         with self._lock:
             self.queue.give_up(trial)
 
-    def rescore(self, scores: Any) -> None:
+    def rescore(self, scores: np.ndarray) -> None:
         with self._lock:
             self.queue.rescore(scores)
 
@@ -157,7 +158,7 @@ class Answers:
             said.append(None if lead == 0 else lead > 0)
         return list(last), said
 
-    def progress(self, annotator: str) -> dict[str, Any]:
+    def progress(self, annotator: str) -> dict[str, object]:
         """What a page shows of how far it is."""
         with self._lock:
             now = time.monotonic()
@@ -169,7 +170,7 @@ class Answers:
                 if asked == 2 or self.queue.is_repeated(trial)
             ]
             seconds = list(self._seconds)
-            shown: dict[str, Any] = {
+            shown: dict[str, object] = {
                 "total": len(self.trials),
                 "answered": self.queue.answered,
                 "left": self.queue.left,
@@ -184,6 +185,6 @@ class Answers:
         return shown
 
 
-def _said(found: agreement.Agreement) -> dict[str, Any]:
+def _said(found: agreement.Agreement) -> dict[str, object]:
     kappa = None if found.kappa is None else round(found.kappa, 3)
     return {"n": found.n, "share": round(found.share, 3), "kappa": kappa}

@@ -20,7 +20,6 @@ import json
 import logging
 import urllib.parse
 from collections.abc import Iterable
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -253,7 +252,7 @@ def _raw(fields: dict[str, str]) -> list[tuple[bytes, bytes]]:
 def _said(refused: RefusedError, page: bool) -> tuple[bytes, str]:
     """The refusal for a person or for a program, and its type."""
     if not page:
-        content: dict[str, Any] = {"error": str(refused)}
+        content: dict[str, object] = {"error": str(refused)}
         return json.dumps(content).encode(), "application/json"
     text = html.escape(str(refused))
     return (

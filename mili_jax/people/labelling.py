@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -36,6 +36,7 @@ from mili_jax.people.trials import Trials
 from mili_jax.storage.labels import Answer
 from mili_jax.types import DataError
 
+T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 PACKAGE = "mili_jax.people.pages"
 SIZE, MOST = 9, 24  # questions of a page: as ours asks for them, and at most
@@ -87,7 +88,7 @@ class Labelling:
         return Router(routes=routes, lifespan=self._lifespan)
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, _: Any) -> AsyncIterator[None]:
+    async def _lifespan(self, _: object) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         reading = loop.run_in_executor(self._writer, self._read)
         ahead = asyncio.create_task(self._encode_ahead())
@@ -267,28 +268,28 @@ class Labelling:
         async for scores in self.ordering.scores(self.answers):
             self.answers.rescore(scores)
 
-    async def _in_worker(self, function: Callable[[int], Any], number: int) -> Any:
+    async def _in_worker(self, function: Callable[[int], T], number: int) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._workers, function, number)
 
-    def _state(self, annotator: str) -> dict[str, Any]:
+    def _state(self, annotator: str) -> dict[str, object]:
         shown = self.answers.progress(annotator)
         shown["ready"] = self.answers.ready
         shown["trouble"] = self._trouble
         shown["filter"] = None if self.ordering is None else self.ordering.said
         return {"progress": shown}
 
-    def _number(self, value: Any) -> int:
+    def _number(self, value: object) -> int:
         return messages.whole(0, len(self.trials) - 1)(value)
 
 
-def _answer(value: Any) -> Answer:
+def _answer(value: object) -> Answer:
     if not isinstance(value, str):
         raise ValueError("an answer is yes, no or unsure")
     return Answer.of(value)
 
 
-def _seconds(value: Any, most: float) -> float:
+def _seconds(value: object, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         raise ValueError(f"seconds are a number, 0 to {most:g}")
     return float(value)

@@ -15,7 +15,7 @@ _CLIENT = re.compile(r"[a-z0-9]{8,40}")
 LONGEST_NAME = 40  # of an annotator
 
 
-def parse(body: bytes, wanted: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+def parse(body: bytes, wanted: Mapping[str, Callable[[object], Any]]) -> dict[str, Any]:
     """The fields of an object, each through its function. Raises RefusedError (400) naming the one
     that is missing, unknown or cannot be meant."""
     try:
@@ -41,7 +41,7 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
 
 
-def annotator(value: Any) -> str:
+def annotator(value: object) -> str:
     """Who answers: a name of one line, at most 40 letters."""
     name = fields.name(value, "name").strip()
     if not 1 <= len(name) <= LONGEST_NAME:
@@ -49,17 +49,17 @@ def annotator(value: Any) -> str:
     return name
 
 
-def client(value: Any) -> str:
+def client(value: object) -> str:
     """A tab of a browser, by a random word that it has made."""
     if not isinstance(value, str) or not _CLIENT.fullmatch(value):
         raise ValueError("it must be 8 to 40 letters and digits")
     return value
 
 
-def whole(least: int, most: int) -> Callable[[Any], int]:
+def whole(least: int, most: int) -> Callable[[object], int]:
     """A whole number in these bounds."""
 
-    def check(value: Any) -> int:
+    def check(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise ValueError(f"it must be a whole number, {least} to {most}")
         return value
@@ -67,10 +67,10 @@ def whole(least: int, most: int) -> Callable[[Any], int]:
     return check
 
 
-def some(item: Callable[[Any], Any], most: int) -> Callable[[Any], list[Any]]:
+def some(item: Callable[[object], Any], most: int) -> Callable[[object], list[Any]]:
     """A list of at most so many."""
 
-    def check(value: Any) -> list[Any]:
+    def check(value: object) -> list[Any]:
         if not isinstance(value, list) or len(value) > most:
             raise ValueError(f"it must be a list of at most {most}")
         return [item(each) for each in value]
@@ -78,10 +78,10 @@ def some(item: Callable[[Any], Any], most: int) -> Callable[[Any], list[Any]]:
     return check
 
 
-def row(*items: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+def row(*items: Callable[[object], Any]) -> Callable[[object], tuple[Any, ...]]:
     """A list with these things in it."""
 
-    def check(value: Any) -> tuple[Any, ...]:
+    def check(value: object) -> tuple[Any, ...]:
         if not isinstance(value, list) or len(value) != len(items):
             raise ValueError(f"it must be a list of {len(items)}")
         return tuple(item(each) for item, each in zip(items, value, strict=True))

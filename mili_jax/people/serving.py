@@ -21,9 +21,8 @@ import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 from starlette.requests import Request
@@ -154,7 +153,7 @@ def page(package: str, name: str) -> Route:
     return Route("/", _constant(data, name))
 
 
-def _constant(data: bytes, name: str) -> Any:
+def _constant(data: bytes, name: str) -> Callable[[Request], Awaitable[Response]]:
     kind = _KINDS[name[name.rindex(".") :]]
 
     async def give(_: Request) -> Response:
@@ -172,7 +171,7 @@ def serve(
     limits: Limits | None = None,
     opens: bool = False,
     stop: threading.Event | None = None,
-    tls: Mapping[str, Any] | None = None,
+    tls: Mapping[str, object] | None = None,
 ) -> None:
     """Prints one line with the address, and serves until a signal comes or `stop` is set.
 

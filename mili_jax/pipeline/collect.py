@@ -6,7 +6,6 @@ import functools
 import hashlib
 import time
 from collections import Counter
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from mili_jax.pipeline.run import Run, config_part, finish_stage, parameters, si
 from mili_jax.pipeline.schema import SEED_STRIDE
 from mili_jax.pipeline.train import LOOP, embed, load_params
 from mili_jax.pipeline.trials import answered_trials, even_weights
-from mili_jax.storage.files import as_lines
+from mili_jax.storage.files import Manifest, as_lines
 from mili_jax.storage.labels import Kind, resolve
 from mili_jax.types import EpisodeMeta
 
@@ -94,14 +93,14 @@ def label(run: Run, number: int) -> None:
     began, given = time.time(), run.dataset.read_labels(split)
     known = resolve(x for x in given if not (again and x.kind is Kind.CLASSIFIER))
     ids = {m.episode_id for m in run.dataset.read_metadata(split)} - known.keys()
-    told: dict[str, Any] = {}
+    told: Manifest = {}
     if ids:
         described = functools.partial(features, run, number)
         asked = Unanswered(run.dataset, split, frozenset(ids), described, told)
         run.dataset.write_labels(split, chosen(asked))
     answers = resolve(run.dataset.read_labels(split)).values()
     useful = sum(answer is True for answer in answers)
-    facts: dict[str, Any] = {
+    facts: Manifest = {
         "trials": len(answers),
         "useful": useful,
         "answered_before": len(known),

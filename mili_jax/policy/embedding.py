@@ -1,4 +1,4 @@
-"""What a policy is told of a demonstration."""
+"""What a policy learns from a demonstration."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class Policy(nn.Module):
 
     @property
     def feels(self) -> bool:
-        """Whether it is told what its fingers feel, in two more columns of observed poses
+        """Whether it knows what its fingers feel, in two more columns of observed poses
         (`batches.sampling.with_felt`). Without them it acts as if they felt nothing."""
         return self.spec.tool is not None
 

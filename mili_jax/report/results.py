@@ -13,7 +13,6 @@ from typing import cast
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from mili_jax.improve import arms
 from mili_jax.report import summary
 from mili_jax.report.figures.alpha import alpha_figure
 from mili_jax.report.figures.bars import bars_figure
@@ -43,6 +42,8 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     evaluated and another has not; ConfigError for a seed that comes twice, and for runs of unlike
     domains.
     """
+    if not folders:
+        raise ConfigError("no run is given; a comparison needs the folders of finished runs")
     check_folder(out)
     rows: list[Mapping[str, object]] = []
     seeds: dict[int, Path] = {}
@@ -87,6 +88,8 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
 def _costs(folder: Path, domain: object) -> list[dict[str, object]]:
     """What the policies of a finished run cost: gradient steps and seconds of the trainings that
     led to each; and what their evaluation measured on held-out demonstrations alone."""
+    from mili_jax.improve import arms  # brings JAX, which no figure needs
+
     workdir = Workdir(folder)
     config = ConfigDict(workdir.config)
     costs = []

@@ -33,6 +33,8 @@ from mili_jax.storage.description import NAME, VERSION, Description, describe, r
 from mili_jax.storage.facts import decode_metadata, parse_record
 from mili_jax.storage.files import (
     as_lines,
+    as_list,
+    as_path,
     digest_of,
     exists,
     locked,
@@ -62,7 +64,9 @@ class Dataset:
     """
 
     def __init__(self, root: Path | str, spec: Spec | None = None) -> None:
-        self.path = Path(root) / NAME / VERSION
+        if spec is not None and not isinstance(spec, Spec):
+            raise DataError(f"spec is {spec!r} ({type(spec).__name__}); it must be a Spec or None")
+        self.path = as_path(root, "the root of a dataset") / NAME / VERSION
         self._asked = spec
         self._asked = self._read().spec  # what is there now, it stays for this handle
 
@@ -95,6 +99,7 @@ class Dataset:
         other episodes than a committed shard holds, and when the file system refuses the write.
         """
         path = splits.shard_path(self.path, split, shard)
+        episodes = as_list(episodes, f"{path}: episodes")
         if not episodes:
             raise DataError(f"{path}: a shard needs at least one episode")
         known = self._read()
@@ -256,7 +261,7 @@ class Dataset:
         the write fails; then all of `labels` are kept or none.
         """
         path = splits.labels_path(self.path, split)
-        given = list(labels)
+        given = as_list(labels, f"{path}: labels")
         for label in given:
             if not isinstance(label, Label):
                 raise DataError(f"{path}: a label is {type(label).__name__}; it must be a Label")

@@ -17,10 +17,9 @@ import datetime
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from mili_jax.storage import fields
-from mili_jax.storage.files import parse_line
+from mili_jax.storage.files import Manifest, parse_line
 from mili_jax.types import DataError
 
 
@@ -91,7 +90,7 @@ class Label:
         for field, value in checked.items():
             object.__setattr__(self, field, value)
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """What a label file holds of it. A first asking is not mentioned: files from before there
         were others have the same lines."""
         row = dataclasses.asdict(self)
@@ -170,7 +169,7 @@ def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _parse(path: Path, number: int, line: bytes) -> Label:
-    row: dict[str, Any] = parse_line(path, number, line)  # of any type: `Label` checks them
+    row: Manifest = parse_line(path, number, line)  # of any type: `Label` checks them
     try:
         return Label(**(_of_old(row) if "useful" in row else row))
     except (DataError, TypeError) as error:

@@ -6,10 +6,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TypeGuard, overload
-
-import jax
-import numpy as np
+from typing import Any, TypeGuard, overload
 
 from mili_jax.types import ConfigError
 
@@ -33,8 +30,9 @@ def plain(value: object, field: str = "config") -> object:
         return [plain(item, f"{field}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, (np.generic, np.ndarray, jax.Array)) and np.ndim(value) == 0:
-        value = value.item()
+    array: Any = value
+    if getattr(array, "ndim", None) == 0:  # a number of numpy's or of JAX's
+        value = array.item()
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{field} is {value}; it must be finite to be kept in a file")
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -18,19 +18,19 @@ checkpoint, for one, restores silently wrong from most single flipped bits.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import platform
+import sys
 import types
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import SupportsFloat, TextIO
+from typing import TYPE_CHECKING, SupportsFloat, TextIO
 
-import jax
-
-from mili_jax.storage.checkpoints import Checkpoints, Tree
 from mili_jax.storage.curves import Curves
 from mili_jax.storage.files import (
     Manifest,
+    as_path,
     atomic_write,
     exists,
     lock_file,
@@ -42,6 +42,9 @@ from mili_jax.storage.provenance import what_runs
 from mili_jax.storage.stages import Stages
 from mili_jax.storage.values import check_same, checked_name, plain
 from mili_jax.types import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from mili_jax.storage.checkpoints import Checkpoints, Tree
 
 
 class Workdir:
@@ -72,13 +75,14 @@ class Workdir:
         free: Collection[str] = (),
         grows: Collection[str] = (),
     ) -> None:
-        self.path = Path(path).absolute()
+        self.path = as_path(path, "the folder of a run").absolute()
+        if config is not None and not hasattr(config, "items"):
+            raise ConfigError(f"config is of type {type(config).__name__}; it must be a mapping")
         self._lock: TextIO | None = None
         # Asking for the process index of a run that is not distributed would start the device.
-        self._leads = not jax.distributed.is_initialized() or jax.process_index() == 0
+        self._leads = not _distributed() or sys.modules["jax"].process_index() == 0
         self._stages = Stages(self.path, grows)
         self._curves = Curves(self.path)
-        self._checkpoints = Checkpoints(self.path / "checkpoints", self._leads)
         manifest = self.path / "manifest.json"
         if config is None:
             if not exists(manifest):
@@ -178,7 +182,7 @@ class Workdir:
         """
         if self.is_done(stage, config, inputs):
             return False
-        if not jax.distributed.is_initialized():
+        if not _distributed():
             self._stages.undo(stage)
         return True
 
@@ -250,6 +254,13 @@ class Workdir:
 
     # Checkpoints
 
+    @functools.cached_property
+    def _checkpoints(self) -> Checkpoints:
+        """They bring JAX and Orbax, which nothing else of a workdir needs."""
+        from mili_jax.storage.checkpoints import Checkpoints
+
+        return Checkpoints(self.path / "checkpoints", self._leads)
+
     def save_checkpoint(self, name: str, tree: object, step: int, **facts: object) -> Path:
         """Keeps a pytree of arrays and numbers (`Checkpoints.save`); returns its manifest."""
         return self._checkpoints.save(name, tree, step, **facts)
@@ -269,6 +280,11 @@ class Workdir:
     def load_checkpoint(self, name: str, abstract_tree: Tree, step: int | None = None) -> Tree:
         """Brings a checkpoint back, by default the latest (`Checkpoints.load`)."""
         return self._checkpoints.load(name, abstract_tree, step)
+
+
+def _distributed() -> bool:
+    """Whether this process is one of several hosts; one that has not imported JAX is not."""
+    return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
 
 
 def lock(path: Path) -> TextIO:

@@ -11,8 +11,8 @@ from pathlib import Path
 from mili_jax.types import MiliError
 from mili_jax.workers import stopping
 
-# With it a command that was stopped, and goes on when it is started again, can be told from one
-# that failed; and by it these commands are found among all processes.
+# It distinguishes a command that was stopped, and goes on when it is started again, from one that
+# failed. By it these commands are found among all processes, too.
 STOPPED_CODE = os.EX_TEMPFAIL
 STOPPED_FLAG = f"--stopped_exit_code={STOPPED_CODE}"
 _BREAK = re.compile(r"[\r\n]+")  # a progress bar goes back to the beginning of its line

@@ -134,8 +134,8 @@ def run_jobs(
     workers = max(1, min(processes, len(jobs)))
     ray = connect(workers)
     # What decides the bits of a policy's arithmetic must be the same there.
-    told = ("XLA_FLAGS", "JAX_PLATFORMS")
-    environment = {name: os.environ[name] for name in told if name in os.environ}
+    passed = ("XLA_FLAGS", "JAX_PLATFORMS")
+    environment = {name: os.environ[name] for name in passed if name in os.environ}
     actor = ray.remote(
         num_cpus=1,
         max_restarts=RESTARTS,

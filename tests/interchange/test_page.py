@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
+import shlex
+import subprocess
+import sys
 
 import numpy as np
-from makers import write_lerobot_v21
+from makers import write_lerobot_v21, write_rlds
+from pages import blocks, commands
+from runs import ROOT
 
 from mili_jax.interchange.importing import import_episodes
 from mili_jax.interchange.mapping import FACTS, UNITS
 from mili_jax.interchange.mapping_file import parse
 from mili_jax.storage.dataset import Dataset
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "other_robots.md").read_text()
+PAGE = (ROOT / "docs" / "other_robots.md").read_text()
 
 
 def test_the_mapping_on_the_page_imports_such_files(tmp_path):
@@ -35,3 +40,31 @@ def test_the_page_names_every_fact_and_unit():
     for word in (*FACTS, "m", "cm", "mm", "rad", "deg"):
         assert f"`{word}`" in PAGE, word
     assert set(UNITS) >= {"m", "cm", "mm", "rad", "deg", "1"}
+
+
+def test_the_commands_of_the_page_run_in_their_order(tmp_path):
+    """On small files of the same kind, at the places that the page names."""
+    write_rlds(tmp_path / "logs" / "bridge_dataset", {"train": 3})
+    write_lerobot_v21(tmp_path / "logs" / "arm", 3, steps=12)
+    text = next(t for t in blocks(PAGE, "yaml") if "format" in t)
+    text = text.replace("fps: 30", "fps: 10").replace("to_fps: 10", "to_fps: 5")
+    (tmp_path / "arm.yaml").write_text(text.replace("index: 3", "index: 6"))
+    shown = commands(PAGE)
+    assert [line.split()[1] for line in shown] == ["import", "look", "import", "export"]
+    for line in shown:
+        program = [sys.executable, "-m", "mili_jax.cli", *shlex.split(line)[1:]]
+        path = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(program, cwd=tmp_path, env=path, capture_output=True, text=True)
+        assert done.returncode == 0, (line, done.stderr)
+    assert (tmp_path / "runs" / "bridge" / "dataset" / "look" / "index.html").exists()
+    assert (tmp_path / "arm_lerobot" / "meta" / "info.json").exists()
+
+
+def test_the_snippet_of_the_page_runs(tmp_path):
+    write_rlds(tmp_path / "logs" / "bridge_dataset", {"train": 3})
+    (code,) = blocks(PAGE, "python")
+    path = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

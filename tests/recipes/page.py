@@ -37,11 +37,3 @@ def recipes() -> dict[str, Recipe]:
         if files:
             found[heading] = Recipe(files, tuple(filter(None, lines.splitlines())))
     return found
-
-
-def prose() -> str:
-    """The page without its code, its table and the targets of links."""
-    text = _BLOCK.sub("", PAGE.read_text())
-    text = re.sub(r"^\|.*\|$", "", text, flags=re.M)
-    text = re.sub(r"\]\([^)]*\)", "]", text)
-    return re.sub(r"[#`*\[\]]", " ", text)

@@ -23,7 +23,7 @@ CANDIDATES = len(GOAL)  # points per place
 
 
 def find_focus(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two places an episode is about, at every step, told in hindsight: what it acts on, and
+    """The two places an episode is about, at every step, seen in hindsight: what it acts on, and
     what it moves that to.
 
     All that is read is the tool's own path, so nobody has to label it and it serves trials as well

@@ -28,7 +28,7 @@ class AnchoredMixture(nn.Module):
     where the gripper is. So log g(action) + log g(places) is the log likelihood of the
     action and of two latent places. Training knows the places in hindsight; acting takes the mode.
 
-    Where a component lies follows from the picture and the demonstration alone. Told where the
+    Where a component lies follows from the picture and the demonstration alone. Knowing where the
     gripper is, a policy would propose that place: on the way down it is always nearly right, and
     it never brings the gripper there.
 

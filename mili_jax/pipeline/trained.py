@@ -1,0 +1,125 @@
+"""A policy of a run with all that is to be known of it, apart from the run's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mili_jax.improve import arms
+from mili_jax.pipeline.earlier import refuse_earlier
+from mili_jax.pipeline.run import Run, open_stored, parameters
+from mili_jax.pipeline.train import baseline_hyper, load_params, mil_hyper
+from mili_jax.storage import packed
+from mili_jax.storage.files import Manifest
+from mili_jax.storage.packed import Packed
+from mili_jax.types import ConfigError, DataError, Params, PolicyId
+
+
+def of_run(workdir: Path, policy: str = "") -> Packed:
+    """A policy of a run, without a card.
+
+    Args:
+      policy: which of those that the run trained, "pretrain" or "mili_1" for instance; else the
+        one that the loop ends with.
+
+    The run is only read, and may go on meanwhile. Raises ConfigError for a policy that it does not
+    train, DataError for one that is not trained yet and for a damaged run.
+    """
+    if not (workdir / "manifest.json").exists():
+        raise DataError(f"{workdir} holds no run: it has no manifest.json")
+    refuse_earlier(workdir.absolute())
+    run = open_stored(workdir)
+    config = run.config
+    chosen = _chosen(run, policy)
+    method = arms.policies(config, chosen.round)[chosen]
+    params = jax.tree.map(np.asarray, load_params(run, chosen))
+    adapts = None
+    if arms.adapts(config, chosen):
+        adapts = {
+            "hyper": dataclasses.asdict(baseline_hyper(config, chosen.arm)),
+            "options": dataclasses.asdict(mil_hyper(config, chosen.arm)),
+        }
+    networks = ("embedding", "head", "embedding_size", "channels", "blocks")
+    stage = run.workdir.read_manifest(str(chosen))
+    evaluated = {"method": method, "round": chosen.round}
+    facts = {
+        "domain": config.domain.name,
+        "spec": json.loads(run.spec.to_json()),
+        "networks": {
+            **{field: config.policy[field] for field in networks},
+            "bfloat16": config.train.bfloat16,
+        },
+        "shown": {
+            "frames": config.policy.frames,
+            "places": config.policy.places,
+            "steps": config.baselines.mil_policy_steps,
+        },
+        "mil": adapts,
+        "made": {
+            "policy": str(chosen),
+            "method": method,
+            "round": chosen.round,
+            "seed": config.seed,
+            "steps": sum(
+                run.workdir.read_manifest(str(p))["steps"] for p in arms.lineage(config, chosen)
+            ),
+            "trials": arms.trials_seen(config, chosen),
+            "commit": stage["commit"],
+            "versions": run.workdir.manifest()["versions"],
+            "simulator": run.domain.simulator is not None,
+            "config": json.loads(json.dumps(config.to_dict())),
+        },
+        "parameters": {"count": _count(params), "sha256": _digest(params)},
+    }
+    rows = [row for row in _measured(run, chosen) if evaluated.items() <= row.items()]
+    return Packed(facts, params, rows, "")
+
+
+def _chosen(run: Run, policy: str) -> PolicyId:
+    """Raises ConfigError for a policy that the configuration does not train, DataError for one that
+    is not trained yet."""
+    known = [p for number in range(run.config.improve.rounds + 1) for p in _round(run, number)]
+    chosen = PolicyId.parse(policy) if policy else arms.last_policy(run.config)
+    if chosen not in known:
+        raise ConfigError(
+            f"the run {run.workdir.path} trains no policy {policy!r}; it trains "
+            f"{', '.join(map(str, known))}"
+        )
+    ready = [str(p) for p in known if (run.workdir.path / "stages" / f"{p}.json").exists()]
+    if str(chosen) not in ready:
+        there = f"it has {', '.join(ready)}: say --policy={ready[-1]}" if ready else "it has none"
+        raise DataError(f"the run {run.workdir.path} has not trained {chosen} yet; {there}")
+    return chosen
+
+
+def _round(run: Run, number: int) -> list[PolicyId]:
+    return list(arms.policies(run.config, number))
+
+
+def _measured(run: Run, policy: PolicyId) -> list[Manifest]:
+    """The result rows of the run, if the policy was evaluated with the parameters that it has."""
+    stage = f"evaluate_{policy}"
+    if not (run.workdir.path / "stages" / f"{stage}.json").exists():
+        return []
+    inputs = run.workdir.read_manifest(stage)["inputs"]
+    if not parameters(run, policy).items() <= inputs.items():
+        return []
+    return [row for row in run.workdir.read_rows() if "task" in row]
+
+
+def _count(params: Params) -> int:
+    return sum(int(leaf.size) for leaf in jax.tree.leaves(params))
+
+
+def _digest(params: Params) -> str:
+    """SHA-256 of the numbers themselves, whatever file they are in."""
+    digest = hashlib.sha256()
+    for path, array in sorted(packed.flat(params).items()):
+        digest.update(f"{path} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
