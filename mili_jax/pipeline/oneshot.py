@@ -68,7 +68,9 @@ class OneShotPolicy:
             raise DataError(
                 f"{where} does not describe a policy of this version: {what}"
             ) from error
-        known = self.domain.spec(self.spec.height, [c.name for c in self.spec.cameras])
+        # Without a simulator the robot is that of its episodes, whatever it was.
+        cameras = [camera.name for camera in self.spec.cameras]
+        known = self.domain.spec(self.spec.height, cameras) if self.domain.simulator else None
         if known is not None and known != self.spec:
             raise DataError(
                 f"{where} is of another robot than the domain {self.domain.name!r} has here: "
