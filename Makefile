@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
 # `make compare` trains every method over three seeds: hours, and it goes on where it was stopped.
-.PHONY: demo run compare test lint docs setup bench wheel clean
+.PHONY: demo run compare test lint docs setup bench wheel label-demo clean
 
 demo: setup
 	$(BIN)/mili demo --out=demo.mp4
@@ -34,6 +34,14 @@ bench: setup
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python -m benchmarks
 
+# The page on which people answer, on 200 trials of a small run; the first time it makes them.
+label-demo: setup
+	test -e runs/label-demo/stages/round_1.json || ( \
+	  $(BIN)/mili demos --config=test --config.improve.trials=200 --workdir=runs/label-demo && \
+	  $(BIN)/mili pretrain --workdir=runs/label-demo && \
+	  $(BIN)/mili collect --workdir=runs/label-demo --round=1 )
+	$(BIN)/mili label runs/label-demo --round=1
+
 wheel: setup
 	# From nothing but the sources: what an earlier build has left would get into it.
 	rm -rf build
@@ -43,7 +51,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml setup.py constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,ann]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,cluster,ann,people]'
 	touch $@
 
 clean:

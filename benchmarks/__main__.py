@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("rollout", "acting", "pairing", "reading", "interchange", "train", "maml")
+NAMES = ("rollout", "acting", "pairing", "reading", "interchange", "labelling", "train", "maml")
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ class Command(NamedTuple):
 
 
 _LOOP, _STAGES, _LOOK, _OWN = "The loop", "Its stages, in their order", "Looking", "Your own robot"
+_PEOPLE = "People"
 _STAGE, _LOGS = "mili_jax.command.stage", "mili_jax.command.logs"
 COMMANDS = {
     "demo": Command(_LOOP, "mili_jax.command.demo", "see a trained policy act: a film in a minute"),
@@ -45,6 +46,9 @@ COMMANDS = {
     "evaluate": Command(_STAGES, _STAGE, "measure success on tasks that are new to the policy"),
     "report": Command(_STAGES, _STAGE, "write the page with figures, tables and films"),
     "pack": Command(_LOOK, "mili_jax.command.pack", "a trained policy as a folder of its own"),
+    "label": Command(
+        _PEOPLE, "mili_jax.command.label", "answer which trials were useful, on a page"
+    ),
     "config": Command(
         _LOOK, "mili_jax.command.config", "a configuration, and what its fields mean"
     ),

@@ -8,19 +8,57 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from mili_jax.given import number, plain, whole
 from mili_jax.types import ConfigError
 
 # The layout that heads which act on places of a table need: a tool's desired or measured pose.
 TOOL_FIELDS = ("x", "y", "z", "roll", "pitch", "yaw", "finger")
 FINGER = TOOL_FIELDS.index("finger")
+_MOST_PIXELS = 1 << 16  # of a side of the picture that a camera was calibrated with
+_Part = TypeVar("_Part")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+# What somebody hands in is checked and kept as plain Python values: a description is compared,
+# hashed and stored as JSON.
+
+
+def _named(name: object, what: str) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(f"{what} {name!r}: a name is a-z, 0-9 and _, a letter first, at most 40")
+    return str(name)
+
+
+def _all_of(kind: type[_Part], values: object, what: str) -> tuple[_Part, ...]:
+    """Several of a kind, in their order. Raises ConfigError, saying what they are."""
+    if not isinstance(values, (tuple, list)) or not all(isinstance(v, kind) for v in values):
+        raise ConfigError(f"{what} must be a tuple of {kind.__name__}, is {str(values)[:80]}")
+    return tuple(values)
+
+
+def _array(values: object, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """Finite numbers float64 of this shape. Raises ConfigError, saying what they are."""
+    try:
+        given = np.asarray(values)
+        found = given.astype(np.float64, casting="same_kind")
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if found.shape != shape or not np.isfinite(found).all():
+        by = " x ".join(map(str, shape))
+        raise ConfigError(f"{what} must be {by} finite numbers")
+    return found
+
+
+def _keep(part: object, **values: object) -> None:
+    """Sets fields of a frozen dataclass while it is made."""
+    for name, value in values.items():
+        object.__setattr__(part, name, value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +68,8 @@ class Field:
     unit: "m", "rad", "1" or whatever it is measured in.
     low, high: what it may be. A measured pose may overshoot a little.
     period: of an angle, after which it means the same again; None for what is no angle.
+
+    Raises ConfigError naming the field whose name, unit, bounds or period cannot be.
     """
 
     name: str
@@ -38,33 +78,33 @@ class Field:
     high: float
     period: float | None = None
 
+    def __post_init__(self) -> None:
+        what = f"field {_named(self.name, 'field')!r}: its"
+        if not isinstance(self.unit, str):
+            raise ConfigError(f"{what} unit is {self.unit!r}; it must be a text, such as m or rad")
+        _keep(self, low=number(self.low, f"{what} low"), high=number(self.high, f"{what} high"))
+        if not self.low < self.high:
+            raise ConfigError(
+                f"field {self.name!r}: low {self.low:g} must be below high {self.high:g}"
+            )
+        if self.period is not None:
+            _keep(self, period=number(self.period, f"{what} period", positive=True))
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The numbers of a pose or an action, in their order. Raises ConfigError naming a field whose
-    name, bounds or period cannot be."""
+    """The numbers of a pose or an action, in their order. Raises ConfigError for none, and naming a
+    field that comes twice."""
 
     fields: tuple[Field, ...]
 
     def __post_init__(self) -> None:
+        _keep(self, fields=_all_of(Field, self.fields, "the fields of a layout"))
         if not self.fields:
             raise ConfigError("a layout needs at least one field")
-        names = [field.name for field in self.fields]
-        for field in self.fields:
-            if not _NAME.fullmatch(field.name):
-                raise ConfigError(
-                    f"field {field.name!r}: a name is a-z, 0-9 and _, a letter first, at most 40"
-                )
-            if names.count(field.name) > 1:
-                raise ConfigError(f"field {field.name!r} is there {names.count(field.name)} times")
-            if not (math.isfinite(field.low) and math.isfinite(field.high)):
-                raise ConfigError(f"field {field.name!r}: its bounds must be finite numbers")
-            if not field.low < field.high:
-                raise ConfigError(
-                    f"field {field.name!r}: low {field.low:g} must be below high {field.high:g}"
-                )
-            if field.period is not None and not (math.isfinite(field.period) and field.period > 0):
-                raise ConfigError(f"field {field.name!r}: its period must be a positive number")
+        for name in self.names:
+            if (count := self.names.count(name)) > 1:
+                raise ConfigError(f"field {name!r} is there {count} times")
 
     def __len__(self) -> int:
         return len(self.fields)
@@ -121,21 +161,16 @@ class Camera:
     depth: float | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ConfigError(
-                f"camera {self.name!r}: a name is a-z, 0-9 and _, a letter first, at most 40"
-            )
+        what = f"camera {_named(self.name, 'camera')!r}"
         if self.mount not in ("world", "tool"):
-            raise ConfigError(
-                f"camera {self.name!r}: mount {self.mount!r} is neither world nor tool"
-            )
-        if self.depth is not None and not (math.isfinite(self.depth) and self.depth > 0):
-            raise ConfigError(f"camera {self.name!r}: depth must be positive metres, or left out")
+            raise ConfigError(f"{what}: mount {self.mount!r} is neither world nor tool")
+        if self.depth is not None:
+            depth = number(self.depth, f"{what}: its depth in metres", positive=True)
+            _keep(self, depth=depth)
         if self.matrix is None:
             return
-        m = np.asarray(self.matrix, np.float64)
-        if m.shape != (3, 4) or not np.isfinite(m).all():
-            raise ConfigError(f"camera {self.name!r}: its matrix must be 3 x 4 finite numbers")
+        m = _array(self.matrix, (3, 4), f"{what}: its matrix")
+        _keep(self, matrix=tuple(tuple(map(plain, row)) for row in self.matrix))
         scale = max(np.abs(m).max(), 1e-300)
         if abs(np.linalg.det(m[:, :3] / scale)) < 1e-9:
             raise ConfigError(
@@ -158,10 +193,9 @@ class Camera:
         view: half-width in metres of the square at z = 0 that fills the picture. height: metres
         from there to the pin-hole. Raises ConfigError unless both are positive.
         """
-        if not (view > 0 and height > 0):
-            raise ConfigError(
-                f"camera {name!r}: view and height must be positive metres, got {view}, {height}"
-            )
+        what = f"camera {name!r}: its"
+        view = number(view, f"{what} view in metres", positive=True)
+        height = number(height, f"{what} height in metres", positive=True)
         f = height / view
         return Camera(name, ((f, 0.0, 0.0, 0.0), (0.0, f, 0.0, 0.0), (0.0, 0.0, -1.0, height)))
 
@@ -184,15 +218,14 @@ class Camera:
 
         Raises ConfigError as `Camera`, and for a rotation that is none.
         """
-        try:
-            k, r = np.asarray(intrinsics, np.float64), np.asarray(rotation, np.float64)
-            t = np.asarray(translation, np.float64).reshape(3)
-        except ValueError as error:
-            raise ConfigError(f"camera {name!r}: {error}") from error
-        if k.shape != (3, 3) or r.shape != (3, 3):
-            raise ConfigError(f"camera {name!r}: intrinsics and rotation must be 3 x 3")
+        what = f"camera {name!r}: its"
+        width = whole(width, f"{what} width in pixels", 1, _MOST_PIXELS)
+        height = whole(height, f"{what} height in pixels", 1, _MOST_PIXELS)
+        k = _array(intrinsics, (3, 3), f"{what} intrinsics")
+        r = _array(rotation, (3, 3), f"{what} rotation")
+        t = _array(np.ravel(translation), (3,), f"{what} translation")
         if not np.allclose(r @ r.T, np.eye(3), atol=1e-3) or np.linalg.det(r) < 0:
-            raise ConfigError(f"camera {name!r}: its rotation is not orthonormal")
+            raise ConfigError(f"{what} rotation is not orthonormal")
         to_uv = np.array([[2 / width, 0, -1], [0, -2 / height, 1], [0, 0, 1]])
         rows = to_uv @ k @ np.column_stack([r, t])
         return Camera(name, tuple(tuple(map(float, row)) for row in rows), mount)
@@ -206,6 +239,8 @@ class Tool:
     hover: height above a place before the tool goes down. lifted: when it carries or has finished.
     down: below it the tool is at work on something. beside: between a tool that pushes something
     and the middle of that. middle: from the tool's point up to the middle of what is seen of it.
+
+    Raises ConfigError naming the length that cannot be.
     """
 
     reach: float
@@ -214,6 +249,12 @@ class Tool:
     down: float
     beside: float
     middle: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            name = field.name
+            what = f"the tool's {name} in metres"
+            _keep(self, **{name: number(getattr(self, name), what, positive=name == "reach")})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,8 +280,15 @@ class Spec:
 
     def __post_init__(self) -> None:
         for side in ("height", "width"):
-            if not 16 <= getattr(self, side) <= 1024:
-                raise ConfigError(f"a picture's {side} must be 16..1024, is {getattr(self, side)}")
+            _keep(self, **{side: whole(getattr(self, side), f"a picture's {side}", 16, 1024)})
+        _keep(self, cameras=_all_of(Camera, self.cameras, "a robot's cameras"))
+        _keep(self, delta=plain(self.delta))
+        for part, kind in (("pose", Layout), ("action", Layout), ("delta", bool), ("tool", Tool)):
+            value = getattr(self, part)
+            if not isinstance(value, kind) and not (part == "tool" and value is None):
+                raise ConfigError(
+                    f"a robot's {part} is {str(value)[:80]!r}; it must be a {kind.__name__}"
+                )
         names = [camera.name for camera in self.cameras]
         if not names:
             raise ConfigError("a robot needs at least one camera")
@@ -281,22 +329,18 @@ class Spec:
             return Spec(
                 pose=_layout(raw["pose"]),
                 action=_layout(raw["action"]),
-                height=int(raw["height"]),
-                width=int(raw["width"]),
+                height=raw["height"],
+                width=raw["width"],
                 cameras=tuple(
-                    Camera(c["name"], _matrix(c["matrix"]), c["mount"], c.get("depth"))
+                    Camera(c["name"], c["matrix"], c["mount"], c.get("depth"))
                     for c in raw["cameras"]
                 ),
-                delta=bool(raw["delta"]),
+                delta=raw["delta"],
                 tool=None if raw["tool"] is None else Tool(**raw["tool"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ConfigError(f"not a description of a robot ({error!r})") from error
 
 
 def _layout(raw: Mapping[str, Any]) -> Layout:
     return Layout(tuple(Field(**field) for field in raw["fields"]))
-
-
-def _matrix(raw: Sequence[Sequence[float]] | None) -> tuple[tuple[float, ...], ...] | None:
-    return None if raw is None else tuple(tuple(map(float, row)) for row in raw)

@@ -57,6 +57,8 @@ class Task:
     group: str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.group, str):
+            raise ConfigError(f"task {self.name!r} of group {self.group!r}: both must be texts")
         if not 1 <= len(self.name) <= MOST_LETTERS or not self.name.isprintable():
             raise ConfigError(
                 f"task {self.name[:40]!r}...: a name is one line of 1 to {MOST_LETTERS} letters, "
@@ -81,7 +83,8 @@ class PolicyId:
     def parse(name: str) -> PolicyId:
         """The inverse of `str`."""
         arm, _, number = name.rpartition("_")
-        return PolicyId(arm, int(number)) if arm and number.isdigit() else PolicyId(name)
+        counted = arm and number.isascii() and number.isdigit() and number[0] != "0"
+        return PolicyId(arm, int(number)) if counted else PolicyId(name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,10 +110,11 @@ def late():
 
 
 # What each room may import of the others. `domains.base` is the protocol: it imports no simulator.
-BELOW = ("types", "spec", "plugins")
+BELOW = ("types", "given", "spec", "plugins")
 ROOMS = {
     "types": (),
-    "spec": ("types",),
+    "given": ("types",),
+    "spec": ("given", "types"),
     "plugins": ("types",),
     "policy": BELOW,
     "learning": ("policy", *BELOW),
@@ -129,9 +130,10 @@ ROOMS = {
         *BELOW,
     ),
     "configs": ("pipeline", *BELOW),
+    "people": ("pipeline", "improve", "storage", "workers", *BELOW),
     "command": (
         *("configs", "pipeline", "report", "improve", "storage", "workers", "domains"),
-        *("interchange", *BELOW),
+        *("interchange", "people", *BELOW),
     ),
     "cli": ("command", "pipeline", "workers", "types"),
 }

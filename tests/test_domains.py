@@ -77,11 +77,11 @@ def offer(monkeypatch):
     def offer(found) -> str:
         name = f"it_{len(vars(module))}"
         setattr(module, name, found)
-        base.load.cache_clear()
+        base._load.cache_clear()
         return f"{module.__name__}:{name}"
 
     yield offer
-    base.load.cache_clear()
+    base._load.cache_clear()
 
 
 def like_toy(**changes):
@@ -382,7 +382,7 @@ def registered(folder, monkeypatch, name, where, kind="domains") -> None:
     )
     install(source, site)
     monkeypatch.syspath_prepend(site)
-    base.load.cache_clear()
+    base._load.cache_clear()
 
 
 POINTS = [

@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Sequence
 import numpy as np
 
 from mili_jax.batches.pool import Pool, key_poses, see_afterwards
+from mili_jax.given import number, whole
 from mili_jax.spec import FINGER
 from mili_jax.types import Batch, ConfigError, DataError
 
@@ -94,7 +95,7 @@ def spread(length: np.ndarray | int, count: int) -> np.ndarray:
 
     Returns int64 [count] or [N,count]. Raises ConfigError if count < 1.
     """
-    if count < 1:
+    if whole(count, "frames of an episode") < 1:
         raise ConfigError(f"cannot take {count} frames of an episode; take at least 1")
     last = np.asarray(length, np.int64)[..., None] - 1
     if count == 1:
@@ -110,6 +111,8 @@ def demo_inputs(
     pool: Pool, episodes: np.ndarray, frames: int, places: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the embedding is given of episodes, of each the steps that count (`Pool.counted`).
+
+    Raises ConfigError for no frame, or less than 3 places.
 
     Args:
       episodes: pool indices, int [N] (or any shape [...]).
@@ -130,14 +133,15 @@ def _shown(
     With a length [N] those of only so many steps of each episode [N].
     """
     start = pool.start[episodes]
+    whole(places, "places of a demonstration", 3)
     if length is None:
         key, touched = pool.key[episodes], pool.key_pose[episodes]
     else:
         parts = [slice(at, at + steps) for at, steps in zip(start, length, strict=True)]
         seen = [see_afterwards(pool.domain, pool.pose[e], pool.action[e]) for e in parts]
         key = np.array([each.key for each in seen], np.int64)
-        whole = [pool.pose[each] for each in parts]
-        touched = np.stack([key_poses(*each) for each in zip(seen, whole, strict=True)])
+        shown = [pool.pose[each] for each in parts]
+        touched = np.stack([key_poses(*each) for each in zip(seen, shown, strict=True)])
     length = key[..., 1] + 1
     along = pool.pose[start[..., None] + spread(length, places - 2)]
     return start[..., None] + spread(length, frames), np.concatenate([touched, along], -2)
@@ -216,18 +220,17 @@ def sample_batch(
     Raises ConfigError for sizes out of range or a part without its source.
     """
     _check_sizes(size, policy_steps, pair_fraction)
-    rng = np.random.default_rng((seed, step))
+    rng = np.random.default_rng((whole(seed, "seed"), whole(step, "step")))
     chosen, task = _draw(rng, pool, groups, pairs, size, pair_fraction)
     sizes = policy_steps, frames, places
     return _batch(pool, chosen, task, rng, *sizes, truncated=truncated, felt=felt, part=part)
 
 
 def _check_sizes(size: int, policy_steps: int, pair_fraction: float) -> None:
-    if size < 1 or policy_steps < 1 or not 0 <= pair_fraction <= 1:
-        raise ConfigError(
-            f"size {size} and policy_steps {policy_steps} must be at least 1, pair_fraction "
-            f"{pair_fraction} from 0 to 1"
-        )
+    whole(size, "size", 1)
+    whole(policy_steps, "policy_steps", 1)
+    if not 0 <= number(pair_fraction, "pair_fraction") <= 1:
+        raise ConfigError(f"pair_fraction is {pair_fraction}; it must be from 0 to 1")
 
 
 def _draw(
@@ -283,7 +286,7 @@ def sample_tasks(
     Raises ConfigError for sizes out of range, DataError for a support that is the query.
     """
     _check_sizes(size, policy_steps, pair_fraction)
-    rng = np.random.default_rng((seed, step))
+    rng = np.random.default_rng((whole(seed, "seed"), whole(step, "step")))
     chosen, task = _draw(rng, pool, groups, pairs, size, pair_fraction)
     if (chosen[:, 0] == chosen[:, 1]).any():
         raise DataError("a pair of an episode with itself: support and query must be two episodes")

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from mili_jax.command import configurations, jobs
 from mili_jax.command.parser import Parser, whole, workdir
+from mili_jax.storage.files import make_directory
 from mili_jax.workers import commands, stopping
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Compares. Raises ConfigError, and JobError if a seed did not come to its end."""
     folder, config = workdir(options), configurations.chosen(options, None)
+    jobs.refuse_seed(options.changes)
     given = configurations.flags(options)
     compare(config, folder, given, options.seeds.split(","), options.jobs)
 
@@ -69,7 +71,7 @@ def compare(
 
     schema.check(config)
     numbers = jobs.numbers(seeds)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_directory(folder)
     cores = sorted(os.sched_getaffinity(0))
     at_once = min(len(numbers), most or len(cores))
     free = [cores[i::at_once] or cores for i in range(at_once)]

@@ -63,7 +63,7 @@ def _of_file(file: Path, name: str) -> ConfigDict:
         made: object = _called(file, module, name)
     except ConfigError:
         raise
-    except Exception as error:  # whatever somebody's file raises
+    except (Exception, SystemExit) as error:  # whatever somebody's file raises
         frames = traceback.extract_tb(error.__traceback__)
         line = [frame.lineno for frame in frames if frame.filename == str(file)]
         where = f"{file}, line {line[-1]}" if line else str(file)

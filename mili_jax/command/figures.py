@@ -26,7 +26,7 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Writes the figures and prints their paths. Raises ConfigError or DataError."""
     for flag, value in (("--rows=FILE", options.rows), ("--out=DIR", options.out)):
-        if not value:
+        if not value or (isinstance(value, list) and not all(value)):
             raise ConfigError(f"mili figures needs {flag}")
     draw([home(file) for file in options.rows], home(options.out))
 

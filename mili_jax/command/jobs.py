@@ -7,12 +7,14 @@ import importlib
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mili_jax.storage.files import make_directory
 from mili_jax.types import ConfigError
 from mili_jax.workers import commands, stopping
 from mili_jax.workers.commands import JobError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 DAY = 24 * 60  # minutes; what submitit does by default is 5
+MOST_SEEDS = 2**31
 LOOK = 1.0  # s between two looks at whether to stop
 NODE_LIMIT = 60.0  # s in which a node that is large enough for a job has to be there
 TIMEOUTS = 1000  # after which a job is not queued again: it cannot be getting on
@@ -29,7 +32,7 @@ Chains = Mapping[str, Sequence[list[str]]]  # commands by the seed's folder, eac
 
 
 def numbers(seeds: Sequence[str]) -> list[int]:
-    """The seeds of --seeds. Raises ConfigError for what is no number or comes twice."""
+    """The seeds of --seeds. Raises ConfigError for what is no seed or comes twice."""
     given = [seed.strip() for seed in seeds if seed.strip()]
     for seed in given:
         if not seed.isdecimal():
@@ -37,9 +40,18 @@ def numbers(seeds: Sequence[str]) -> list[int]:
     found = [int(seed) for seed in given]
     if not found:
         raise ConfigError("--seeds names no seed")
+    if max(found) >= MOST_SEEDS:
+        raise ConfigError(f"--seeds names {max(found)}; a seed is 0..{MOST_SEEDS - 1}")
     if len(set(found)) < len(found):
         raise ConfigError(f"--seeds={','.join(seeds)} names a seed twice")
     return found
+
+
+def refuse_seed(changes: Sequence[tuple[str, str]]) -> None:
+    """Raises ConfigError if fields that the command line changes include the seed, which --seeds
+    says."""
+    if any(name == "seed" for name, _ in changes):
+        raise ConfigError("config.seed is what --seeds says; give the seed there")
 
 
 def run(arguments: Sequence[str], address: str, _after: object = None) -> None:
@@ -106,17 +118,26 @@ def on_submitit(
     """
     submitit = _needed("submitit")
     most = {f"{kind}_max_num_timeout": TIMEOUTS}
-    executor = submitit.AutoExecutor(folder=folder / "jobs", cluster=kind, **most)
     limit = {"timeout_min": DAY if kind == "slurm" else 30 * DAY}
+
+    def executor_in(place: Path) -> Any:
+        try:
+            made = submitit.AutoExecutor(folder=place, cluster=kind, **most)
+            made.update_parameters(**{**limit, **options})
+        except (AssertionError, NameError, TypeError, ValueError) as error:
+            raise ConfigError(f"--options: {str(error).splitlines()[0]}") from error
+        return made
+
+    with tempfile.TemporaryDirectory() as nowhere:  # what cannot be meant leaves no folder
+        executor_in(Path(nowhere))
+    make_directory(folder / "jobs")
+    executor = executor_in(folder / "jobs")
     failed: list[str] = []
     for seed, chain in planned.items():
         before = None
         for arguments in chain:
             name = f"{seed}_{named(arguments)}"
-            try:
-                executor.update_parameters(name=name, **{**limit, **options})
-            except (AssertionError, NameError, TypeError, ValueError) as error:
-                raise ConfigError(f"--options: {str(error).splitlines()[0]}") from error
+            executor.update_parameters(name=name)
             if kind == "slurm":
                 after: dict[str, str] = {"dependency": f"afterok:{before}"} if before else {}
                 executor.update_parameters(slurm_additional_parameters=after)

@@ -62,6 +62,7 @@ def add_arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Launches. Raises ConfigError, and JobError if a job failed."""
     folder, config = workdir(options), configurations.chosen(options, None)
+    jobs.refuse_seed(options.changes)
     launch(
         config,
         folder,

@@ -86,6 +86,8 @@ def run(options: argparse.Namespace) -> None:
         commands.import_(place, options.format, plan, str(out), options.partial, options.processes)
         return
     splits = None if options.splits is None else [s for s in options.splits.split(",") if s]
+    if splits == []:
+        raise ConfigError("--splits names no split; leave it out for all")
     if name == "look":
         commands.look(place, out, splits)
     else:

@@ -62,6 +62,7 @@ class Parser(argparse.ArgumentParser):
                 changes.append((name, value))
             else:
                 rest.append(word)
+        self._refuse_twice(rest)
         options, unknown = self.parse_known_args(rest)
         if unknown:
             raise ConfigError(self._what_is(unknown[0]))
@@ -71,6 +72,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """What argparse calls when it does not understand."""
         raise ConfigError(f"{self.prog}: {message.removeprefix('argument ')}")
+
+    def _refuse_twice(self, words: Sequence[str]) -> None:
+        """Raises ConfigError for a flag that is given twice, and not the same: one of them would be
+        passed over without a word."""
+        seen: dict[str, str] = {}
+        for word in words:
+            flag, equals, value = word.partition("=")
+            action = self._option_string_actions.get(flag)
+            once = action is not None and not isinstance(action, argparse._AppendAction)
+            if equals and once and seen.setdefault(flag, value) != value:
+                raise ConfigError(f"{flag} is given twice, as {seen[flag]!r} and {value!r}")
 
     def _what_is(self, word: str) -> str:
         flag = word.partition("=")[0]
@@ -129,8 +141,15 @@ def workdir(options: argparse.Namespace) -> Path:
 
 
 def home(place: str) -> Path:
-    """A path; ~ may stand for the home folder, which a shell leaves as it is after `--flag=`."""
-    return Path(os.path.expanduser(place))
+    """A path; ~ may stand for the home folder, which a shell leaves as it is after `--flag=`.
+
+    Raises ConfigError for that of a user who is not there.
+    """
+    found = os.path.expanduser(place)
+    if found.startswith("~"):
+        user = found.partition("/")[0]
+        raise ConfigError(f"{place}: there is no home folder {user}; write ./{place} for its name")
+    return Path(found)
 
 
 class whole:  # noqa: N801

@@ -143,13 +143,19 @@ class Domain(Protocol):
         """The group of a task, one of `groups`. Raises ConfigError for a name that is no task."""
 
 
-@functools.cache
 def load(name: str) -> Domain:
     """The domain of that name.
 
     Raises ConfigError: no such domain, an entry point that cannot be imported, an object that lacks
     a member of `Domain` or `Simulator` (named), or groups that cannot be.
     """
+    if not isinstance(name, str):
+        raise ConfigError(f"domain {name!r}: the name of a domain is a text such as 'kitchen'")
+    return _load(name)
+
+
+@functools.cache
+def _load(name: str) -> Domain:
     found = plugins.find("domains", name, BUILT_IN)
     _check_members(name, found, Domain)
     _check_groups(name, found.groups)

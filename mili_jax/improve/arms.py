@@ -202,7 +202,8 @@ ARMS = {
         Arm("mil_more", "mil", adapts=True),
     )
 }
-MOST = {"trials": 10**6, "alpha": 1000, "noise": 100}  # of the number that a variant ends with
+# Of the number that a variant ends with, the least and the most.
+LIMITS = {"trials": (1, 10**6), "alpha": (0, 1000), "noise": (0, 100)}
 
 
 def parse(name: str) -> Arm:
@@ -211,9 +212,13 @@ def parse(name: str) -> Arm:
     trials_750 learns from the first 750 trials of the round, alpha_900 has alpha = 0.900, and
     noise_10 has 10% of F's answers turned round, those of noise_5 among them. Raises ConfigError.
     """
-    match = re.fullmatch(rf"({'|'.join(MOST)})_(\d+)", name)
-    if match and int(match[2]) <= MOST[match[1]]:
-        return _variant(name, match[1], int(match[2]))
+    if not isinstance(name, str):
+        raise ConfigError(f"arm {name!r}: the name of an arm is a text such as 'mili'")
+    match = re.fullmatch(rf"({'|'.join(LIMITS)})_(0|[1-9][0-9]{{,8}})", name)
+    if match:
+        (least, most), number = LIMITS[match[1]], int(match[2])
+        if least <= number <= most:
+            return _variant(name, match[1], number)
     try:
         found = plugins.find("arms", name, ARMS)
     except ConfigError as error:

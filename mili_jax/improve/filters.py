@@ -10,14 +10,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
+from mili_jax.improve import classifier
 from mili_jax.storage.dataset import Dataset
-from mili_jax.storage.labels import Answer, Kind, Label
-from mili_jax.types import Episode, EpisodeMeta
+from mili_jax.storage.files import Manifest
+from mili_jax.storage.labels import Answer, Kind, Label, resolve
+from mili_jax.types import DataError, Episode, EpisodeMeta
 
 
 @dataclasses.dataclass(frozen=True)
 class Unanswered:
     """The trials of a split that nobody has answered for, by their ids.
+
+    features: makes features of all N trials of the split, [N,F] in their order, from the pictures
+      alone; rows of nan for damaged ones. None where there is no policy.
+    report: numbers that the filter wants to be kept with the stage.
 
     `success` and `achieved_tasks` of an episode are the oracle's: a filter may not read them.
     """
@@ -25,6 +33,8 @@ class Unanswered:
     dataset: Dataset
     split: str
     ids: frozenset[str]
+    features: Callable[[], np.ndarray] | None = None
+    report: Manifest = dataclasses.field(default_factory=dict)
 
     def metas(self) -> Iterator[EpisodeMeta]:
         """What is known of each."""
@@ -36,6 +46,8 @@ class Unanswered:
         return (e for e in found if e.meta.episode_id in self.ids)
 
 
+# One whose attribute `again` is true is asked about what classifiers have answered before, too, and
+# again whenever people have answered more.
 Filter = Callable[[Unanswered], list[Label]]
 
 
@@ -55,4 +67,60 @@ def nobody(trials: Unanswered) -> list[Label]:
     return []
 
 
-FILTERS: dict[str, Filter] = {"simulator": simulator, "nobody": nobody}
+LEARNED = "learned filter"  # the annotator
+
+
+class Learned:
+    """A classifier that is trained on what people have answered so far (`classifier.decide`).
+
+    It answers where it is sure and leaves the rest to people. After more answers it answers again:
+    then it also takes back what it is not sure of any more.
+    """
+
+    again = True
+
+    def __call__(self, trials: Unanswered) -> list[Label]:
+        """Raises DataError where there is no policy, or too few answers of people."""
+        given = trials.dataset.read_labels(trials.split)
+        people = resolve(label for label in given if label.kind is Kind.PERSON)
+        names = [m.episode_id for m in trials.dataset.read_metadata(trials.split)]
+        told = [(k, people[name]) for k, name in enumerate(names) if people.get(name) is not None]
+        where = f"{trials.dataset.path}, {trials.split!r}"
+        if trials.features is None:
+            raise DataError(f"{where}: the learned filter needs a policy, whose encoder it uses")
+        number = trials.split.removeprefix("round_")
+        advice = f"answer more with `mili label --round={number}`, then the same command goes on"
+        if len(told) < classifier.LEAST:
+            raise DataError(
+                f"{where}: people have answered for {len(told)} trials; the learned filter needs "
+                f"{classifier.LEAST}: {advice}"
+            )
+        index = np.array([k for k, _ in told])
+        found = classifier.decide(trials.features(), index, np.array([u for _, u in told], bool))
+        if found is None:
+            raise DataError(
+                f"{where}: nearly all {len(told)} answers of people are equal, from which nothing "
+                f"can be learned: {advice}"
+            )
+        trials.report.update(
+            people=len(told),
+            saved=found.sure,
+            precision=round(found.precision, 4) if found.sure else None,
+            recall=round(found.recall, 4) if found.sure else None,
+            coverage=round(found.coverage, 4),
+            audited=found.audited,
+        )
+        before = {x.episode_id: x.answer for x in given if x.annotator == LEARNED}
+        answers = {
+            name: Answer.YES if found.yes[k] else Answer.NO if found.no[k] else Answer.UNSURE
+            for k, name in enumerate(names)
+            if name in trials.ids
+        }
+        return [
+            Label(name, answer, LEARNED, Kind.CLASSIFIER)
+            for name, answer in answers.items()
+            if answer is not before.get(name, Answer.UNSURE)
+        ]
+
+
+FILTERS: dict[str, Filter] = {"simulator": simulator, "nobody": nobody, "learned": Learned()}

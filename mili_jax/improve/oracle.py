@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mili_jax.improve.pairing import check_alpha, cosine_pairs, take_in_turn
+from mili_jax.given import reals, whole
+from mili_jax.improve.pairing import check_alpha, check_cap, cosine_pairs, take_in_turn
 from mili_jax.improve.screening import Vectors, screen_blocks
 from mili_jax.types import ConfigError, DataError
 
@@ -33,6 +34,9 @@ class _Oracle:
     kind."""
 
     def __init__(self, achieved: Achieved, group: Callable[[str], str] = lambda task: task) -> None:
+        for i, tasks in enumerate(achieved):
+            if isinstance(tasks, str) or not isinstance(tasks, Collection):
+                raise DataError(f"trial {i} achieved {tasks!r}; it must be a set of tasks")
         sets = [frozenset(tasks) for tasks in achieved]
         number: dict[frozenset[str], int] = {}
         self.kind = np.array([number.setdefault(s, len(number)) for s in sets], np.int64)
@@ -74,9 +78,15 @@ def _quality(pairs: int, right: int, kin: int, total: int) -> PairQuality:
 def pair_quality(pairs: np.ndarray, achieved: Achieved, group: Callable[[str], str]) -> PairQuality:
     """Scores pairs [R,2] against the tasks that each of the N trials achieved, and their groups.
 
-    Oracle information: for reports only, nothing that trains or pairs may use it.
+    Oracle information: for reports only, nothing that trains or pairs may use it. Raises DataError
+    for pairs of other trials.
     """
-    pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
+    pairs = reals(pairs, "pairs")
+    if pairs.size == 0:
+        pairs = np.zeros((0, 2), np.int64)
+    within = pairs.dtype.kind in "iu" and pairs.ndim == 2 and pairs.shape[1] == 2
+    if not within or not ((pairs >= 0) & (pairs < len(achieved))).all():
+        raise DataError(f"pairs must be [R,2] of indices 0..{len(achieved) - 1}, one of each trial")
     if not len(achieved):
         return _quality(0, 0, 0, 0)
     oracle = _Oracle(achieved, group)
@@ -91,8 +101,8 @@ def oracle_pairs(achieved: Achieved, cap: int | None, seed: int) -> np.ndarray:
     while both trials have fewer than `cap`, so that oracle and similarity differ in the choice of
     partners alone.
     """
-    if cap is not None and cap < 1:
-        raise ConfigError(f"cap: {cap} pairs per trial; give at least 1, or None for no cap")
+    check_cap(cap)
+    whole(seed, "seed")
     if not len(achieved):
         return np.zeros((0, 2), np.int64)
     oracle, rng, n = _Oracle(achieved), np.random.default_rng(seed), len(achieved)
@@ -118,8 +128,9 @@ def random_pairs(n: int, count: int, seed: int) -> np.ndarray:
 
     Raises ConfigError if there are not so many.
     """
-    total = n * (n - 1) // 2
-    if not 0 <= count <= total:
+    total = whole(n, "n, the number of trials,") * (n - 1) // 2
+    whole(seed, "seed")
+    if not 0 <= whole(count, "count") <= total:
         raise ConfigError(f"count: {count} pairs of {n} trials; there are {total}")
     # Numbered column by column: pair (i, j) is j (j - 1) / 2 + i.
     rank = np.random.default_rng(seed).choice(total, count, replace=False, shuffle=False)
@@ -144,6 +155,8 @@ def alpha_curve(
 
     Raises as `cosine_pairs`, and DataError if embeddings and trials differ in number.
     """
+    if not np.ndim(alphas):
+        raise ConfigError(f"alphas must be a list of numbers, is {alphas!r}")
     for alpha in alphas:
         check_alpha(alpha)
     if len(embedding) != len(achieved):

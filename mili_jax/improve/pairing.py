@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mili_jax.given import number, whole
 from mili_jax.improve.screening import BACKENDS, WORK, Candidates, Vectors
 from mili_jax.types import ConfigError
 
@@ -144,12 +145,10 @@ def cosine_pairs(
     embedding without direction.
     """
     check_alpha(alpha)
-    if block < 1:
-        raise ConfigError(f"block: {block} is not positive")
+    whole(block, "block", 1)
     if backend not in BACKENDS:
         raise ConfigError(f"backend: {backend!r} is unknown; use one of {sorted(BACKENDS)}")
-    if cap is not None and cap < 1:
-        raise ConfigError(f"cap: {cap} pairs per trial; give at least 1, or None for no cap")
+    check_cap(cap)
     if mutual and cap is None:
         raise ConfigError("mutual: without a cap every near trial is nominated; give a cap as well")
     vectors = Vectors(embedding)
@@ -170,7 +169,12 @@ def cosine_pairs(
 
 
 def check_alpha(alpha: float) -> None:
-    if not -1 <= alpha <= 1:
+    if not -1 <= number(alpha, "alpha") <= 1:
         raise ConfigError(
             f"alpha: {alpha} is not a cosine; choose it between -1 and 1 (paper: 0.9)"
         )
+
+
+def check_cap(cap: int | None) -> None:
+    if cap is not None:
+        whole(cap, "cap, the most pairs of a trial (None: no cap),", 1)

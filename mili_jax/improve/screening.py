@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mili_jax.given import reals
 from mili_jax.types import ConfigError, DataError
 
 MARGIN = 1e-5  # far above the float32 rounding of a product of unit vectors
@@ -24,7 +25,7 @@ class Vectors:
     """Embeddings [N,Z] and their norms float64 [N]: cosines without a second copy in float64."""
 
     def __init__(self, embedding: np.ndarray) -> None:
-        self._given = np.asarray(embedding)
+        self._given = reals(embedding, "embedding")
         if self._given.ndim != 2:
             raise DataError(f"embedding must be [N,Z], got shape {self._given.shape}")
         self._rows = max(1, WORK // max(1, 8 * self._given.shape[1]))

@@ -16,6 +16,7 @@ from mili_jax.types import ConfigError, DataError
 
 Print = Callable[[str], None]
 _LISTED = 20
+_NAMED = 3  # open values that an error names
 
 
 def import_(
@@ -53,10 +54,14 @@ def import_(
         plan = _beside(out)
         _write(plan, made.text)
         if made.open:
-            lines = "\n".join(f"  {line}" for line in made.open)
+            show("Values that nobody but you can know:")
+            for line in made.open:
+                show(f"  {line}")
+            first = "; ".join(" ".join(line.split()) for line in made.open[:_NAMED])
+            more = f" and {len(made.open) - _NAMED} more" if len(made.open) > _NAMED else ""
             raise ConfigError(
-                f"the guessed mapping has values that nobody but you can know:\n{lines}\n"
-                f"Fill them in in {plan} and import again with --map={plan}"
+                f"the guessed mapping has values that nobody but you can know: {first}{more}; "
+                f"fill them in in {plan} and import again with --map={plan}"
             )
     workers = min(8, os.cpu_count() or 1) if processes is None else processes
     try:

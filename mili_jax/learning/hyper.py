@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from mili_jax.types import ConfigError
 
@@ -49,6 +50,12 @@ class Hyper:
             if not ok:
                 raise ConfigError(f"Hyper.{field}: {getattr(self, field)!r} is not {wanted}")
 
+        for known in dataclasses.fields(self):
+            value, kind = getattr(self, known.name), type(known.default)
+            kinds = {float: (int, float), type(None): (int, type(None))}.get(kind, kind)
+            typed = isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
+            wanted = f"a finite {kind.__name__}" if kind is float else f"of type {kind.__name__}"
+            need(typed and (kind is not float or math.isfinite(value)), known.name, wanted)
         need(self.contrastive in CONTRASTIVE, "contrastive", f"one of {CONTRASTIVE}")
         for field in ("steps", "learning_rate", "clip", "temperature"):
             need(getattr(self, field) > 0, field, "positive")

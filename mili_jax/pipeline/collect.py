@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import time
 from collections import Counter
 
@@ -15,12 +16,14 @@ from mili_jax.improve import arms
 from mili_jax.improve.exploration import trial_plan
 from mili_jax.improve.filters import FILTERS, Filter, Unanswered
 from mili_jax.learning.actors import MakeActor
+from mili_jax.pipeline.describe import features
 from mili_jax.pipeline.rolling import roll_out
 from mili_jax.pipeline.run import Run, config_part, finish_stage, parameters, signature
 from mili_jax.pipeline.schema import SEED_STRIDE
 from mili_jax.pipeline.train import LOOP, embed, load_params
 from mili_jax.pipeline.trials import answered_trials, even_weights
-from mili_jax.storage.labels import resolve
+from mili_jax.storage.files import Manifest, as_lines
+from mili_jax.storage.labels import Kind, resolve
 from mili_jax.types import EpisodeMeta
 
 
@@ -74,17 +77,41 @@ def _followed(run: Run, number: int) -> tuple[list[EpisodeMeta], np.ndarray]:
 
 
 def label(run: Run, number: int) -> None:
-    """Stage (line 13): the filter F answers yes or no for every trial that nobody has answered."""
+    """Stage (line 13): the filter F answers yes or no for every trial that nobody has answered.
+
+    Answers of people stay as they are. A filter that learns from them (`Filter`) is asked again
+    when there are more of them.
+    """
     name, split = f"filter_{number}", f"round_{number}"
     inputs = parameters(run, arms.actor_of(run.config, number))
+    chosen: Filter = plugins.find("filters", run.config.improve.filter, FILTERS)
+    again = getattr(chosen, "again", False)
+    if again:
+        inputs["people's answers"] = _digest(run, split)
     if not run.workdir.begins(name, config_part(run, *LOOP), inputs):
         return
-    began, known = time.time(), resolve(run.dataset.read_labels(split))
+    began, given = time.time(), run.dataset.read_labels(split)
+    known = resolve(x for x in given if not (again and x.kind is Kind.CLASSIFIER))
     ids = {m.episode_id for m in run.dataset.read_metadata(split)} - known.keys()
+    told: Manifest = {}
     if ids:
-        chosen: Filter = plugins.find("filters", run.config.improve.filter, FILTERS)
-        run.dataset.write_labels(split, chosen(Unanswered(run.dataset, split, frozenset(ids))))
+        described = functools.partial(features, run, number)
+        asked = Unanswered(run.dataset, split, frozenset(ids), described, told)
+        run.dataset.write_labels(split, chosen(asked))
     answers = resolve(run.dataset.read_labels(split)).values()
     useful = sum(answer is True for answer in answers)
-    facts = {"trials": len(answers), "useful": useful, "answered_before": len(known)}
+    facts: Manifest = {
+        "trials": len(answers),
+        "useful": useful,
+        "answered_before": len(known),
+    }
+    if told:
+        facts["filter"] = told
     finish_stage(run, name, config_part(run, *LOOP), began, inputs=inputs, **facts)
+
+
+def _digest(run: Run, split: str) -> str:
+    """Of what people have answered."""
+    given = run.dataset.read_labels(split)
+    people = as_lines(x.row() for x in given if x.kind is Kind.PERSON)
+    return hashlib.sha256(people).hexdigest()

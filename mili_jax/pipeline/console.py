@@ -126,5 +126,6 @@ def exit_code(command: Callable[[], int | None]) -> int:
 
 
 def _failed(error: MiliError) -> int:
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    said = "\\n".join(str(error).splitlines())  # a path may have ends of lines
+    print(f"{type(error).__name__}: {said}", file=sys.stderr)
     return 1

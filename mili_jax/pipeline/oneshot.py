@@ -26,6 +26,7 @@ from mili_jax.learning.mil import MilHyper, Shown
 from mili_jax.policy.policy import Policy, check, init_params
 from mili_jax.spec import Spec
 from mili_jax.storage import packed
+from mili_jax.storage.files import Manifest
 from mili_jax.storage.packed import Packed
 from mili_jax.types import ConfigError, DataError, Episode, EpisodeMeta, Params, PolicyFn
 
@@ -215,7 +216,7 @@ def load_policy(name: str | Path, policy: str = "") -> OneShotPolicy:
     )
 
 
-def _mil(raw: Mapping[str, Any]) -> tuple[Hyper, MilHyper]:
+def _mil(raw: Manifest) -> tuple[Hyper, MilHyper]:
     return Hyper(**raw["hyper"]), MilHyper(**raw["options"])
 
 

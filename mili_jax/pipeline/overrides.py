@@ -8,15 +8,10 @@ from collections.abc import Iterable
 
 from ml_collections import ConfigDict
 
-from mili_jax.pipeline.schema import FIELDS, ConfigField
+from mili_jax.pipeline.schema import FIELDS, TOP, ConfigField
 from mili_jax.types import ConfigError
 
-# Beside those of the sections.
-_TOP = (
-    ConfigField("name", "", bool, "not empty", "what result rows call the configuration"),
-    ConfigField("seed", 0, lambda v: 0 <= v < 2**31, f"0..{2**31 - 1}", "of everything random"),
-)
-BY_NAME = {field.name: field for field in (*_TOP, *FIELDS)}
+BY_NAME = {field.name: field for field in (*TOP, *FIELDS)}
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 

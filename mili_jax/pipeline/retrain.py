@@ -16,13 +16,13 @@ from mili_jax.improve import arms
 from mili_jax.improve.arms import Arm
 from mili_jax.pipeline.rolling import LOG
 from mili_jax.pipeline.run import Run, config_part, parameters
+from mili_jax.pipeline.schema import pair_rows
 from mili_jax.pipeline.train import (
     LOOP,
     baseline_hyper,
     demonstration_pool,
     hyper_of,
     load_params,
-    pair_rows,
     train_imitation,
     train_mil,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 from mili_jax import plugins
 from mili_jax.domains import base
 from mili_jax.improve import arms, filters, screening
-from mili_jax.learning import hyper, mil
+from mili_jax.learning import augment, hyper, mil
 from mili_jax.policy import policy
 from mili_jax.policy.embedding import SIZES
 from mili_jax.types import ConfigError
@@ -24,6 +25,7 @@ BACKENDS = ("local", "ray")  # where jobs run
 SEED_STRIDE = 1_000_000
 DEMO_STRIDE = 90  # more than the attempts at one
 MOST_DEMOS = 20  # of one task
+MOST_ROWS = 65_536  # of pairs in a batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +43,18 @@ class ConfigField:
         """Raises ConfigError, naming the field, for a value that may not be."""
         kind = type(self.default)
         typed = isinstance(value, (int, float) if kind is float else kind)
-        if not typed or (isinstance(value, bool) and kind is not bool) or not self.holds(value):
+        typed = typed and (kind is bool or not isinstance(value, bool))
+        if not typed or not _storable(value) or not self.holds(value):
             wanted = f"{kind.__name__}, {self.wanted}" if self.wanted else kind.__name__
-            raise ConfigError(f"config.{self.name} = {value!r} must be {wanted}")
+            shown = repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:77]}..."
+            raise ConfigError(f"config.{self.name} = {shown} must be {wanted}")
+
+
+def _storable(value: object) -> bool:
+    """Whether a file holds it as it is: of numbers, those that are finite and of 64 bits."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def _positive(value: float) -> bool:
@@ -75,6 +86,17 @@ def _texts(values: Sequence[str]) -> bool:
     return all(isinstance(v, str) and v for v in values) and len(set(values)) == len(values)
 
 
+# Beside those of the sections. The compiled step takes the seed as a 32-bit integer.
+TOP: tuple[ConfigField, ...] = (
+    ConfigField(
+        "name",
+        "",
+        lambda v: bool(v) and v.isprintable(),
+        "one line, not empty",
+        "what result rows call the configuration",
+    ),
+    ConfigField("seed", 0, lambda v: 0 <= v < 2**31, f"0..{2**31 - 1}", "of everything random"),
+)
 _ROWS = "a multiple of 4, the colour groups"
 FIELDS: tuple[ConfigField, ...] = (
     ConfigField(
@@ -383,11 +405,6 @@ def check(config: ConfigDict) -> None:
     """Raises ConfigError naming the first field that is unknown, missing, mistyped or wrong."""
     for field, value in _fields_of(config):
         field.check(value)
-    # The compiled step takes it as a 32-bit integer.
-    if isinstance(config.seed, bool) or not isinstance(config.seed, int):
-        raise ConfigError(f"config.seed = {config.seed!r} must be int")
-    if not 0 <= config.seed < 2**31:
-        raise ConfigError(f"config.seed = {config.seed!r} must be 0..{2**31 - 1}")
     domain = base.load(config.domain.name)
     spec = domain.spec(config.data.image_size, config.data.cameras)
     if spec is not None:
@@ -403,6 +420,7 @@ def check(config: ConfigDict) -> None:
                     f"config.{asked_by} = {asked}: the domain {domain.name!r} has {there} tasks of "
                     f"the split {split!r}; ask for at most so many"
                 )
+    _check_pair_rows(config)
     chosen = plugins.find("filters", config.improve.filter, filters.FILTERS)
     if not callable(chosen):
         raise ConfigError(
@@ -432,16 +450,46 @@ def check(config: ConfigDict) -> None:
             mil.check(config.policy.head, SUPPORTS[name])
 
 
+def pair_rows(config: ConfigDict) -> int:
+    """The rows of pairs in a batch of retraining, on top of those of demonstrations: as many in
+    each of the colour groups that these make."""
+    c = config.improve
+    colours = augment.most_colours(c.batch)
+    return colours * round(c.batch * c.pair_fraction / (1 - c.pair_fraction) / colours)
+
+
+def _check_pair_rows(config: ConfigDict) -> None:
+    """Raises ConfigError for a share of pairs that leaves no row of them, or needs too many."""
+    share, rows = config.improve.pair_fraction, pair_rows(config)
+    if rows > MOST_ROWS or (share > 0 and rows == 0):
+        raise ConfigError(
+            f"config.improve.pair_fraction = {share} with config.improve.batch = "
+            f"{config.improve.batch} gives {rows} rows of pairs; it must be 1..{MOST_ROWS}, or 0 "
+            "for none"
+        )
+
+
 def _fields_of(config: ConfigDict) -> Iterator[tuple[ConfigField, object]]:
     """Every field with its value. Raises ConfigError for one that is unknown or missing."""
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(
+            f"a configuration is of type {type(config).__name__}; it must be the ConfigDict that "
+            "get_config returns, changed"
+        )
     wanted = sections()
     known = {"name", "seed", *wanted}
     if set(config) != known:
         raise ConfigError(
             f"config: unknown {sorted(set(config) - known)}, missing {sorted(known - set(config))}"
         )
+    for field in TOP:
+        yield field, config[field.name]
     for section, fields in wanted.items():
         given = config[section]
+        if not isinstance(given, ConfigDict):
+            raise ConfigError(
+                f"config.{section} = {given!r} must be a ConfigDict of {list(fields)}"
+            )
         for name in sorted(set(given) | set(fields)):
             if name not in fields:
                 raise ConfigError(

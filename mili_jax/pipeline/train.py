@@ -25,7 +25,7 @@ from mili_jax.learning.mil import MilHyper, Shown
 from mili_jax.learning.step import TrainState
 from mili_jax.pipeline import loop
 from mili_jax.pipeline.run import Run, config_part
-from mili_jax.pipeline.schema import SUPPORTS
+from mili_jax.pipeline.schema import SUPPORTS, pair_rows
 from mili_jax.policy.policy import init_params
 from mili_jax.types import Batch, EpisodeMeta, Params, PolicyId
 
@@ -110,14 +110,6 @@ def mil_hyper(config: ConfigDict, name: str) -> MilHyper:
         first_order=c.mil_first_order,
         clip=c.mil_clip,
     )
-
-
-def pair_rows(config: ConfigDict) -> int:
-    """The rows of pairs in a batch of retraining, on top of those of demonstrations: as many in
-    each of the colour groups that these make."""
-    c = config.improve
-    colours = augment.most_colours(c.batch)
-    return colours * round(c.batch * c.pair_fraction / (1 - c.pair_fraction) / colours)
 
 
 def demonstration_pool(run: Run) -> Pool:

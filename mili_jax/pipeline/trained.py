@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -17,8 +15,9 @@ from mili_jax.pipeline.earlier import refuse_earlier
 from mili_jax.pipeline.run import Run, open_stored, parameters
 from mili_jax.pipeline.train import baseline_hyper, load_params, mil_hyper
 from mili_jax.storage import packed
+from mili_jax.storage.files import Manifest
 from mili_jax.storage.packed import Packed
-from mili_jax.types import ConfigError, DataError, PolicyId
+from mili_jax.types import ConfigError, DataError, Params, PolicyId
 
 
 def of_run(workdir: Path, policy: str = "") -> Packed:
@@ -102,7 +101,7 @@ def _round(run: Run, number: int) -> list[PolicyId]:
     return list(arms.policies(run.config, number))
 
 
-def _measured(run: Run, policy: PolicyId) -> list[dict[str, Any]]:
+def _measured(run: Run, policy: PolicyId) -> list[Manifest]:
     """The result rows of the run, if the policy was evaluated with the parameters that it has."""
     stage = f"evaluate_{policy}"
     if not (run.workdir.path / "stages" / f"{stage}.json").exists():
@@ -113,11 +112,11 @@ def _measured(run: Run, policy: PolicyId) -> list[dict[str, Any]]:
     return [row for row in run.workdir.read_rows() if "task" in row]
 
 
-def _count(params: Mapping[str, Any]) -> int:
+def _count(params: Params) -> int:
     return sum(int(leaf.size) for leaf in jax.tree.leaves(params))
 
 
-def _digest(params: Mapping[str, Any]) -> str:
+def _digest(params: Params) -> str:
     """SHA-256 of the numbers themselves, whatever file they are in."""
     digest = hashlib.sha256()
     for path, array in sorted(packed.flat(params).items()):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mili_jax.report.methods import DEMO_NAMES, Policy
 from mili_jax.report.policies import split_of
@@ -12,9 +11,10 @@ from mili_jax.report.rows import DEMOS, ResultRow
 from mili_jax.report.statistics import group_table, headline
 from mili_jax.report.summary import table
 from mili_jax.report.words import percent
+from mili_jax.storage.files import Manifest
 
 
-def model_card(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def model_card(facts: Manifest, rows: Sequence[Manifest]) -> str:
     """Markdown. facts: as `pipeline.pack` makes them. Raises DataError for a damaged row."""
     made, spec = facts["made"], facts["spec"]
     label = Policy("", made["method"], made["round"]).label
@@ -67,17 +67,17 @@ def model_card(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> s
     return "\n".join(lines) + "\n"
 
 
-def _commit(facts: Mapping[str, Any]) -> str:
+def _commit(facts: Manifest) -> str:
     """Short, but with the mark of a checkout that had changes."""
     commit, changed, _ = str(facts.get("commit") or "unknown").partition("+")
     return f"{commit[:12]}{' with changes' if changed else ''}"
 
 
-def _measured(rows: Sequence[Mapping[str, Any]]) -> str:
+def _measured(rows: Sequence[Manifest]) -> str:
     return f" and measured at {_commit(rows[0])}" if rows else ""
 
 
-def _training(made: Mapping[str, Any]) -> list[str]:
+def _training(made: Manifest) -> list[str]:
     config = made["config"]
     data, changed = config["data"], f"`{config['name']}`"
     by = "of a scripted expert" if made["simulator"] else "of people"
@@ -122,7 +122,7 @@ def _success(rows: Sequence[ResultRow]) -> list[str]:
     ]
 
 
-def _limits(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _limits(facts: Manifest, rows: Sequence[Manifest]) -> list[str]:
     made = facts["made"]
     lines = [
         f"- One training, with seed {made['seed']}. The intervals say how it does on other tasks, "

@@ -20,6 +20,11 @@ def domain_of(row: Raw) -> str:
     return str(row.get("domain") or KITCHEN)
 
 
+def run_of(row: Raw) -> tuple[str, str, str]:
+    """The domain, configuration and seed of a row, whatever types somebody has given them."""
+    return domain_of(row), repr(row.get("config")), repr(row.get("seed"))
+
+
 def domains_of(rows: Iterable[Raw]) -> tuple[str, ...]:
     """The domains of rows, in order of first appearance."""
     return tuple(dict.fromkeys(domain_of(row) for row in rows))
@@ -31,11 +36,9 @@ def of_the_same_runs(rows: Iterable[Raw], results: Sequence[Raw]) -> list[Raw]:
     domains = domains_of(results)
     if not domains:
         return list(rows)
-    runs = {(row.get("config"), row.get("seed")): domain_of(row) for row in results}
+    runs = {run_of(row)[1:]: domain_of(row) for row in results}
     return [
-        row
-        if row.get("domain")
-        else {**row, "domain": runs.get((row.get("config"), row.get("seed")), domains[0])}
+        row if row.get("domain") else {**row, "domain": runs.get(run_of(row)[1:], domains[0])}
         for row in rows
     ]
 

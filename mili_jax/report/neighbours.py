@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
 
+from mili_jax.given import reals
 from mili_jax.types import ConfigError, DataError
 
 
@@ -18,7 +19,9 @@ def nearest_neighbour(embedding: np.ndarray, labels: Sequence[object]) -> float:
     Raises ConfigError when the shapes disagree or N < 2, DataError on a vector that is not finite
     or has no length.
     """
-    z = np.asarray(embedding, np.float64)
+    z = reals(embedding, "embedding").astype(np.float64)
+    if not isinstance(labels, Sized):
+        raise ConfigError(f"labels is {labels!r}; it must be a list of N values")
     if z.ndim != 2 or len(z) != len(labels) or len(z) < 2:
         raise ConfigError(
             f"nearest_neighbour needs embedding [N,Z] and N labels, N > 1; got shape {z.shape} "

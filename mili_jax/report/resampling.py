@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from mili_jax.given import number, whole
 from mili_jax.report.groups import in_order, one_domain
 from mili_jax.report.row_checks import check_counts
 from mili_jax.report.rows import ResultRow
@@ -49,6 +50,8 @@ def index_rows(rows: Sequence[ResultRow]) -> dict[Key, ResultRow]:
         raise ConfigError("there are no result rows for this condition; was it evaluated?")
     indexed: dict[Key, ResultRow] = {}
     for row in rows:
+        if not isinstance(row, Mapping):
+            raise DataError(f"a result row is {row!r}; it must be a mapping")
         absent = [key for key in ("family", "task", "n", "successes") if key not in row]
         if absent:
             raise DataError(f"result row lacks {absent[0]!r}: {dict(row)}")
@@ -104,8 +107,8 @@ def resample(
     is spread (`statistics`).
     """
     check_level(level)
-    if resamples < 100:
-        raise ConfigError(f"resamples must be at least 100 for an interval, got {resamples}")
+    whole(resamples, "resamples, the drawings of an interval,", 100)
+    whole(seed, "seed")
     counts = tuple(n.shape[1] for n in grid.episodes)
     by_seed, *by_group = _drawn(seed, grid.seeds, counts, resamples)
     totals = [np.zeros(resamples) for _ in conditions]
@@ -137,5 +140,5 @@ def percentiles(draws: np.ndarray, level: float, grid: Grid) -> tuple[float, flo
 
 
 def check_level(level: float) -> None:
-    if not 0 < level < 1:
+    if not 0 < number(level, "level") < 1:
         raise ConfigError(f"level must lie between 0 and 1, got {level}")

@@ -42,6 +42,8 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     evaluated and another has not; ConfigError for a seed that comes twice, and for runs of unlike
     domains.
     """
+    if not folders:
+        raise ConfigError("no run is given; a comparison needs the folders of finished runs")
     check_folder(out)
     rows: list[Mapping[str, object]] = []
     seeds: dict[int, Path] = {}

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mili_jax.report.groups import domain_of, of_the_same_runs
+from mili_jax.report.groups import domain_of, of_the_same_runs, run_of
 from mili_jax.report.row_checks import check_costs, check_pairing, check_results
 from mili_jax.report.rows import CostRow, PairingRow, Raw, ResultRow
 from mili_jax.types import DataError
@@ -31,20 +31,22 @@ def read_files(files: Sequence[Path]) -> Rows:
     Raises DataError naming the file if one is missing or damaged, holds no result rows, or a seed
     that another holds too; and if no policy is left.
     """
+    if not files:
+        raise DataError("no file of rows is given; give the results.jsonl of a finished run")
     rows: list[Raw] = []
     names: list[str] = []
     home: dict[tuple[object, ...], int] = {}
-    for i, path in enumerate(files):
+    for i, path in enumerate(map(Path, files)):
         found = read_lines(path)
         if not any("task" in row for _, row in found):
             raise DataError(
                 f"{path} holds no result rows; give the results.jsonl of a finished run"
             )
         for number, row in found:
-            run = (domain_of(row), row.get("config"), row.get("seed"))
-            if "task" in row and (other := home.setdefault(run, i)) != i:
+            if "task" in row and (other := home.setdefault(run_of(row), i)) != i:
+                seed, config = row.get("seed"), row.get("config")
                 raise DataError(
-                    f"{path} and {files[other]} both hold seed {run[2]} of {run[1]!r}: give one"
+                    f"{path} and {files[other]} both hold seed {seed} of {config!r}: give one"
                 )
             rows.append(row)
             names.append(f"{path}, line {number}")
@@ -78,8 +80,10 @@ def read_lines(path: Path) -> list[tuple[int, Raw]]:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} is missing: give the results.jsonl of a finished run") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); restore it") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); restore it") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} cannot be read ({error}); save it as UTF-8") from error
     rows: list[tuple[int, Raw]] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

@@ -20,10 +20,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from statistics import NormalDist
 
 import numpy as np
 
+from mili_jax.given import number
 from mili_jax.report.groups import groups_of, one_domain
 from mili_jax.report.neighbours import nearest_neighbour
 from mili_jax.report.resampling import (
@@ -119,8 +121,9 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     describes these tasks; `headline` and `paired_difference` speak of further tasks.
     """
     check_level(level)
-    if n <= 0 or not 0 <= successes <= n:
-        raise ConfigError(f"wilson needs 0 <= successes <= n and n > 0, got {successes} of {n}")
+    counted = all(isinstance(v, Real) for v in (successes, n))
+    if not counted or n <= 0 or not 0 <= successes <= n:
+        raise ConfigError(f"wilson needs 0 <= successes <= n and n > 0, got {successes!r} of {n!r}")
     z = NormalDist().inv_cdf((1 + level) / 2)
     centre = (successes + z**2 / 2) / (n + z**2)
     half = z / (n + z**2) * math.sqrt(successes * (n - successes) / n + z**2 / 4)
@@ -244,9 +247,9 @@ def equivalence(
     Not equivalent does not mean different: the interval may just be wide. State the margin before
     looking. Raises ConfigError as `paired_difference` does, and on a margin outside (0, 1).
     """
-    if not 0 < margin < 1:
+    if not 0 < number(margin, "margin") < 1:
         raise ConfigError(f"margin must lie between 0 and 1 (a share of successes), got {margin}")
-    if not 0 < significance < 0.5:
+    if not 0 < number(significance, "significance") < 0.5:
         raise ConfigError(f"significance must lie between 0 and 0.5, got {significance}")
     difference = paired_difference(
         rows_a, rows_b, level=1 - 2 * significance, resamples=resamples, seed=seed

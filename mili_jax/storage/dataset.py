@@ -21,7 +21,6 @@ The reward is 1 at the last step of a successful episode: that is oracle informa
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -34,6 +33,8 @@ from mili_jax.storage.description import NAME, VERSION, Description, describe, r
 from mili_jax.storage.facts import decode_metadata, parse_record
 from mili_jax.storage.files import (
     as_lines,
+    as_list,
+    as_path,
     digest_of,
     exists,
     locked,
@@ -42,6 +43,7 @@ from mili_jax.storage.files import (
 )
 from mili_jax.storage.labels import Kind, Label, parse_labels, split_labels
 from mili_jax.storage.pairs import Pairs, format_pairs, parse_pairs
+from mili_jax.storage.reading import Reader
 from mili_jax.storage.records import Codec
 from mili_jax.storage.shards import read_records, write_records
 from mili_jax.types import DataError, Episode, EpisodeMeta
@@ -62,7 +64,9 @@ class Dataset:
     """
 
     def __init__(self, root: Path | str, spec: Spec | None = None) -> None:
-        self.path = Path(root) / NAME / VERSION
+        if spec is not None and not isinstance(spec, Spec):
+            raise DataError(f"spec is {spec!r} ({type(spec).__name__}); it must be a Spec or None")
+        self.path = as_path(root, "the root of a dataset") / NAME / VERSION
         self._asked = spec
         self._asked = self._read().spec  # what is there now, it stays for this handle
 
@@ -95,6 +99,7 @@ class Dataset:
         other episodes than a committed shard holds, and when the file system refuses the write.
         """
         path = splits.shard_path(self.path, split, shard)
+        episodes = as_list(episodes, f"{path}: episodes")
         if not episodes:
             raise DataError(f"{path}: a shard needs at least one episode")
         known = self._read()
@@ -242,6 +247,11 @@ class Dataset:
         shards = ((splits.shard_path(self.path, split, i), n) for i, n in enumerate(lengths))
         return ((path, k) for path, n in shards for k in range(n))
 
+    def reader(self, split: str) -> Reader:
+        """The episodes of a committed split, one at a time and in any order (`reading.Reader`)."""
+        known = self._read()
+        return Reader(tuple(self.places(split)), self._codec(known))
+
     # Labels and pairs
 
     def write_labels(self, split: str, labels: Iterable[Label]) -> None:
@@ -251,14 +261,14 @@ class Dataset:
         the write fails; then all of `labels` are kept or none.
         """
         path = splits.labels_path(self.path, split)
-        given = list(labels)
+        given = as_list(labels, f"{path}: labels")
         for label in given:
             if not isinstance(label, Label):
                 raise DataError(f"{path}: a label is {type(label).__name__}; it must be a Label")
         make_directory(self.path)
         with self._locked():
             old = ledger.verified(self.path, path.name) or b""
-            ledger.replace(self.path, {path.name: old + as_lines(map(dataclasses.asdict, given))})
+            ledger.replace(self.path, {path.name: old + as_lines(label.row() for label in given)})
 
     def read_labels(self, split: str) -> list[Label]:
         """All answers, in the order in which they were given; [] where there are none. What

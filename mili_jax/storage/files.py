@@ -12,10 +12,11 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from mili_jax.types import DOCTOR, DataError
 
+Item = TypeVar("Item")
 Manifest = dict[str, Any]  # of a sealed file: each stage knows which fields it has written
 
 _BLANK = "0" * 64  # stands where a file's own SHA-256 goes
@@ -28,6 +29,23 @@ def unreadable(path: Path, error: OSError, advice: str = "restore it") -> DataEr
     permissions."""
     what = "give yourself permission to read it" if error.errno in _FORBIDDEN else advice
     return DataError(f"{path} cannot be read ({error.strerror}); {what}")
+
+
+def as_path(place: object, what: str) -> Path:
+    """A path. Raises DataError, saying what it is of, for what is none."""
+    if not isinstance(place, str | os.PathLike):
+        raise DataError(f"{what} is {place!r} ({type(place).__name__}); it must be a path")
+    return Path(place)
+
+
+def as_list(values: Iterable[Item], what: str) -> list[Item]:
+    """Several values in their order. Raises DataError, saying what they are, for a single one."""
+    try:
+        return list(values)
+    except TypeError:
+        raise DataError(
+            f"{what} are given as {type(values).__name__}; they must be a list"
+        ) from None
 
 
 def exists(path: Path) -> bool:

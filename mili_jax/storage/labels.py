@@ -17,10 +17,9 @@ import datetime
 import enum
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from mili_jax.storage import fields
-from mili_jax.storage.files import parse_line
+from mili_jax.storage.files import Manifest, parse_line
 from mili_jax.types import DataError
 
 
@@ -59,6 +58,8 @@ class Label:
 
     annotator: who gave it; a machine that answers again under its name overrules itself.
     time: when, ISO 8601, "" if unknown. seconds: that the answer took, None if unknown.
+    asked: 1 where the annotator saw the episode for the first time, 2 where it was shown again to
+      see whether the answer is the same. A correction has the number of what it corrects.
 
     Values are converted (see `fields` and `Answer.of`). Raises DataError naming the field that
     cannot be meant.
@@ -70,6 +71,7 @@ class Label:
     kind: Kind = Kind.PERSON
     time: str = ""
     seconds: float | None = None
+    asked: int = 1
 
     def __post_init__(self) -> None:
         episode_id = fields.text(self.episode_id, "episode_id")
@@ -81,11 +83,18 @@ class Label:
                 "kind": _kind(self.kind),
                 "time": _time(self.time),
                 "seconds": None if self.seconds is None else _seconds(self.seconds),
+                "asked": _asked(self.asked),
             }
         except DataError as error:
             raise DataError(f"label of {episode_id[:60]!r}: {error}") from None
         for field, value in checked.items():
             object.__setattr__(self, field, value)
+
+    def row(self) -> dict[str, object]:
+        """What a label file holds of it. A first asking is not mentioned: files from before there
+        were others have the same lines."""
+        row = dataclasses.asdict(self)
+        return {k: v for k, v in row.items() if (k, v) != ("asked", 1)}
 
 
 def _kind(value: object) -> Kind:
@@ -104,6 +113,12 @@ def _time(value: object) -> str:
     except ValueError:
         raise DataError(f"time is {value[:60]!r}; it must be ISO 8601, or '' if unknown") from None
     return value
+
+
+def _asked(value: object) -> int:
+    if (found := fields.integer(value, "asked")) < 1:
+        raise DataError(f"asked is {found}; it counts from 1")
+    return found
 
 
 def _seconds(value: object) -> float:
@@ -154,7 +169,7 @@ def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _parse(path: Path, number: int, line: bytes) -> Label:
-    row: dict[str, Any] = parse_line(path, number, line)  # of any type: `Label` checks them
+    row: Manifest = parse_line(path, number, line)  # of any type: `Label` checks them
     try:
         return Label(**(_of_old(row) if "useful" in row else row))
     except (DataError, TypeError) as error:

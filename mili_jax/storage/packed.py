@@ -22,11 +22,17 @@ import zlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mili_jax.storage.files import as_lines, one_line, read_lines, sync_directory, unreadable
+from mili_jax.storage.files import (
+    Manifest,
+    as_lines,
+    one_line,
+    read_lines,
+    sync_directory,
+    unreadable,
+)
 from mili_jax.types import DataError, Params
 
 FORMAT = 1
@@ -42,9 +48,9 @@ class Packed:
     """What a folder holds. facts: plain values; params: a tree of arrays; rows: result rows; card:
     Markdown."""
 
-    facts: Mapping[str, Any]
+    facts: Manifest
     params: Params
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Manifest]
     card: str
 
 
@@ -77,7 +83,7 @@ def write(out: Path, packed: Packed) -> None:
         made.mkdir()
         facts = {"format": FORMAT, **packed.facts}
         (made / FACTS).write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", "utf-8")
-        arrays: Any = {path: np.asarray(leaf) for path, leaf in flat(packed.params).items()}
+        arrays: Manifest = {path: np.asarray(leaf) for path, leaf in flat(packed.params).items()}
         np.savez(made / PARAMETERS, allow_pickle=False, **arrays)
         (made / ROWS).write_bytes(as_lines(packed.rows))
         (made / CARD).write_text(packed.card, "utf-8")
@@ -131,12 +137,12 @@ def read(folder: Path) -> Packed:
     return Packed(facts, _params(folder / PARAMETERS), rows, card)
 
 
-def flat(tree: Params, before: str = "") -> dict[str, Any]:
+def flat(tree: Params, before: str = "") -> Manifest:
     """The leaves of a tree of mappings by their paths: {"encoder/first/kernel": ...}.
 
     Raises DataError for a name that has a slash.
     """
-    found: dict[str, Any] = {}
+    found: Manifest = {}
     for name, value in tree.items():
         if "/" in name:
             raise DataError(f"parameter {before}{name!r}: a name has no slash")
@@ -147,9 +153,9 @@ def flat(tree: Params, before: str = "") -> dict[str, Any]:
     return found
 
 
-def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def nested(arrays: Mapping[str, np.ndarray]) -> Params:
     """The inverse of `flat`."""
-    tree: dict[str, Any] = {}
+    tree: Manifest = {}
     for path, array in arrays.items():
         *above, name = path.split("/")
         place = tree
@@ -210,7 +216,7 @@ def _listed(path: Path, content: bytes) -> dict[str, str]:
     return listed
 
 
-def _params(path: Path) -> dict[str, Any]:
+def _params(path: Path) -> Params:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return nested({name: archive[name] for name in archive.files})

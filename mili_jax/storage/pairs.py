@@ -98,7 +98,7 @@ def split_pairs(path: Path, content: bytes) -> tuple[Pairs, list[DataError]]:
     """The rows of a table that can be read, and what is wrong with each of the others."""
     a, b, similarity, alpha = [], [], [], []
     bad = []
-    rows = csv.reader(io.StringIO(content.decode(errors="replace")), strict=True)
+    rows = csv.reader(io.StringIO(content.decode("utf-8-sig", errors="replace")), strict=True)
     try:
         if next(rows, None) != _HEADER:
             bad.append(DataError(f"{path}, line 1: expected the header {','.join(_HEADER)}"))
@@ -106,6 +106,8 @@ def split_pairs(path: Path, content: bytes) -> tuple[Pairs, list[DataError]]:
             try:
                 first, second, value, threshold = row
                 numbers = float(value), float(threshold)
+                if not np.isfinite(numbers).all():
+                    raise ValueError(f"{value}, {threshold} must be finite")
             except ValueError as error:
                 bad.append(DataError(f"{path}, line {rows.line_num}: {error}; pair again"))
                 continue

@@ -90,7 +90,7 @@ class Codec:
             ("image", (length, *self.shapes.picture), np.uint8),
         ):
             array = getattr(episode, field)
-            if not isinstance(array, np.ndarray):
+            if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
                 raise DataError(
                     f"episode {episode_id!r}: {field} is of type {type(array).__name__}; it must "
                     f"be an array {np.dtype(dtype)} {shape}"

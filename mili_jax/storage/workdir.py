@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, SupportsFloat, TextIO
 from mili_jax.storage.curves import Curves
 from mili_jax.storage.files import (
     Manifest,
+    as_path,
     atomic_write,
     exists,
     lock_file,
@@ -74,7 +75,9 @@ class Workdir:
         free: Collection[str] = (),
         grows: Collection[str] = (),
     ) -> None:
-        self.path = Path(path).absolute()
+        self.path = as_path(path, "the folder of a run").absolute()
+        if config is not None and not hasattr(config, "items"):
+            raise ConfigError(f"config is of type {type(config).__name__}; it must be a mapping")
         self._lock: TextIO | None = None
         # Asking for the process index of a run that is not distributed would start the device.
         self._leads = not _distributed() or sys.modules["jax"].process_index() == 0

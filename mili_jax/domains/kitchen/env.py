@@ -6,12 +6,14 @@ horizon; the reward is 1 on the last step if the commanded task is achieved then
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from mili_jax import given
 from mili_jax.domains.kitchen import objects, scenes, tasks
 from mili_jax.domains.kitchen.families import OWN
 from mili_jax.domains.kitchen.family import Families, KitchenTask
@@ -27,6 +29,9 @@ REST_STEPS = 5  # control steps without motion that end an episode
 REST_MOTION = 0.006  # m over REST_STEPS
 REST_FINGER = 0.05  # of the opening over REST_STEPS
 REST_TURN = 0.06  # rad over REST_STEPS
+
+
+_OPTIONS = ("task", "scene")  # of `reset`
 
 
 def object_pool(split: str) -> tuple[str, ...]:
@@ -50,8 +55,8 @@ class KitchenEnv(gymnasium.Env):
       horizon: control steps (10 Hz) after which an episode is truncated.
       families: of its tasks.
 
-    Raises SimulationError on an unknown split, task or object, and on an action that is not
-    finite or not of shape (7,).
+    Raises SimulationError on an unknown split, task, object or option, on an action that is not
+    finite or not of shape (7,), before the first `reset` and after `close`.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
@@ -67,12 +72,17 @@ class KitchenEnv(gymnasium.Env):
         light: str = "above",
         families: Families = OWN,
     ) -> None:
-        if light not in LIGHTS:
+        if not isinstance(light, str) or light not in LIGHTS:
             raise SimulationError(f"no light {light!r}; one of {sorted(LIGHTS)}")
-        self._cameras, self._light = tuple(cameras), light
-        if not 16 <= image_size <= 1024:
-            raise SimulationError(f"image_size must be 16..1024 pixels, got {image_size}")
-        shape = spec(image_size, self._cameras).picture
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise SimulationError(f"no render_mode {render_mode!r}; take rgb_array or None")
+        if not isinstance(families, Mapping) or not families:
+            raise SimulationError(f"families must be family.by_name(...), got {families!r}")
+        image_size = given.whole(image_size, "image_size in pixels", 16, 1024, SimulationError)
+        horizon = given.whole(horizon, "horizon in control steps", 1, None, SimulationError)
+        seen = spec(image_size, cameras)
+        self._cameras, self._light = tuple(camera.name for camera in seen.cameras), light
+        shape = seen.picture
         self.split, self.image_size, self.horizon = split, image_size, horizon
         self.render_mode, self.families = render_mode, families
         self._pool = object_pool(split)
@@ -97,22 +107,28 @@ class KitchenEnv(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        asked = _checked(options)
+        if seed is not None:
+            seed = given.whole(seed, "a seed", error=SimulationError)
         super().reset(seed=seed)
         self.history = None  # nothing to step while the world is not rebuilt
-        options = options or {}
-        if "task" in options:
-            self.task = tasks.find(options["task"], self.families)
+        if asked.get("task") is not None:
+            self.task = tasks.find(asked["task"], self.families)
         elif self._fixed is None:
             choices = tasks.listed(self.split, self.families)
             self.task = choices[int(self.np_random.integers(len(choices)))]
         else:
             self.task = self._fixed
         assert self.task is not None
-        scene = options.get("scene")
+        scene = asked.get("scene")
         if scene is None:
             scene = scenes.sample([self.task], self._pool, self.np_random, families=self.families)
         elif isinstance(scene, str):
             scene = Scene.from_json(scene)
+        elif not isinstance(scene, Scene):
+            raise SimulationError(
+                f"a scene is a Scene or its JSON as text, got {str(scene)[:80]!r}"
+            )
         self.world.reset(scene)
         self.history = History(self.world)
         self._poses = [self.world.pose()]
@@ -121,10 +137,9 @@ class KitchenEnv(gymnasium.Env):
     def step(
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        if self.history is None or self.task is None:
-            raise SimulationError("call reset before step")
+        _, history = self._at("step")
         self.world.step(action)
-        self.history.update()
+        history.update()
         self._poses.append(self.world.pose())
         terminated = self._at_rest()
         truncated = not terminated and len(self._poses) > self.horizon
@@ -137,25 +152,33 @@ class KitchenEnv(gymnasium.Env):
 
     def outcome(self) -> dict[str, object]:
         """What the present state counts as: `success`, `useful`, `achieved_tasks` (ids)."""
-        assert self.history is not None and self.task is not None
-        done = tasks.achieved(self.world, self.history, self.families)
+        task, history = self._at("outcome")
+        done = tasks.achieved(self.world, history, self.families)
         return {
-            "success": self.task in done,
-            "useful": tasks.useful(done, self.world, self.history),
+            "success": task in done,
+            "useful": tasks.useful(done, self.world, history),
             "achieved_tasks": tuple(sorted(t.id for t in done)),
         }
 
     def success(self) -> bool:
         """Whether the commanded task's predicate holds now."""
-        assert self.history is not None and self.task is not None
-        return tasks.succeeded(self.task, self.world, self.history, self.families)
+        task, history = self._at("success")
+        return tasks.succeeded(task, self.world, history, self.families)
 
     def render(self) -> np.ndarray:
         """uint8 [288, 384, 3], an oblique view for people."""
+        self._at("render")
         return self.world.picture(384, 288)
 
     def close(self) -> None:
         self.world.close()
+
+    def _at(self, what: str) -> tuple[KitchenTask, History]:
+        """The task and the history of an episode. Raises SimulationError where there is none."""
+        self.world.require_open()
+        if self.history is None or self.task is None:
+            raise SimulationError(f"call reset before {what}")
+        return self.task, self.history
 
     def _observe(self) -> dict[str, np.ndarray]:
         pictures = [self.world.image(self.image_size, c, self._light) for c in self._cameras]
@@ -173,6 +196,19 @@ class KitchenEnv(gymnasium.Env):
             return False
         turn = np.abs((recent[:, 5] - recent[-1, 5] + np.pi / 2) % np.pi - np.pi / 2).max()
         return bool(turn < REST_TURN and np.ptp(recent[:, 6]) < REST_FINGER)
+
+
+def _checked(options: object) -> Mapping[str, Any]:
+    """The options of a reset. Raises SimulationError for what is none."""
+    asked = {} if options is None else options
+    if not isinstance(asked, Mapping):
+        raise SimulationError(f"options must be a mapping of {_OPTIONS}, got {str(given)[:80]!r}")
+    for name in asked:
+        if name not in _OPTIONS:
+            near = difflib.get_close_matches(str(name), _OPTIONS, 1)
+            meant = f"did you mean {near[0]!r}?" if near else f"there are {_OPTIONS}"
+            raise SimulationError(f"reset has no option {name!r}; {meant}")
+    return asked
 
 
 def _stacked(pictures: list[np.ndarray]) -> np.ndarray:

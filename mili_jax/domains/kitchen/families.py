@@ -16,6 +16,8 @@ FAMILIES = tuple(OWN)
 def parse(task_id: str, families: Families = OWN) -> KitchenTask:
     """The task of that name. Raises SimulationError for another family or number of objects;
     whether its objects exist says `tasks.check`."""
+    if not isinstance(task_id, str):
+        raise SimulationError(f"task {task_id!r}: a task is a text such as 'press:button_01'")
     task = KitchenTask.parse(task_id)
     if task.family not in families:
         raise SimulationError(

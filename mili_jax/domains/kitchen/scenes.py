@@ -51,13 +51,16 @@ def choose_objects(
     A scene has at least one button, one container and two movable objects of which one can be
     grasped; distractors come from `pool` (object names).
     """
-    catalogue = objects.load_catalogue()
+    catalogue = _catalogue(pool)
     names = list(dict.fromkeys(name for task in tasks for name in task.objects))
     others = [str(n) for n in rng.permutation(np.asarray(pool, dtype=str)) if n not in names]
 
     def add(role: str) -> None:
         if not any(getattr(catalogue[n], role) for n in names):
-            names.append(next(n for n in others if getattr(catalogue[n], role)))
+            fitting = [n for n in others if getattr(catalogue[n], role)]
+            if not fitting:
+                raise SimulationError(f"a scene needs a {role}, and no object of the pool is one")
+            names.append(fitting[0])
 
     add("button")
     add("container")
@@ -85,7 +88,7 @@ def arrange(
     The given tasks stay feasible: a pushed object, for one, has a free way to its goal.
     Raises SimulationError when the objects do not fit on the table.
     """
-    catalogue = objects.load_catalogue()
+    catalogue = _catalogue(names)
     order = sorted(names, key=lambda n: -catalogue[n].radius)
     for _ in range(100):
         places: dict[str, np.ndarray] = {}
@@ -117,14 +120,23 @@ def arrange(
 def rearrange(names: Sequence[str], rng: np.random.Generator) -> Scene:
     """A new arrangement of the same objects; the last ones are left out if there is no room.
 
-    Raises SimulationError when not even three fit.
+    Raises SimulationError when not even three fit, or all where they are fewer.
     """
-    for most in range(len(names), 2, -1):
+    for most in range(len(names), min(len(names), 3) - 1, -1):
         try:
             return arrange(names[:most], rng)
         except SimulationError as error:
             last = error
     raise last
+
+
+def _catalogue(names: Sequence[str]) -> dict[str, ObjectSpec]:
+    """All objects. Raises SimulationError if one of these is not among them."""
+    catalogue = objects.load_catalogue()
+    for name in names:
+        if name not in catalogue:
+            raise SimulationError(f"there is no object {str(name)!r} in the catalogue")
+    return catalogue
 
 
 def _spot(

@@ -34,8 +34,10 @@ def spec(image_size: int = 64, cameras: Sequence[str] = (), calibrated: bool = T
     calibrated: whether networks are given where the cameras stand.
     Raises ConfigError for another name than those of `CAMERAS`.
     """
+    if not isinstance(cameras, (tuple, list)):
+        raise ConfigError(f"cameras must be a tuple of names, is {cameras!r}")
     for name in cameras:
-        if name not in CAMERAS:
+        if not isinstance(name, str) or name not in CAMERAS:
             raise ConfigError(f"the kitchen has no camera {name!r}; take of {sorted(CAMERAS)}")
     chosen = tuple(CAMERAS[name] for name in cameras or ("top",))
     if not calibrated:

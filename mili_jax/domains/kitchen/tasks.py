@@ -42,8 +42,10 @@ def listed(split: str, families: Families = OWN) -> tuple[KitchenTask, ...]:
     """The tasks of a split that are of these families, in an order of which a prefix is balanced.
 
     Those of the kitchen's own families are in `data/tasks.json`. Of any other it is all that the
-    objects of the split allow.
+    objects of the split allow. Raises SimulationError for another split than `SPLITS`.
     """
+    if split not in SPLITS:
+        raise SimulationError(f"no split {split!r}; one of {SPLITS}")
     own = [task for task in load_tasks()[split] if task.family in families]
     size = max(1, len(families.keys() & set(FAMILIES)))
     turns = [[own[i : i + size] for i in range(0, len(own), size)]]

@@ -73,20 +73,59 @@ class Scene:
 
     @staticmethod
     def from_json(text: str) -> Scene:
-        """Raises SimulationError when the text is not a scene."""
+        """Raises SimulationError when the text is not a scene, or one in other units."""
         try:
             raw = json.loads(text)
+            if other := sorted(set(raw) - {"objects", "tool"}):
+                raise ValueError(f"it has a field {other[0]!r}")
             rows = tuple(
                 Placement(str(n), float(x), float(y), float(a)) for n, x, y, a in raw["objects"]
             )
             scene = Scene(rows, tuple(float(v) for v in raw["tool"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise SimulationError(f"not a scene: {text[:80]!r} ({error})") from error
         if len(scene.tool) != 7 or not np.isfinite(scene.tool).all():
             raise SimulationError(
                 f"not a scene: 'tool' must be 7 finite numbers, got {scene.tool} in {text[:80]!r}"
             )
+        scene._check_units()
         return scene
+
+    def _check_units(self) -> None:
+        """Raises SimulationError for what lies beside the table, or turns more than once round: it
+        is in other units."""
+        turn = 2 * math.pi
+        for q in self.placements:
+            for value, most, what in (
+                (q.x, TABLE_HALF, "x in metres of the table's middle"),
+                (q.y, TABLE_HALF, "y in metres of the table's middle"),
+                (q.yaw, turn, "yaw in radians"),
+            ):
+                if not abs(value) <= most:
+                    raise SimulationError(
+                        f"not a scene: {q.object!r} has {what} {value:g}; it must be within "
+                        f"{most:.3g}"
+                    )
+        names = ("x", "y", "z", "roll", "pitch", "yaw", "finger")
+        low = (-TABLE_HALF, -TABLE_HALF, 0.0, -turn, -turn, -turn, 0.0)
+        high = (TABLE_HALF, TABLE_HALF, 2 * TOOL_Z[1], turn, turn, turn, 1.0)
+        for name, value, least, most in zip(names, self.tool, low, high, strict=True):
+            if not least <= value <= most:
+                raise SimulationError(
+                    f"not a scene: the tool's {name} is {value:g}; it must be {least:.3g} to "
+                    f"{most:.3g} (metres, radians, a share of the opening)"
+                )
+
+
+def _numbers(action: object) -> np.ndarray:
+    """An action as float64. Raises SimulationError for what is no array of real numbers."""
+    try:
+        found = np.asarray(action)
+    except ValueError:  # lists of unlike lengths
+        found = np.zeros((), object)
+    if found.dtype.kind not in "fiu":
+        raise SimulationError(f"an action is 7 numbers, got {str(action)[:80]}")
+    return found.astype(np.float64)
 
 
 def half_turn(angle: float) -> float:
@@ -124,7 +163,12 @@ class World:
     def close(self) -> None:
         """Ends the physics server; a world that nothing refers to any more does so by itself."""
         self._end()
-        self.client = -1
+        self.client, self.scene = -1, None
+
+    def require_open(self) -> None:
+        """Raises SimulationError after `close`."""
+        if self.client < 0:
+            raise SimulationError("this kitchen is closed; make another one")
 
     def reset(self, scene: Scene) -> None:
         """Rebuild the table with the scene's objects at rest and the gripper at its first pose.
@@ -132,6 +176,7 @@ class World:
         Raises SimulationError, naming the object, when the scene holds one that is unknown, twice
         there or cannot be loaded; the world then needs another reset before it can step.
         """
+        self.require_open()
         c = self.client
         self.scene = None
         names = [q.object for q in scene.placements]
@@ -272,8 +317,9 @@ class World:
         or a value that is not finite: PyBullet would accept it silently. So it does before `reset`.
         """
         if self.scene is None:
+            self.require_open()
             raise SimulationError("the world is empty: call reset before step")
-        action = np.asarray(action, np.float64)
+        action = _numbers(action)
         if action.shape != (7,):
             raise SimulationError(f"an action has shape (7,), got {action.shape}")
         x, y, z, roll, pitch, yaw, opening = wanted = action.tolist()

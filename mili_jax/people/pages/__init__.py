@@ -1,0 +1,1 @@
+"""The pages, as they are sent: plain HTML, CSS and ES modules."""
