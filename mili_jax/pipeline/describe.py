@@ -88,7 +88,7 @@ def _readable(reader: Reader) -> Iterator[tuple[list[int], list[Episode]]]:
                 episodes.append(reader.episode(k))
                 rows.append(k)
             except DataError:
-                continue  # whoever asks for it is told
+                continue  # whoever asks for it gets the error
         if rows:
             yield rows, episodes
 
