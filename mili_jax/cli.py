@@ -102,6 +102,10 @@ def execute(argv: Sequence[str]) -> int:
         near = difflib.get_close_matches(name, (*COMMANDS, "--help", "--version"), 1, 0.6)
         meant = f"did you mean {near[0]}?" if near else "`mili --help` lists them"
         raise ConfigError(f"mili has no {kind} {name}; {meant}")
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError("the current folder is gone; change to one that is there") from None
     module = importlib.import_module(COMMANDS[name].module)
     parser = Parser(name, module.__doc__ or "")
     module.add_arguments(parser)

@@ -65,7 +65,7 @@ def test_help_lists_every_command_once_in_its_group(here):
     for name, command in cli.COMMANDS.items():
         assert out.count(f"\n  {name} ") == 1 and command.summary in out
     heads = [line for line in out.splitlines() if line in {c.group for c in cli.COMMANDS.values()}]
-    assert heads[0] == "The loop" and len(heads) == len(set(heads)) == 4
+    assert heads[0] == "The loop" and len(heads) == len(set(heads)) == 5
     assert "Exit codes" in out and "mili run --config=test --workdir=runs/test" in out
     assert max(map(len, out.splitlines())) <= 100
 

@@ -16,7 +16,7 @@ from mili_jax.improve.audit import audit_slice, uniform
 
 LEAST = 40  # answers before anything is trained
 TARGET = 0.95  # of the decisions in either direction, how many shall be right
-PRUDENCE = 0.5  # of the wrong decisions that `TARGET` allows, how many are planned for
+PRUDENCE = 0.7  # of the wrong decisions that `TARGET` allows, how many are planned for
 SUPPORT = 10  # answers of the audit slice that a direction needs
 RARE = 0.2
 FOLDS = 5
@@ -203,7 +203,8 @@ def thresholds(
 def _widest(rest: np.ndarray, p: np.ndarray, right: np.ndarray, target: float) -> float | None:
     order = np.sort(rest[rest > 0.5])[::-1]
     expected = np.cumsum(order) / np.arange(1, len(order) + 1)
-    for least in order[expected >= 1 - PRUDENCE * (1 - target)][::-1]:
+    whole = np.append(order[1:] < order[:-1], True)  # of equal ones all are decided or none
+    for least in order[whole & (expected >= 1 - PRUDENCE * (1 - target))][::-1]:
         decided = p >= least
         n, k = int(decided.sum()), int(right[decided].sum())
         if n < SUPPORT:

@@ -84,26 +84,26 @@ class Learned:
         given = trials.dataset.read_labels(trials.split)
         people = resolve(label for label in given if label.kind is Kind.PERSON)
         names = [m.episode_id for m in trials.dataset.read_metadata(trials.split)]
-        seen = [(k, people[name]) for k, name in enumerate(names) if people.get(name) is not None]
+        known = [(k, people[name]) for k, name in enumerate(names) if people.get(name) is not None]
         where = f"{trials.dataset.path}, {trials.split!r}"
         if trials.features is None:
             raise DataError(f"{where}: the learned filter needs a policy, whose encoder it uses")
         number = trials.split.removeprefix("round_")
         advice = f"answer more with `mili label --round={number}`, then the same command goes on"
-        if len(seen) < classifier.LEAST:
+        if len(known) < classifier.LEAST:
             raise DataError(
-                f"{where}: people have answered for {len(seen)} trials; the learned filter needs "
+                f"{where}: people have answered for {len(known)} trials; the learned filter needs "
                 f"{classifier.LEAST}: {advice}"
             )
-        index = np.array([k for k, _ in seen])
-        found = classifier.decide(trials.features(), index, np.array([u for _, u in seen], bool))
+        index = np.array([k for k, _ in known])
+        found = classifier.decide(trials.features(), index, np.array([u for _, u in known], bool))
         if found is None:
             raise DataError(
-                f"{where}: nearly all {len(seen)} answers of people are equal, from which nothing "
+                f"{where}: nearly all {len(known)} answers of people are equal, from which nothing "
                 f"can be learned: {advice}"
             )
         trials.report.update(
-            people=len(seen),
+            people=len(known),
             saved=found.sure,
             precision=round(found.precision, 4) if found.sure else None,
             recall=round(found.recall, 4) if found.sure else None,

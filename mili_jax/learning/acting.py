@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from mili_jax.given import number, reals
 from mili_jax.policy.focus import Focus
 from mili_jax.policy.policy import Policy
 from mili_jax.policy.protocols import Density, FocusDensity, Memory
@@ -23,7 +24,7 @@ MEMORY = (0.8, 0.95)
 
 Context = TypeVar("Context")  # what an answer depends on beside the observation: a tree of arrays
 Respond = Callable[[Context, Array, Array, Memory | None], Density]
-Play = Callable[[Context, int], PolicyFn]
+Play = Callable[..., PolicyFn]
 Embed = Callable[[Params, AnyArray, AnyArray], Array]
 # The focus so far, how low (m) each tool has been, where its fingers were sent and where they were.
 Past = tuple[Focus | None, AnyArray, AnyArray, AnyArray]
@@ -58,17 +59,27 @@ def make_act(
         return cast(Density, density)
 
     play = make_player(respond, policy, temperature, memory)
-    return lambda params, z, seed=0: play((params, z), seed)
+
+    def begin(params: Params, z: AnyArray, seed: int = 0) -> PolicyFn:
+        z = check_z(policy, z)
+        return play((params, z), seed, len(z))
+
+    return begin
 
 
 def make_player(
     respond: Respond[Context], policy: Policy, temperature: float, memory: tuple[float, float]
-) -> Play[Context]:
-    """`make_act` for anything that responds: (context, seed) -> a function of one trial each of n
-    robots.
+) -> Play:
+    """`make_act` for anything that responds: (context, seed, n=None) -> a function of one trial
+    each of n robots, of any number for None.
 
-    respond: (context, image, pose, what is remembered or None) -> density over actions.
+    respond: (context, image, pose, what is remembered or None) -> density over actions. Raises
+    ConfigError for a temperature or a memory that cannot be.
     """
+    if number(temperature, "temperature") < 0:
+        raise ConfigError(f"temperature is {temperature}; it must be at least 0 (0: the mode)")
+    if np.shape(memory) != (2,) or not all(0 <= number(m, "memory") <= 1 for m in memory):
+        raise ConfigError(f"memory is {memory}; it must be two shares from 0 to 1")
     remembers, tool = policy.acts_on_places, policy.spec.tool
 
     @jax.jit
@@ -101,13 +112,13 @@ def make_player(
         sent = action[:, FINGER] if policy.feels else lowest
         return action, (focus, lowest, sent, finger)
 
-    def start(context: Context, seed: int) -> PolicyFn:
+    def start(context: Context, seed: int, robots: int | None = None) -> PolicyFn:
         past: Past = None, None, None, None
         t = 0
 
         def act(image: np.ndarray, pose: np.ndarray) -> np.ndarray:
             nonlocal past, t
-            check_observation(policy.spec, image, pose)
+            image, pose = check_observation(policy.spec, image, pose, robots)
             if t == 0:
                 nothing = None, pose[:, 0], pose[:, 0], pose[:, 0]
                 shapes = jax.eval_shape(step, context, image, pose, nothing, seed, t)[1]
@@ -121,9 +132,26 @@ def make_player(
     return start
 
 
-def check_observation(spec: Spec, image: np.ndarray, pose: np.ndarray) -> None:
-    """Raises DataError for observations that are not what a robot of this spec sees: they would
-    give other actions without a word."""
+def check_z(policy: Policy, z: AnyArray) -> AnyArray:
+    """The embeddings [n,Z]. Raises DataError for what are none: they would give other actions, or
+    none that are numbers, without a word."""
+    given = reals(z, "z, the embeddings of demonstrations,")
+    if given.ndim != 2 or given.shape[1] != policy.embedding_size or not np.isfinite(given).all():
+        raise DataError(
+            f"acting: z is {given.dtype} {given.shape}; this policy wants finite numbers (robots, "
+            f"{policy.embedding_size})"
+        )
+    return z if isinstance(z, jax.Array | np.ndarray) else given.astype(np.float32)
+
+
+def check_observation(
+    spec: Spec, image: np.ndarray, pose: np.ndarray, robots: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The observations as arrays. Raises DataError for what a robot of this spec does not see: it
+    would give other actions without a word.
+
+    robots: how many there are, None for any number.
+    """
     image, pose = np.asarray(image), np.asarray(pose)
     if pose.shape[1:] != (len(spec.pose),) or not np.issubdtype(pose.dtype, np.floating):
         raise DataError(
@@ -141,6 +169,10 @@ def check_observation(spec: Spec, image: np.ndarray, pose: np.ndarray) -> None:
             f"acting: {spec.pose.names[column]!r} of robot {row} is {pose[row, column]}; a pose "
             "must be finite"
         )
+    if not len(pose) or robots not in (None, len(pose)):
+        wanted = "one at least" if robots is None else f"{robots}, as there are demonstrations"
+        raise DataError(f"acting: there are {len(pose)} robots; this policy wants {wanted}")
+    return image, pose.astype(pose.dtype.newbyteorder("="), copy=False)
 
 
 def embed_all(
@@ -154,6 +186,10 @@ def embed_all(
 
     The inputs may be memory-mapped or lazy: only `chunk` episodes are read at a time.
     """
+    if len(demo_image) != len(demo_pose):
+        raise ConfigError(
+            f"embed_all: pictures of {len(demo_image)} episodes and poses of {len(demo_pose)}"
+        )
     parts = []
     for start in range(0, len(demo_pose), chunk):
         image, pose = demo_image[start : start + chunk], demo_pose[start : start + chunk]

@@ -99,7 +99,7 @@ class Connections:
         table = self
 
         class Http(H11Protocol):
-            def connection_made(self, transport: object) -> None:
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
                 super().connection_made(transport)
                 table._admit(self.client or ("", id(self)), self)
 
@@ -108,7 +108,7 @@ class Connections:
                 table._gone(self.client or ("", id(self)), self)
 
         class WebSocket(WebSocketsSansIOProtocol):
-            def connection_made(self, transport: object) -> None:
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
                 super().connection_made(transport)
                 self.bucket = Bucket(table.limits.bytes_in, 4 * table.limits.bytes_in)
                 table._admit(self.client or ("", id(self)), self)

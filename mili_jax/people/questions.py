@@ -146,7 +146,7 @@ class Queue:
         """A new page of at most `size` questions for a client; None if nothing is left to ask."""
         self._expire()
         repeats = self._repeats(annotator)
-        fresh = self._fresh(annotator, size)
+        fresh = self._fresh(size)
         room = max(size // REPEATS, size - len(fresh)) if fresh else size
         likely = self._likely(fresh)
         again = self._alike(repeats, likely, min(room, size))
@@ -200,15 +200,16 @@ class Queue:
             for lease in [lease for lease in leases if lease.until < now]:
                 self.release(client, lease.page.questions)
 
-    def _fresh(self, annotator: str, size: int) -> list[int]:
+    def _fresh(self, size: int) -> list[int]:
         """Up to `size` trials that nobody has answered or holds, alike in their scores."""
-        while True:
-            if not self._batch and not self._draw(size):
-                return []
-            page = self._batch.popleft()
-            if found := [t for t in page if self._is_open(t)]:
-                self._put_back(found[size:])
-                return found[:size]
+        found: list[int] = []
+        while len(found) < size:
+            # Not across two batches: the end of one is unlike the beginning of the next.
+            if not self._batch and (found or not self._draw(size)):
+                break
+            found += [t for t in self._batch.popleft() if self._is_open(t)]
+        self._put_back(found[size:])
+        return found[:size]
 
     def _is_open(self, trial: int) -> bool:
         return not (self._askings[trial] or self._held[trial] or self._gone[trial])
@@ -234,7 +235,8 @@ class Queue:
         return bool(len(drawn))
 
     def _repeats(self, annotator: str) -> list[int]:
-        """Trials that are asked twice, were answered once, and are due for this annotator."""
+        """Trials that are asked twice, were answered once, and are due for this annotator: first
+        those that somebody else has answered."""
         due = np.flatnonzero(self._twice & (self._askings == 1) & (self._held == 0) & ~self._gone)
         mine = self._answered[annotator]
         nothing_else = not self.left
@@ -243,7 +245,7 @@ class Queue:
             _, at = self._seen.get((annotator, trial), (0, -GAP))
             if nothing_else or mine - at >= GAP:
                 found.append(trial)
-        return sorted(found, key=lambda t: self._order[t])
+        return sorted(found, key=lambda t: ((annotator, t) in self._seen, self._order[t]))
 
     def _alike(self, trials: list[int], likely: bool | None, most: int) -> list[int]:
         """The first `most`, those whose score fits the page before the others."""

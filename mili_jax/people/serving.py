@@ -21,7 +21,7 @@ import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -67,6 +67,14 @@ class Address:
         """What a browser may call the server."""
         local = ("127.0.0.1", "localhost") if self.host == HOST else (self.host,)
         return tuple(f"{name}:{self.port}" for name in local)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tls:
+    """A certificate with its chain and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
 
 
 class _Server(uvicorn.Server):
@@ -171,7 +179,7 @@ def serve(
     limits: Limits | None = None,
     opens: bool = False,
     stop: threading.Event | None = None,
-    tls: Mapping[str, object] | None = None,
+    tls: Tls | None = None,
 ) -> None:
     """Prints one line with the address, and serves until a signal comes or `stop` is set.
 
@@ -181,7 +189,7 @@ def serve(
       token: who has it may ask.
       opens: the page is opened in this machine's browser.
       stop: for whoever runs it in a thread, where no signals arrive.
-      tls: what uvicorn wants for it (ssl_certfile, ssl_keyfile); None for HTTP.
+      tls: None for HTTP.
 
     Returns once it was asked to stop; responses under way had `GRACE` seconds. The caller saves
     what it has and raises `stopping.stopped`.
@@ -217,7 +225,8 @@ def serve(
         access_log=False,
         log_config=None,
         backlog=64,
-        **(tls or {}),
+        ssl_certfile=None if tls is None else tls.certificate,
+        ssl_keyfile=None if tls is None else tls.key,
     )
     server = _Server(config, connections)
 

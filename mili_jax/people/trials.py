@@ -78,7 +78,7 @@ class Trials:
                 try:
                     names.append(self.reader.meta(number).episode_id)
                 except DataError:
-                    names.append(None)  # whoever asks for it gets the error
+                    names.append(None)  # whoever asks for it is answered so
             if None not in names:
                 atomic_write(self._kept, json.dumps({"split": self.digest, "names": names}))
         self.names = names

@@ -93,10 +93,10 @@ def label(run: Run, number: int) -> None:
     began, given = time.time(), run.dataset.read_labels(split)
     known = resolve(x for x in given if not (again and x.kind is Kind.CLASSIFIER))
     ids = {m.episode_id for m in run.dataset.read_metadata(split)} - known.keys()
-    reported: Manifest = {}
+    report: Manifest = {}
     if ids:
         described = functools.partial(features, run, number)
-        asked = Unanswered(run.dataset, split, frozenset(ids), described, reported)
+        asked = Unanswered(run.dataset, split, frozenset(ids), described, report)
         run.dataset.write_labels(split, chosen(asked))
     answers = resolve(run.dataset.read_labels(split)).values()
     useful = sum(answer is True for answer in answers)
@@ -105,8 +105,8 @@ def label(run: Run, number: int) -> None:
         "useful": useful,
         "answered_before": len(known),
     }
-    if reported:
-        facts["filter"] = reported
+    if report:
+        facts["filter"] = report
     finish_stage(run, name, config_part(run, *LOOP), began, inputs=inputs, **facts)
 
 

@@ -95,6 +95,7 @@ def run_stage(
     function = getattr(importlib.import_module(f"mili_jax.pipeline.{home}"), name)
     if hosts.count > 1:
         join_hosts(hosts.coordinator, hosts.count, hosts.number)
+    _require_device()
     run = open_run(config, workdir)
     with run.workdir:
         page = function(run, *(() if number is None else (number,)))
@@ -102,12 +103,29 @@ def run_stage(
         print(page)
 
 
+def _require_device() -> None:
+    """Raises ConfigError, before any work, if JAX_PLATFORMS asks for what is not there."""
+    if asked := os.environ.get("JAX_PLATFORMS"):
+        import jax
+
+        try:
+            jax.devices()
+        except RuntimeError as error:
+            said = str(error).splitlines()[0]
+            raise ConfigError(
+                f"JAX_PLATFORMS={asked}: {said}; unset it or name a platform that is here"
+            ) from error
+
+
 def exit_code(command: Callable[[], int | None]) -> int:
     """Does the command. Its errors become one line and 1; a signal ends it as `workers.stopping`
     says. Before: `stopping.listen`."""
     try:
+        # Figures go to files: a backend that is not there, or a notebook's, is nobody's wish here.
+        os.environ["MPLBACKEND"] = "agg"
         code = command() or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
         return code
     except MiliError as error:
         return _failed(error)

@@ -88,7 +88,7 @@ def _readable(reader: Reader) -> Iterator[tuple[list[int], list[Episode]]]:
                 episodes.append(reader.episode(k))
                 rows.append(k)
             except DataError:
-                continue  # whoever asks for it gets the error
+                continue  # whoever asks for it is answered so
         if rows:
             yield rows, episodes
 

@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from mili_jax import plugins
-from mili_jax.policy.embedding import Embedding
+from mili_jax.given import whole
+from mili_jax.policy.embedding import SIZES, Embedding
 from mili_jax.policy.embeddings.images_only import ImagesOnly
 from mili_jax.policy.embeddings.images_only_predicted import ImagesOnlyPredicted
 from mili_jax.policy.embeddings.pose_anchored import PoseAnchored
@@ -246,8 +247,14 @@ def init_params(policy: Policy, key: Array, frames: int = 2) -> Params:
     """Parameters of `policy` for demonstrations of M = `frames` frames.
 
     They fit any size of picture and any K; an embedding that pools places in the current frame has
-    more of them for M > 2 than for M = 2. Raises as `check`.
+    more of them for M > 2 than for M = 2. Raises as `check`, and ConfigError for a size that cannot
+    be.
     """
+    if not isinstance(policy.spec, Spec):
+        raise ConfigError(f"the spec of a policy is {policy.spec!r}; it must be a Spec")
+    for field, least in (("embedding_size", SIZES + 1), ("channels", 1), ("blocks", 0)):
+        whole(getattr(policy, field), f"the {field} of a policy", least)
+    whole(frames, "the frames of a demonstration", 1)
     check(policy.spec, policy.embedding, policy.head)
     image = jnp.zeros((1, *policy.spec.picture), jnp.uint8)
     pose = jnp.zeros((1, len(policy.spec.pose)))

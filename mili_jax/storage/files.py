@@ -115,7 +115,9 @@ def read_sealed(path: Path, fields: Sequence[str]) -> Manifest:
             raise ValueError(f"no field {missing[0]!r}")
         return content
     except FileNotFoundError:
-        raise DataError(f"{path} is missing: the stage that writes it did not finish") from None
+        raise DataError(
+            f"{path} is missing: the stage that writes it did not finish; run it"
+        ) from None
     except OSError as error:
         raise unreadable(path, error, DOCTOR) from error
     except (ValueError, TypeError, AttributeError, KeyError) as error:

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("starlette", reason="the extra [people] is not installed")
-
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60  # s for a server to print its address, or to end
 

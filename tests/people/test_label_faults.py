@@ -282,3 +282,34 @@ def test_the_names_of_trials_are_kept_and_belong_to_their_split(tmp_path):
         assert names() == wanted
     kept.write_text("{")
     assert names() == wanted and os.path.getsize(kept) > 100
+
+
+def test_memory_stays_as_it_is_over_many_trials(tmp_path, label):
+    run_of(tmp_path, 2000)
+    server = label(tmp_path)
+
+    def answer(pages):
+        for _ in range(pages):
+            found = page_of(server)[1]
+            questions = found["page"]["questions"]
+            for trial, _ in questions:
+                assert ask(server, f"/clip/{digest}/{trial}", token=server.token)[0] == 200
+            answers = [[t, k, "yes" if useful(t) else "no", 0.1] for t, k in questions]
+            assert say(server, "/api/answers", answers=answers)[0] == 200
+
+    digest = say(server, "/api/start")[1]["digest"]
+    while not page_of(server)[1]["progress"]["ready"]:
+        pass
+    answer(10)
+    before = server.rss()
+    answer(100)
+    assert server.rss() - before < 40
+    assert len(labels_of(tmp_path)) > 900
+
+
+def test_without_the_web_packages_it_says_what_to_install(tmp_path):
+    code = "import sys; sys.modules['starlette'] = None; sys.argv = ['mili', 'label', 'x'];"
+    code += "from mili_jax.cli import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "pip install 'mili-jax[people]'" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -96,8 +96,8 @@ def test_probabilities_are_calibrated():
 
 
 def test_thresholds_in_a_case_worked_by_hand():
-    # 2.5% may be wrong by expectation: of 30 at 0.99 and 30 at 0.96 the mean is 0.975, and one more
-    # at 0.9 is too many. At the other end nothing is above 1 - 0.6.
+    # 3.5% may be wrong by expectation: of 30 at 0.99 and 30 at 0.96 the mean is 0.975, and 30 more
+    # at 0.9 are too many. At the other end nothing is above 1 - 0.6.
     rest = np.repeat([0.99, 0.96, 0.9, 0.6], [30, 30, 30, 10])
     sample = np.repeat([0.99, 0.96, 0.9, 0.6], [20, 20, 20, 5])
     assert thresholds(rest, sample, np.ones(65, bool)) == (-1, 0.96)

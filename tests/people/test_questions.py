@@ -152,7 +152,7 @@ def test_who_answered_first_is_asked_again_only_after_others():
     early = [gap for gap in gaps if gap < GAP]
     assert len(gaps) > 60 and len(early) <= 9  # the last ones, when nothing else is left
     # With two people it is the other one who is asked, as for the first time.
-    order = drain(Queue(300, twice=0.3), ["ana", "bo"])
+    order = drain(Queue(300, twice=0.15), ["ana", "bo"])
     by = collections.defaultdict(list)
     for name, q in order:
         by[q.trial].append((name, q.asked))
