@@ -372,6 +372,37 @@ def test_a_run_gets_more_rounds_than_it_began_with(copy):
 
 
 @pytest.mark.slow
+def test_demonstrations_that_are_added_are_learned_from(copy, caplog):
+    """And what was learned without them no longer counts, nor what came of that."""
+    run = open_run(config(), copy)
+    with run.workdir:
+        before = run.workdir.read_manifest("pretrain")
+        train.pretrain(run)
+        assert run.workdir.read_manifest("pretrain") == before, "nothing is new yet"
+        shown = itertools.islice(run.dataset.read("demos_train"), 3)
+        more = [
+            dataclasses.replace(e, meta=dataclasses.replace(e.meta, episode_id=f"more-{i}"))
+            for i, e in enumerate(shown)
+        ]
+        shards = len(run.dataset.shard_digests("demos_train"))
+        run.dataset.write_shard("demos_train", shards, more)
+        run.dataset.commit("demos_train", shards + 1)
+        train.pretrain(run)
+        after = run.workdir.read_manifest("pretrain")
+        assert after["demonstrations"] == before["demonstrations"] + 3
+        assert after["inputs"].keys() == {"demos_train"} and after["inputs"] != before["inputs"]
+        assert "pretrain was trained from other data" in caplog.text
+        asked = {
+            "mili_1": run.dataset.digests("demos_train", "round_1"),
+            "pair_1": run.dataset.digests("demos_train", "round_1"),
+            "evaluate_pretrain": run.dataset.digests("demos_test"),
+        }
+        for stage, digests in asked.items():
+            declared = run.workdir.read_manifest(stage)["inputs"]
+            assert digests.keys() <= declared.keys(), stage
+
+
+@pytest.mark.slow
 def test_trials_that_the_run_did_not_make_are_left_alone(copy):
     run = open_run(config(), copy)
     with run.workdir:

@@ -77,6 +77,7 @@ def evaluate(run: Run, number: int) -> None:
 def _evaluate(run: Run, policy: PolicyId, method: str) -> None:
     stage, split = f"evaluate_{policy}", f"evaluation_{policy}"
     subset, inputs = config_part(run, *LOOP, "evaluate"), parameters(run, policy)
+    inputs |= run.dataset.digests(f"demos_{run.config.evaluate.split}")
     if not run.workdir.begins(stage, subset, inputs):
         return
     began, config = time.time(), run.config

@@ -38,28 +38,30 @@ _make_meta_step = functools.cache(mil.make_train_step)
 _make_embed = functools.cache(acting.make_embed)
 _LEARNING = ("domain", "data", "policy", "train")
 LOOP = (*_LEARNING, "improve")
+DEMOS = "demos_train"  # the split that is trained on
 
 
 def pretrain(run: Run) -> None:
     """Stage (line 5): one-shot imitation and the latent space, eq. 3 on the demonstrations."""
-    if not run.workdir.begins("pretrain", config_part(run, *_LEARNING)):
+    inputs = run.dataset.digests(DEMOS)
+    if not run.workdir.begins("pretrain", config_part(run, *_LEARNING), inputs):
         return
     c = run.config.train
     hyper = hyper_of(run.config, c.steps, c.learning_rate)
-    train_imitation(run, "pretrain", hyper, c.batch, demonstration_pool(run), _LEARNING)
+    train_imitation(run, "pretrain", hyper, c.batch, demonstration_pool(run), _LEARNING, inputs)
 
 
 def train_baselines(run: Run) -> None:
     """Stages: behaviour cloning (eq. 1) and MIL on the same demonstrations."""
-    sections = (*_LEARNING, "baselines")
+    sections, inputs = (*_LEARNING, "baselines"), run.dataset.digests(DEMOS)
     for name in run.config.baselines.methods:
-        if not run.workdir.begins(name, config_part(run, *sections)):
+        if not run.workdir.begins(name, config_part(run, *sections), inputs):
             continue
         pool, hyper = demonstration_pool(run), baseline_hyper(run.config, name)
         if name == "bc":
-            train_imitation(run, name, hyper, run.config.train.batch, pool, sections)
+            train_imitation(run, name, hyper, run.config.train.batch, pool, sections, inputs)
             continue
-        train_mil(run, name, hyper, pool, sections)
+        train_mil(run, name, hyper, pool, sections, inputs)
 
 
 def train_mil(
@@ -113,7 +115,7 @@ def mil_hyper(config: ConfigDict, name: str) -> MilHyper:
 
 
 def demonstration_pool(run: Run) -> Pool:
-    return read_pool(run.domain, run.dataset, "demos_train", demonstrations=True)
+    return read_pool(run.domain, run.dataset, DEMOS, demonstrations=True)
 
 
 def hyper_of(config: ConfigDict, steps: int, learning_rate: float) -> Hyper:
