@@ -9,6 +9,7 @@ import gc
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,9 @@ _seen: dict[str, float] = {}  # the highest peaks so far, GB
 
 def pytest_configure(config):
     config.stash[_stderr] = os.dup(2)  # before it is captured
+    # Behind `nohup` or `&` they are ignored, and what a test starts would ignore them as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist has its parent's
         os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="mili-tests-")
 

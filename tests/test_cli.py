@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -225,7 +226,7 @@ def test_errors_of_files_and_of_readers_that_have_gone_are_no_tracebacks(tmp_pat
     with pytest.raises(FileNotFoundError):
         console.exit_code(lambda: (tmp_path / "none").read_text() and None)
     # The other end of the pipe is closed before anything is written.
-    program = f"sleep 1; {sys.executable} -m mili_jax.cli --help"
+    program = f"sleep 1; {shlex.quote(sys.executable)} -m mili_jax.cli --help"
     done = subprocess.run(
         ["bash", "-c", f"({program}; echo code $? >&2) | true"],
         cwd=ROOT,

@@ -22,6 +22,7 @@ LIMIT = 600  # s for a command
 # Commands that other tests run, and where.
 ELSEWHERE = {
     "pip install dist/": "test_wheel.py",
+    "pip install 'mili-jax[people]'": "test_wheel.py",  # an extra, as the others are
     "make setup": "test_wheel.py",  # an installation in a fresh environment
     "mili compare": "test_stages.py",
     "mili launch": "test_launch.py",
@@ -212,7 +213,11 @@ def test_every_command_is_one_that_there_is(page, command):
     ],
 )
 def test_a_target_of_make_is_the_command_that_the_page_says(target, command):
-    said = run(["make", "-n", "-o", "setup", target], ROOT).strip().splitlines()
+    said = (
+        run(["make", "-n", "--no-print-directory", "-o", "setup", target], ROOT)
+        .strip()
+        .splitlines()
+    )
     assert said[-1] == command
     assert f"`make {target}`" in README.read_text()
 

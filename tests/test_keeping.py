@@ -520,6 +520,7 @@ chosen = {
     "look": lambda: Workdir(root),
     "doctor": lambda: doctor.examine(root),
 }
+import concurrent.futures.thread  # nobody may read the interpreter's own folder later on
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

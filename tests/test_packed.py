@@ -156,7 +156,7 @@ def test_a_packed_policy_repeats_the_trials_of_the_run_that_trained_it(finished,
     again = rollout.run_job(simulator, envs, trials, policy.actor(demos))
     assert [len(e) for e in again] == [len(e) for e in stored]
     for one, other in zip(again, stored, strict=True):
-        np.testing.assert_allclose(one.action, other.action, atol=1e-3)
+        np.testing.assert_allclose(one.action, other.action, atol=3e-3)
         assert one.meta.success == other.meta.success
     # And its card says what the run's rows say.
     rows = [r for r in run.workdir.read_rows() if r.get("method") == "mili" and r["round"] == 1]

@@ -148,7 +148,7 @@ def test_a_calibrated_camera_is_the_same_by_matrix_and_by_hand() -> None:
     np.testing.assert_allclose(same.matrix, ABOVE.matrix, atol=1e-12)
     with pytest.raises(ConfigError, match="'above': its rotation is not orthonormal"):
         Camera.calibrated("above", lens, np.diag([1, 1, -1.0]), (0, 0, 1.0), 50, 50)
-    with pytest.raises(ConfigError, match="'above': intrinsics and rotation must be 3 x 3"):
+    with pytest.raises(ConfigError, match="'above': its intrinsics must be 3 x 3 finite numbers"):
         Camera.calibrated("above", lens[:2], turn, (0, 0, 1.0), 50, 50)
 
 

@@ -14,7 +14,7 @@ from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.mil import Losses, MilHyper, Shown
 from mili_jax.policy.policy import Policy
 from mili_jax.policy.protocols import Density, Memory
-from mili_jax.types import Params, PolicyFn
+from mili_jax.types import AnyArray, Params, PolicyFn
 
 Adapted = tuple[Params, Params]  # all parameters, and theta' of each robot
 
@@ -60,7 +60,7 @@ def make_act(
 
     play = make_player(respond, policy, temperature, memory)
 
-    def start(params: Params, support: Shown, shown: Array, seed: int = 0) -> PolicyFn:
+    def start(params: Params, support: Shown, shown: AnyArray, seed: int = 0) -> PolicyFn:
         return play((params, learn(params, support, shown)), seed)
 
     return start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -48,7 +49,7 @@ def at_work(then):
 
 def by_shell(line):
     done = subprocess.run(
-        ["bash", "-c", line.format(mili=f"{sys.executable} -m mili_jax.cli")],
+        ["bash", "-c", line.format(mili=f"{shlex.quote(sys.executable)} -m mili_jax.cli")],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -70,6 +71,8 @@ def unharmed(said):
 
 SEVEN = "\n".join(json.dumps(row) for row in result_rows(tasks=2) if row["demo"] == "right")
 GIVEN = {"before": with_run}
+# JAX cannot be imported from a path that the locale cannot spell.
+IN_ASCII = {"PYTHONUTF8": "0"} if str(ROOT).isascii() and sys.executable.isascii() else {}
 NOWHERE: dict[str, str | None] = {
     **{"PYTHONWARNINGS": "error", "LC_ALL": "xx_YY.UTF-8", "TZ": "Mars/North"},
     **{"HOME": None, "USER": None, "TMPDIR": "/not/there"},
@@ -88,7 +91,7 @@ ROWS = [
     ),
     Row(
         "the locale C",
-        lambda _: process("config", "test", LC_ALL="C", PYTHONUTF8="0"),
+        lambda _: process("config", "test", LC_ALL="C", **IN_ASCII),
         lambda said: "[train]" in said,
     ),
     Row(
