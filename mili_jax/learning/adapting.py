@@ -12,6 +12,7 @@ from mili_jax.learning import mil
 from mili_jax.learning.acting import MEMORY, make_player
 from mili_jax.learning.hyper import Hyper
 from mili_jax.learning.mil import Losses, MilHyper, Shown
+from mili_jax.policy.focus import Focus
 from mili_jax.policy.policy import Policy
 from mili_jax.policy.protocols import Density, Memory
 from mili_jax.types import AnyArray, Params, PolicyFn
@@ -48,7 +49,9 @@ def make_act(
         if options.adapted == "actor":
             image = mil.encode(policy, params, image)
 
-        def one(theta: Params, image: Array, pose: Array, memory: Memory | None) -> Density:
+        def one(
+            theta: Params, image: Array, pose: Array, memory: tuple[Focus, Array] | None
+        ) -> Density:
             maps, pose = image[None], pose[None]
             if options.adapted == "all":
                 maps = mil.encode(policy, params, maps, theta)
