@@ -22,14 +22,13 @@ LIMIT = 600  # s for a command
 # Commands that other tests run, and where.
 ELSEWHERE = {
     "pip install dist/": "test_wheel.py",
-    "pip install 'mili-jax[people]'": "test_wheel.py",  # an extra, as the others are
     "make setup": "test_wheel.py",  # an installation in a fresh environment
     "mili compare": "test_stages.py",
     "mili launch": "test_launch.py",
     "mili pretrain --config=quick --workdir=/shared/run": "test_distributed.py",
 }
 # Pages whose snippets and commands have tests of their own.
-OWN_TESTS = {"extending.md": "recipes", "other_robots.md": "interchange"}
+OWN_TESTS = {"extending.md": "recipes", "other_robots.md": "interchange", "people.md": "people"}
 SHOWN = [page for page in PAGES if page.name not in OWN_TESTS]
 
 
