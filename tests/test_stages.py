@@ -395,6 +395,7 @@ def test_demonstrations_that_are_added_are_learned_from(copy, caplog):
         asked = {
             "mili_1": run.dataset.digests("demos_train", "round_1"),
             "pair_1": run.dataset.digests("demos_train", "round_1"),
+            "filter_1": run.dataset.digests("round_1"),
             "evaluate_pretrain": run.dataset.digests("demos_test"),
         }
         for stage, digests in asked.items():

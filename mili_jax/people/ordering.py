@@ -1,8 +1,8 @@
 """Orders the questions by a learned filter that is trained on the answers so far.
 
-Features of the trials are made once, by a process of its own that needs the policy and its
-libraries; they are kept beside the run. From then on a filter is trained whenever there are a fifth
-more answers than the last time.
+Features of the trials are made, or found where they are kept beside the run, by a process of its
+own that needs the policy and its libraries. From then on a filter is trained whenever there are a
+fifth more answers than the last time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Ordering:
 
     def __init__(self, workdir: Path, trials: Trials, number: int) -> None:
         self.said = "not begun"
-        self._workdir, self._trials, self._round = workdir, trials, number
+        self._workdir, self._round = workdir, number
         self._kept = features.path_of(workdir, trials.split)
         self._process: asyncio.subprocess.Process | None = None
 
@@ -56,9 +56,6 @@ class Ordering:
             await asyncio.sleep(LOOK)
 
     async def _features(self) -> np.ndarray | None:
-        found = features.load(self._kept, self._trials.content)
-        if found is not None:
-            return found
         self.said = "looks at the trials"
         call = [sys.executable, "-m", "mili_jax.people.features", str(self._workdir)]
         call += [str(self._round)]
@@ -79,7 +76,7 @@ class Ordering:
             why = last[-1][:200] if last else f"exit code {self._process.returncode}"
             self.said = f"there is none: {why}"
             return None
-        return features.load(self._kept, self._trials.content)
+        return features.load(self._kept)
 
     def close(self) -> None:
         """Ends what it has started."""

@@ -32,8 +32,7 @@ class Trials:
                 "them, `mili import` brings those of your own robot"
             )
         self.dataset, self.split = dataset, split
-        self.content = dataset.digests(split)[split]
-        self.digest = self.content[:16]  # in addresses
+        self.digest = dataset.digests(split)[split][:16]  # in addresses
         self.reader = dataset.reader(split)
         self.names: list[str | None] | None = None  # None where the record is damaged
         self._kept = kept

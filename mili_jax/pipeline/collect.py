@@ -83,7 +83,7 @@ def label(run: Run, number: int) -> None:
     when there are more of them.
     """
     name, split = f"filter_{number}", f"round_{number}"
-    inputs = parameters(run, arms.actor_of(run.config, number))
+    inputs = parameters(run, arms.actor_of(run.config, number)) | run.dataset.digests(split)
     chosen: Filter = plugins.find("filters", run.config.improve.filter, FILTERS)
     again = getattr(chosen, "again", False)
     if again:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 
@@ -13,7 +14,7 @@ from mili_jax.improve import arms
 from mili_jax.improve import features as kept
 from mili_jax.learning import acting
 from mili_jax.learning.describing import make_describe
-from mili_jax.pipeline.run import Run
+from mili_jax.pipeline.run import Run, parameters
 from mili_jax.pipeline.train import embed, load_params
 from mili_jax.storage.reading import Reader
 from mili_jax.types import DataError, Episode
@@ -37,11 +38,13 @@ def features(run: Run, number: int, tell: Tell = lambda done, of: None) -> np.nd
     Raises DataError if there is no such policy or split, or nothing in it can be read.
     """
     split = f"round_{number}"
-    path, digest = kept.path_of(run.workdir.path, split), run.dataset.digests(split).get(split, "")
-    found = kept.load(path, digest)
+    path = kept.path_of(run.workdir.path, split)
+    inputs = parameters(run, arms.actor_of(run.config, number)) | run.dataset.digests(split)
+    made_of = json.dumps(inputs, sort_keys=True)
+    found = kept.load(path, made_of)
     if found is None:
-        kept.save(path, digest, _made(run, number, tell))
-        found = kept.load(path, digest)
+        kept.save(path, made_of, _made(run, number, tell))
+        found = kept.load(path, made_of)
     assert found is not None
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import unicodedata
 
+from mili_jax.given import plain
 from mili_jax.types import DataError
 
 NAME_LENGTH = 500  # characters of an episode's id or an annotator's name
@@ -16,7 +17,7 @@ NAME_LENGTH = 500  # characters of an episode's id or an annotator's name
 
 def text(value: object, field: str) -> str:
     """A text that UTF-8 can say."""
-    value = _plain(value)
+    value = plain(value)
     if not isinstance(value, str):
         raise _refused(value, field, "a text")
     try:
@@ -45,34 +46,30 @@ def texts(value: object, field: str) -> tuple[str, ...]:
 
 def boolean(value: object, field: str) -> bool:
     """True or False, or the whole number 1 or 0."""
-    plain = _plain(value)
-    if isinstance(plain, int) and plain in (0, 1):
-        return bool(plain)
+    found = plain(value)
+    if isinstance(found, int) and found in (0, 1):
+        return bool(found)
     raise _refused(value, field, "True or False")
 
 
 def integer(value: object, field: str) -> int:
     """A whole number of 64 bits."""
-    plain = _plain(value)
-    if not isinstance(plain, int) or isinstance(plain, bool) or not -(2**63) <= plain < 2**63:
+    found = plain(value)
+    if not isinstance(found, int) or isinstance(found, bool) or not -(2**63) <= found < 2**63:
         raise _refused(value, field, "a whole number of 64 bits")
-    return int(plain)
+    return int(found)
 
 
 def number(value: object, field: str) -> float:
     """A finite number."""
-    plain = _plain(value)
-    if isinstance(plain, (int, float)) and not isinstance(plain, bool):
+    held = plain(value)
+    if isinstance(held, (int, float)) and not isinstance(held, bool):
         try:
-            if math.isfinite(found := float(plain)):
+            if math.isfinite(found := float(held)):
                 return found
         except OverflowError:
             pass
     raise _refused(value, field, "a finite number")
-
-
-def _plain(value: object) -> object:
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def _refused(value: object, field: str, wanted: str) -> DataError:

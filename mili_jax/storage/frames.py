@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf.message import DecodeError
 from tensorflow_datasets.proto import tf_example_pb2
 
 from mili_jax.storage.records import IMAGE
+from mili_jax.storage.shards import UNREADABLE, read_record
 from mili_jax.types import DataError
 
 
@@ -60,18 +60,11 @@ class Frames:
     def _read(self, where: tuple[Path, int], length: int) -> Sequence[bytes]:
         path, record = where
         try:
-            # Opening costs a fraction of reading, and a pool has more shards than files may be
-            # open.
-            reader = ArrayRecordReader(str(path))
-            try:
-                (content,) = reader.read([record])
-            finally:
-                reader.close()
-            fields = tf_example_pb2.Example.FromString(content).features.feature
+            fields = tf_example_pb2.Example.FromString(read_record(path, record)).features.feature
             pictures = fields[IMAGE].bytes_list.value
             if [len(picture) for picture in pictures] != [math.prod(self.picture)] * length:
                 raise ValueError("other pictures than before")
-        except (RuntimeError, IndexError, ValueError, DecodeError) as error:
+        except (*UNREADABLE, DecodeError) as error:
             raise DataError(
                 f"{path}: episode {record} cannot be read any more ({error}); was the shard "
                 "changed during training? restore it from a copy and run again"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from array_record.python.array_record_module import ArrayRecordReader
-
 from mili_jax.storage.facts import decode_metadata, parse_record
 from mili_jax.storage.records import Codec
+from mili_jax.storage.shards import UNREADABLE, read_record
 from mili_jax.types import DataError, Episode, EpisodeMeta
 
 
@@ -39,14 +38,9 @@ class Reader:
     def _record(self, number: int) -> tuple[bytes, Path]:
         path, record = self.places[number]
         try:
-            reader = ArrayRecordReader(str(path))
-            try:
-                (content,) = reader.read([record])
-            finally:
-                reader.close()
-        except (RuntimeError, IndexError, ValueError) as error:
+            return read_record(path, record), path
+        except UNREADABLE as error:
             raise DataError(
                 f"{path}: episode {record} is damaged ({' '.join(str(error).split())[:200]}); "
                 "`mili doctor` says what to do"
             ) from error
-        return bytes(content), path

@@ -11,6 +11,8 @@ from mili_jax.storage.files import replacing, sha256
 from mili_jax.storage.made import declare
 from mili_jax.types import DataError
 
+UNREADABLE = (RuntimeError, IndexError, ValueError)  # what ArrayRecord raises
+
 
 def read_records(path: Path) -> list[bytes]:
     """All records of a shard. Raises DataError if it is missing, damaged or empty."""
@@ -21,22 +23,29 @@ def read_records(path: Path) -> list[bytes]:
             records = reader.read_all() if reader.num_records() else []
         finally:
             reader.close()
-    except (RuntimeError, IndexError, ValueError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} is damaged ({error}); write this shard again") from error
     if not records:
         raise DataError(f"{path} holds no readable episodes; write this shard again")
     return records
 
 
+def read_record(path: Path, number: int) -> bytes:
+    """One record of a shard, which is opened for it: opening costs a fraction of reading, and there
+    may be more shards than files that may be open. Raises one of `UNREADABLE`."""
+    reader = ArrayRecordReader(str(path))
+    try:
+        (content,) = reader.read([number])
+        return bytes(content)
+    finally:
+        reader.close()
+
+
 def read_first(path: Path) -> bytes | None:
     """The first record of a shard; None if it cannot be read."""
     try:
-        reader = ArrayRecordReader(str(path))
-        try:
-            return bytes(reader.read([0])[0]) if reader.num_records() else None
-        finally:
-            reader.close()
-    except (RuntimeError, IndexError, ValueError):
+        return read_record(path, 0)
+    except UNREADABLE:
         return None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -404,16 +403,15 @@ def smooth(root, count=4, steps=120):
     dataset.commit("demos_train", 1)
 
 
-DOCTOR = os.environ.get("LEROBOT_DOCTOR") or shutil.which("lerobot-doctor")
-
-
-@pytest.mark.skipif(not DOCTOR, reason="lerobot-doctor is not installed (LEROBOT_DOCTOR names it)")
 @pytest.mark.parametrize("lossless", [False, True])
 def test_lerobot_doctor_has_no_complaint(tmp_path, lossless):
     smooth(tmp_path / "ours")
     export_episodes(tmp_path / "ours", "lerobot", tmp_path / "out", fps=10, lossless=lossless)
     done = subprocess.run(
-        [DOCTOR, "check", str(tmp_path / "out")], capture_output=True, text=True, timeout=300
+        [Path(sys.executable).with_name("lerobot-doctor"), "check", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout
     assert "FAIL" not in done.stdout and "WARN" not in done.stdout, done.stdout
@@ -442,6 +440,8 @@ def python_with_tensorflow():
     return sys.executable if importlib.util.find_spec("tensorflow") else None
 
 
+# TensorFlow is larger than all other packages together, and nothing else here needs it. What TFDS
+# itself reads of an export is tested everywhere (`test_rlds_as_tfds_reads_it`).
 @pytest.mark.skipif(not python_with_tensorflow(), reason="TensorFlow is not installed")
 def test_tf_data_opens_the_export(tmp_path):
     wanted = trials(tmp_path / "ours", robot(), 3)

@@ -89,6 +89,8 @@ def browser():
             args = ["--no-sandbox"] if os.getuid() == 0 else []
             launched = play.chromium.launch(executable_path=found, args=args)
         except api.Error as error:
+            # A machine for tests may have no browser, and no right to install one; `.ci/run` does
+            # so where it can. The server is tested without one (`test_serving.py`).
             pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
         yield launched
         launched.close()

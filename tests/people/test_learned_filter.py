@@ -215,12 +215,13 @@ def test_without_answers_or_policy_it_says_what_to_do(tmp_path):
         learned(Unanswered(dataset, "round_1", frozenset(names)))
 
 
-def test_features_are_kept_for_their_split_alone(tmp_path):
+def test_features_are_kept_for_what_they_are_made_of_alone(tmp_path):
     path = features.path_of(tmp_path, "round_1")
     assert features.load(path, "x") is None
     made = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float16)
     features.save(path, "x", made)
     assert (features.load(path, "x") == made).all() and features.load(path, "y") is None
+    assert (features.load(path) == made).all()
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     assert features.load(path, "x") is None

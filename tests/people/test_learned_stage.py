@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -61,4 +62,9 @@ def test_features_come_from_pictures_and_poses_of_each_trial_alone(copy):
     assert found.dtype == np.float16 and kept.path_of(copy, "round_1").exists()
     # Four blocks with the same share: the variances of all sum up to four.
     assert found.astype(float).var(0).sum() == pytest.approx(4, abs=0.05)
-    assert (describe.features(run, 1) == found).all()  # kept
+    path = kept.path_of(copy, "round_1")
+    held = path.read_bytes()
+    assert (describe.features(run, 1) == found).all() and path.read_bytes() == held
+    # Another policy sees them otherwise: the same trials of another training are looked at again.
+    kept.save(path, json.dumps({"checkpoints/pretrain": "another"}), 0 * found)
+    assert (describe.features(run, 1) == found).all() and path.read_bytes() == held
