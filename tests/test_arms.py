@@ -23,7 +23,7 @@ def trials():
         ids=[f"t{i}" for i in range(n)],
         z=(z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32),
         useful=rng.random(n) < 0.5,
-        rested=rng.random(n) < 0.9,
+        clear=rng.random(n) < 0.9,
         achieved=[{f"task{k}"} for k in kind],
     )
 
@@ -38,7 +38,7 @@ def choose(name, trials):
 
 
 def candidates(name, trials, seed):
-    return arms.candidates(arms.parse(name), trials.useful, trials.rested, seed)
+    return arms.candidates(arms.parse(name), trials.useful, trials.clear, seed)
 
 
 def as_set(pairs):
@@ -56,11 +56,11 @@ def similar(trials, allowed, alpha=0.6):
 
 
 def test_mili_and_its_variants_differ_in_one_thing(trials):
-    useful, rested, n = trials.useful, trials.rested, np.arange(len(trials.ids))
-    assert as_set(choose("mili", trials)) == similar(trials, useful & rested)
-    assert as_set(choose("unfiltered", trials)) == similar(trials, rested)
-    assert as_set(choose("trials_50", trials)) == similar(trials, useful & rested & (n < 50))
-    assert as_set(choose("alpha_900", trials)) == similar(trials, useful & rested, 0.9)
+    useful, clear, n = trials.useful, trials.clear, np.arange(len(trials.ids))
+    assert as_set(choose("mili", trials)) == similar(trials, useful & clear)
+    assert as_set(choose("unfiltered", trials)) == similar(trials, clear)
+    assert as_set(choose("trials_50", trials)) == similar(trials, useful & clear & (n < 50))
+    assert as_set(choose("alpha_900", trials)) == similar(trials, useful & clear, 0.9)
     assert choose("alpha_900", trials).alpha == 0.9 and choose("mili", trials).alpha == 0.6
     assert as_set(choose("trials_1000", trials)) == as_set(choose("noise_0", trials))
     assert as_set(choose("noise_0", trials)) == as_set(choose("mili", trials))
@@ -70,7 +70,7 @@ def test_noise_turns_answers_round_at_the_stated_rate(trials):
     many = trials._replace(
         ids=[str(i) for i in range(20_000)],
         useful=np.arange(20_000) % 2 == 0,
-        rested=np.ones(20_000, bool),
+        clear=np.ones(20_000, bool),
     )
     clean = set(candidates("mili", many, 0))
     noisy = set(candidates("noise_20", many, 0))
@@ -83,7 +83,7 @@ def test_noise_turns_answers_round_at_the_stated_rate(trials):
 
 
 def test_the_ends_of_the_scale(trials):
-    mine = np.flatnonzero(trials.useful & trials.rested)
+    mine = np.flatnonzero(trials.useful & trials.clear)
     oracle = choose("oracle", trials)
     assert as_set(oracle) == {
         frozenset((trials.ids[i], trials.ids[j]))
@@ -122,7 +122,7 @@ def test_what_takes_the_gain_apart_has_one_thing_less_than_mili(trials):
     assert choose("pictures_only", trials)[:2] == choose("mili", trials)[:2]
     assert not arms.parse("pictures_only").acts and arms.parse("mili").acts
     useless = candidates("useless_only", trials, 0)
-    assert len(useless) and set(useless) == set(np.flatnonzero(~trials.useful & trials.rested))
+    assert len(useless) and set(useless) == set(np.flatnonzero(~trials.useful & trials.clear))
     assert not choose("useless_only", trials).a
     assert arms.parse("useless_only").self_share(0.5) == 1.0
     early = arms.parse("early_stopped")
@@ -140,7 +140,7 @@ def test_only_the_oracle_sees_what_trials_achieved(trials):
 
 def test_each_useful_trial_with_its_nearest_demonstration(trials):
     found = choose("nearest", trials)
-    mine = np.flatnonzero(trials.useful & trials.rested)
+    mine = np.flatnonzero(trials.useful & trials.clear)
     assert found.a == [trials.ids[i] for i in mine]
     for i, name, cosine in zip(mine, found.b, found.cosine, strict=True):
         best = max(range(8), key=lambda d: float(trials.z[i] @ DEMO_Z[d]))

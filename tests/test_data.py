@@ -117,7 +117,7 @@ def test_spread_covers_the_whole_length_evenly():
         assert gaps.min() >= 0 and (gaps.max(1) - gaps.min(1) <= 1).all()
         longer = steps[lengths >= count]
         assert (np.diff(longer, axis=1) > 0).all()
-    with pytest.raises(ConfigError, match="take at least 1"):
+    with pytest.raises(ConfigError, match="must be at least 1"):
         sampling.spread(5, 0)
 
 

@@ -12,6 +12,7 @@ import subprocess
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import unflatten_dict
 from specs import arm
 
 from mili_jax.domains import rollout
@@ -324,7 +325,7 @@ def test_parameters_that_cannot_be_are_refused(copy):
     path, leaf = next(iter(sorted(packed.flat(whole).items())))
 
     def with_leaf(value):
-        return packed.nested({**packed.flat(whole), path: value})
+        return unflatten_dict({**packed.flat(whole), path: value}, sep="/")
 
     repack(copy, with_leaf(np.full_like(leaf, np.nan)))
     assert f"{path!r} is not finite" in refused(copy)

@@ -35,12 +35,13 @@ from mili_jax.domains.kitchen.env import KitchenEnv, object_pool
 from mili_jax.domains.kitchen.families import FAMILIES
 from mili_jax.domains.kitchen.scenes import sample
 from mili_jax.domains.kitchen.world import Scene
-from mili_jax.improve import exploration
+from mili_jax.improve import arms, exploration
 from mili_jax.improve.arms import ARMS, adapts, lineage, policies, start_of
 from mili_jax.pipeline import collect, demonstrate, pair, retrain, rolling, schema, train
 from mili_jax.pipeline.evaluate import evaluate
 from mili_jax.pipeline.run import open_run
 from mili_jax.pipeline.schema import SEED_STRIDE
+from mili_jax.pipeline.trials import answered_trials
 from mili_jax.report.results import write_comparison, write_figures
 from mili_jax.storage import verify
 from mili_jax.storage.dataset import Dataset
@@ -401,6 +402,21 @@ def test_demonstrations_that_are_added_are_learned_from(copy, caplog):
         for stage, digests in asked.items():
             declared = run.workdir.read_manifest(stage)["inputs"]
             assert digests.keys() <= declared.keys(), stage
+
+
+def test_of_trials_that_nobody_is_sure_of_no_arm_learns(copy):
+    run = open_run(config(), copy)
+    with run.workdir:
+        ids = [m.episode_id for m in run.dataset.read_metadata("round_1")]
+        said = zip(ids, ("unsure", "no", "yes"), strict=False)
+        run.dataset.write_labels("round_1", [Label(i, answer, "ana") for i, answer in said])
+        _, useful, clear = answered_trials(run, 1)
+    assert clear[:3].tolist() == [False, True, True] and useful[:3].tolist() == [0, 0, 1]
+    chosen = {
+        name: set(arms.candidates(arms.parse(name), useful, clear, 0)) & {0, 1, 2}
+        for name in ("mili", "useless_only", "unfiltered", "noise_100")
+    }
+    assert chosen == {"mili": {2}, "useless_only": {1}, "unfiltered": {1, 2}, "noise_100": {1}}
 
 
 @pytest.mark.slow

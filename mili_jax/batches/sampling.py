@@ -95,8 +95,7 @@ def spread(length: np.ndarray | int, count: int) -> np.ndarray:
 
     Returns int64 [count] or [N,count]. Raises ConfigError if count < 1.
     """
-    if whole(count, "frames of an episode") < 1:
-        raise ConfigError(f"cannot take {count} frames of an episode; take at least 1")
+    whole(count, "frames of an episode", 1)
     last = np.asarray(length, np.int64)[..., None] - 1
     if count == 1:
         return last
@@ -112,14 +111,12 @@ def demo_inputs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the embedding is given of episodes, of each the steps that count (`Pool.counted`).
 
-    Raises ConfigError for no frame, or less than 3 places.
-
     Args:
       episodes: pool indices, int [N] (or any shape [...]).
       frames: M. places: K.
 
     Returns images uint8 [N,M,(V,)H,W,3] and poses float32 [N,K,D]: `Hindsight.key_pose`, then
-    K - 2 evenly over these steps.
+    K - 2 evenly over these steps. Raises ConfigError for no frame, or less than 3 places.
     """
     pictures, poses = _shown(pool, episodes, frames, places)
     return pool.image[pictures], poses

@@ -26,13 +26,14 @@ BASELINES = {"bc": "bc", "mil": "mil", "mil_pose": "mil_video_pose", "mil_video"
 
 
 class Trials(NamedTuple):
-    """A round's N trials: their embeddings z [N,Z], what F said of each (useful, bool [N]), whether
-    it came to rest (bool [N]), and the tasks it achieved, which the oracle alone may see."""
+    """A round's N trials: their embeddings z [N,Z], whether F said yes of each (useful, bool [N]),
+    whether it may be learned from at all (clear, bool [N]: F has answered, and it came to rest),
+    and the tasks it achieved, which the oracle alone may see."""
 
     ids: Sequence[str]
     z: np.ndarray
     useful: np.ndarray
-    rested: np.ndarray
+    clear: np.ndarray
     achieved: Sequence[set[str]]
 
 
@@ -167,6 +168,8 @@ class Arm:
             raise ConfigError(
                 f"arm {self.name!r}: its share of the steps is {self.share}, not 0..1"
             )
+        if self.adapts and (self.share != 1 or not self.acts):
+            raise ConfigError(f"arm {self.name!r}: MIL takes all steps and acts as its trials do")
 
     def self_share(self, configured: float) -> float:
         """The share of its draws that is a trial with itself."""
@@ -249,21 +252,21 @@ def _turned_round(percent: int, useful: np.ndarray, seed: int) -> np.ndarray:
     return useful ^ (np.random.default_rng(seed).random(len(useful)) * 100 < percent)
 
 
-def candidates(arm: Arm, useful: np.ndarray, rested: np.ndarray, seed: int) -> np.ndarray:
-    """The trials that an arm may pair: indices int64 [C]; useful and rested as in `Trials`."""
-    return np.flatnonzero(arm.counts(useful, seed) & rested)
+def candidates(arm: Arm, useful: np.ndarray, clear: np.ndarray, seed: int) -> np.ndarray:
+    """The trials that an arm may pair: indices int64 [C]; useful and clear as in `Trials`."""
+    return np.flatnonzero(arm.counts(useful, seed) & clear)
 
 
 def choose(arm: Arm, trials: Trials, demos: Demonstrations, how: Choice) -> Pairs:
     """The pairs that an arm trains on. Raises as `pairing.cosine_pairs`."""
     if arm.pairs is None:
         return NONE
-    mine = candidates(arm, trials.useful, trials.rested, how.seed)
+    mine = candidates(arm, trials.useful, trials.clear, how.seed)
     allowed = Trials(
         ids=[trials.ids[i] for i in mine],
         z=trials.z[mine],
         useful=trials.useful[mine],
-        rested=trials.rested[mine],
+        clear=trials.clear[mine],
         achieved=[trials.achieved[i] for i in mine],
     )
     if arm.alpha is not None:

@@ -64,8 +64,8 @@ def _followed(run: Run, number: int) -> tuple[list[EpisodeMeta], np.ndarray]:
     shown: list[EpisodeMeta] = []
     weights: list[np.ndarray] = [np.zeros(0)]
     for past in range(1, number):
-        metas, useful, rested = answered_trials(run, past)
-        mine = arms.candidates(arms.ARMS["mili"], useful, rested, run.config.seed)
+        metas, useful, clear = answered_trials(run, past)
+        mine = arms.candidates(arms.ARMS["mili"], useful, clear, run.config.seed)
         pairs = run.dataset.read_pairs(f"mili_{past}")
         partners = Counter((*pairs.a, *pairs.b))
         ids = [metas[i].episode_id for i in mine]

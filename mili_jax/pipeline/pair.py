@@ -26,14 +26,14 @@ def pair(run: Run, number: int) -> None:
         return
     began, c = time.time(), run.config.improve
     params = load_params(run, before)
-    metas, useful, rested = answered_trials(run, number)
+    metas, useful, clear = answered_trials(run, number)
     z, _ = embed(run, params, [split])
     demo_z, demos = embed(run, params, [DEMOS])
     trials = Trials(
         ids=[m.episode_id for m in metas],
         z=z,
         useful=useful,
-        rested=rested,
+        clear=clear,
         achieved=[set(m.achieved_tasks) for m in metas],
     )
     how = Choice(c.alpha, c.cap, c.mutual, run.config.seed, run.config.machine.pairing)
@@ -49,7 +49,7 @@ def pair(run: Run, number: int) -> None:
     resembles = {
         name: run.domain.group(demos[j].task) for name, j in zip(trials.ids, nearest, strict=True)
     }
-    mine = arms.candidates(arms.ARMS["mili"], useful, rested, run.config.seed)
+    mine = arms.candidates(arms.ARMS["mili"], useful, clear, run.config.seed)
     position = {trials.ids[i]: k for k, i in enumerate(mine)}
     used = run.dataset.read_pairs(f"mili_{number}")
     rows = [(position[m], position[n]) for m, n in zip(used.a, used.b, strict=True)]

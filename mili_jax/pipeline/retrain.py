@@ -94,8 +94,8 @@ def _with_trials(run: Run, pool: Pool, number: int, arm: Arm) -> tuple[Pool, Pai
     weights: list[np.ndarray] = []
     for past in range(1, number + 1):
         pairs = run.dataset.read_pairs(f"{arm.name}_{past}")
-        metas, useful, rested = answered_trials(run, past)
-        mine = arms.candidates(arm, useful, rested, run.config.seed)
+        metas, useful, clear = answered_trials(run, past)
+        mine = arms.candidates(arm, useful, clear, run.config.seed)
         own = tuple(metas[i].episode_id for i in mine)
         drawings = [(pairs.a, pairs.b, 1 - share), (own, own, share)]
         drawings = [drawing for drawing in drawings if drawing[0] and drawing[2] > 0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from mili_jax.improve import arms
 from mili_jax.pipeline.earlier import refuse_earlier
 from mili_jax.pipeline.run import Run, open_stored, parameters
 from mili_jax.pipeline.train import baseline_hyper, load_params, mil_hyper
-from mili_jax.storage import packed
 from mili_jax.storage.files import Manifest
 from mili_jax.storage.packed import Packed
+from mili_jax.storage.trees import content_digest
 from mili_jax.types import ConfigError, DataError, Params, PolicyId
 
 
@@ -74,7 +73,7 @@ def of_run(workdir: Path, policy: str = "") -> Packed:
             "simulator": run.domain.simulator is not None,
             "config": json.loads(json.dumps(config.to_dict())),
         },
-        "parameters": {"count": _count(params), "sha256": _digest(params)},
+        "parameters": {"count": _count(params), "sha256": content_digest(params)},
     }
     rows = [row for row in _measured(run, chosen) if evaluated.items() <= row.items()]
     return Packed(facts, params, rows, "")
@@ -114,12 +113,3 @@ def _measured(run: Run, policy: PolicyId) -> list[Manifest]:
 
 def _count(params: Params) -> int:
     return sum(int(leaf.size) for leaf in jax.tree.leaves(params))
-
-
-def _digest(params: Params) -> str:
-    """SHA-256 of the numbers themselves, whatever file they are in."""
-    digest = hashlib.sha256()
-    for path, array in sorted(packed.flat(params).items()):
-        digest.update(f"{path} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

@@ -15,25 +15,28 @@ LOG = logging.getLogger(__name__)
 
 
 def answered_trials(run: Run, number: int) -> tuple[list[EpisodeMeta], np.ndarray, np.ndarray]:
-    """A round's N trials, with what F said of each and whether it came to rest, bool [N]. Of those
-    that nobody has answered for, or is sure of, nothing is learned.
+    """A round's N trials, with whether F said yes of each, and whether it may be learned from at
+    all, bool [N]: F has said yes or no, and it came to rest.
 
     Raises DataError if there is no answer at all.
     """
     split = f"round_{number}"
     metas = list(run.dataset.read_metadata(split))
     answers = resolve(run.dataset.read_labels(split))
-    unanswered = sum(answers.get(m.episode_id) is None for m in metas)
+    said = [answers.get(m.episode_id) for m in metas]
     if metas and not answers:
         raise DataError(
             f"{run.dataset.path}: none of the {len(metas)} trials of {split!r} has an answer; let "
             f"`mili filter --round={number}` or people answer"
         )
-    if unanswered:
-        LOG.info("%s: %d of %d trials have no sure answer", split, unanswered, len(metas))
-    useful = np.array([answers.get(m.episode_id) is True for m in metas], bool)
+    if None in said:
+        LOG.info("%s: %d of %d trials have no sure answer", split, said.count(None), len(metas))
     anyhow = not run.config.improve.rested
-    return metas, useful, np.array([m.terminated or anyhow for m in metas], bool)
+    clear = [
+        answer is not None and (m.terminated or anyhow)
+        for answer, m in zip(said, metas, strict=True)
+    ]
+    return metas, np.array([answer is True for answer in said], bool), np.array(clear, bool)
 
 
 def even_weights(run: Run, number: int, ids: Sequence[str], weights: np.ndarray) -> np.ndarray:

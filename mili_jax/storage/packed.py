@@ -24,6 +24,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mili_jax.storage.files import (
     Manifest,
@@ -83,7 +84,7 @@ def write(out: Path, packed: Packed) -> None:
         made.mkdir()
         facts = {"format": FORMAT, **packed.facts}
         (made / FACTS).write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", "utf-8")
-        arrays: Manifest = {path: np.asarray(leaf) for path, leaf in flat(packed.params).items()}
+        arrays = {path: np.asarray(leaf) for path, leaf in flat(packed.params).items()}
         np.savez(made / PARAMETERS, allow_pickle=False, **arrays)
         (made / ROWS).write_bytes(as_lines(packed.rows))
         (made / CARD).write_text(packed.card, "utf-8")
@@ -137,32 +138,9 @@ def read(folder: Path) -> Packed:
     return Packed(facts, _params(folder / PARAMETERS), rows, card)
 
 
-def flat(tree: Params, before: str = "") -> Manifest:
-    """The leaves of a tree of mappings by their paths: {"encoder/first/kernel": ...}.
-
-    Raises DataError for a name that has a slash.
-    """
-    found: Manifest = {}
-    for name, value in tree.items():
-        if "/" in name:
-            raise DataError(f"parameter {before}{name!r}: a name has no slash")
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{before}{name}/")
-        else:
-            found[before + name] = value
-    return found
-
-
-def nested(arrays: Mapping[str, np.ndarray]) -> Params:
-    """The inverse of `flat`."""
-    tree: Manifest = {}
-    for path, array in arrays.items():
-        *above, name = path.split("/")
-        place = tree
-        for part in above:
-            place = place.setdefault(part, {})
-        place[name] = array
-    return tree
+def flat(tree: Params) -> dict[str, np.ndarray]:
+    """The leaves of a tree of mappings by their paths: {"encoder/first/kernel": ...}."""
+    return dict(flatten_dict(tree, sep="/"))
 
 
 def check_fit(asked: Mapping[str, Sequence[int]], params: Params, where: str) -> None:
@@ -219,7 +197,8 @@ def _listed(path: Path, content: bytes) -> dict[str, str]:
 def _params(path: Path) -> Params:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return nested({name: archive[name] for name in archive.files})
+            found: Params = unflatten_dict({k: archive[k] for k in archive.files}, sep="/")
+            return found
     except (OSError, EOFError, LookupError, *_NO_ARRAYS) as error:
         raise DataError(f"{path} holds no parameters ({one_line(error)}); {_AGAIN}") from error
 

@@ -144,7 +144,11 @@ ROWS = [
     Row("neighbours of text", lambda _: nearest_neighbour([["a"], ["b"]], [0, 1]), "embedding"),
     Row("neighbours without labels", lambda _: nearest_neighbour(Z, None), "labels"),
     Row("neighbours of nothing", lambda _: nearest_neighbour(np.ones((0, 4)), []), "N > 1"),
-    Row("no frame of an episode", lambda _: sampling.spread(5, 0), "cannot take 0 frames"),
+    Row(
+        "no frame of an episode",
+        lambda _: sampling.spread(5, 0),
+        "must be at least 1.* 0$",
+    ),
     Row(
         "half a frame of an episode",
         lambda _: sampling.spread(5, 0.5),
@@ -173,7 +177,7 @@ ROWS = [
     Row("a batch of NaN shares", lambda _: batch(pair_fraction=math.nan), "pair_fraction"),
     Row("a batch without a table of pairs", lambda _: batch(pair_fraction=0.5), "asks for pairs"),
     Row("a batch of no steps", lambda _: batch(policy_steps=0), "policy_steps must be at least 1"),
-    Row("a batch of no frames", lambda _: batch(frames=0), "cannot take 0 frames"),
+    Row("a batch of no frames", lambda _: batch(frames=0), "must be at least 1.* 0$"),
     Row("a batch of two places", lambda _: batch(places=2), "places"),
     Row("a batch of a negative seed", lambda _: batch(seed=-1), "seed.*-1"),
     Row("a batch of no seed", lambda _: batch(seed=None), "seed.*None"),
