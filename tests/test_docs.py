@@ -98,6 +98,9 @@ def test_no_link_is_dead(page):
             continue
         target = page if not place else page.parent / place
         assert target.exists(), f"{link}: there is no {target}"
+        if page in DOCS:  # the site has no other file, and no page for a folder
+            inside = target.resolve().is_relative_to(ROOT / "docs")
+            assert inside and target.is_file(), f"{link}: the site does not have it"
         if anchor:
             assert anchor in anchors(target.read_text()), f"{link}: there is no such heading"
 
