@@ -122,6 +122,8 @@ def small(words):
         words += [f"--config.{field}={value}" for field, value in SMALL.items()]
         if "--workdir=runs/run" not in words:  # that one is there already
             words += [f"--config.{field}=3" for field in ("train.steps", "improve.steps")]
+            if name == "run":  # with trials it is run in `finished`
+                words.append("--config.improve.rounds=0")
         if "--workdir=runs/robot" in words:  # docs/data.md writes pictures of the usual size
             words.append("--config.data.image_size=64")
     if name == "demo":

@@ -138,8 +138,10 @@ runpy.run_module("experiments." + module, run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("kills", lengths(1, 10))
-def test_every_stage_killed_at_random_instants(kills, finished, call, tmp_path):
+@pytest.mark.fault
+def test_every_stage_killed_at_random_instants(finished, call, tmp_path):
+    """A few kills of a whole run are in `test_stages.py`."""
+    kills = 10
     workdir, before = tmp_path / "run", tmp_path / "before"
     workdir.mkdir()
     rng = random.Random(1)
@@ -257,7 +259,7 @@ def shim(tmp_path_factory):
     return library
 
 
-@pytest.mark.parametrize("stride", lengths(37, 1))
+@pytest.mark.parametrize("stride", lengths(67, 1))
 def test_the_disk_refuses_each_of_the_first_200_writes(stride, shim, tmp_path):
     run = program(
         FAILING, shim, tmp_path, 200, stride,

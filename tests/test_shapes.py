@@ -1,6 +1,7 @@
 """The shapes that annotations of networks and losses promise, checked in training and acting.
 
-In processes of their own: what is imported there is checked at every call.
+In processes of their own: what is imported there is checked at every call. Checked is what is
+traced, so a train step is traced and no more.
 """
 
 from __future__ import annotations
@@ -30,11 +31,16 @@ from mili_jax.policy.policy import Policy
 HYPER = Hyper(steps=9, colours=1, warmup=1)
 
 
+def same(one, other):
+    sizes = [jax.tree.map(lambda a: (a.shape, str(a.dtype)), tree) for tree in (one, other)]
+    return sizes[0] == sizes[1]
+
+
 def train(policy, hyper=HYPER, frames=2, **options):
     batch = batch_of(policy.spec, **options)
-    state, step = init_state(policy, hyper, 0, frames), make_train_step(policy, hyper)
-    state, metrics = step(state, batch, 0)
-    assert np.isfinite(float(metrics["loss"]))
+    state = init_state(policy, hyper, 0, frames)
+    shapes = jax.eval_shape(make_train_step(policy, hyper), state, batch, 0)
+    assert same(shapes[0], state) and shapes[1]["loss"].shape == ()
     z = acting.embed_all(acting.make_embed(policy), state.average, batch.demo_image[:, 0],
                          batch.demo_pose[:, 0], 3)
     for temperature in (0.0, 0.5):
@@ -49,8 +55,8 @@ def learn_to_learn(policy, **options):
     first = batch_of(policy.spec)
     batch = jax.tree.map(lambda a: np.concatenate([a, a]), first)
     state = mil.init_state(policy, hyper, options, 0)
-    state, metrics = mil.make_train_step(policy, hyper, options)(state, batch, 0)
-    assert np.isfinite(float(metrics["loss"]))
+    shapes = jax.eval_shape(mil.make_train_step(policy, hyper, options), state, batch, 0)
+    assert same(shapes[0], state) and shapes[1]["loss"].shape == ()
     shown = mil.Shown(first.image, first.pose, first.action, first.focus, first.focus_seen)
     act = adapting.make_act(policy, hyper, options)(state.average, shown, np.ones(4, bool))
     for _ in range(2):

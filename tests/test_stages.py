@@ -238,13 +238,14 @@ def kill_when(appears, absent, workdir):
 
 @pytest.mark.slow
 def test_killed_runs_continue_and_end_the_same(call, finished, tmp_path):
-    """Killed three times, then finished stage by stage with the single binaries."""
+    """Killed four times, then finished stage by stage with the single binaries."""
     workdir = tmp_path / "run"
     shards = "dataset/mili/1.0.0/mili-"
     for appears, absent in (
         (shards + "demos_train.array_record-00000", "stages/demos_train.json"),
         ("checkpoints/pretrain/5.json", "stages/pretrain.json"),
         (shards + "round_1.array_record-00000", "stages/round_1.json"),
+        ("checkpoints/mili_1/5.json", "stages/mili_1.json"),
     ):
         kill_when(appears, absent, workdir)
     metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -723,7 +724,9 @@ COMPARED = {
 def test_every_method_over_seeds_in_one_command(tmp_path):
     small = {**SMALL, "improve.trials": 30, "baselines.bc_steps": 5, "baselines.mil_steps": 2}
     small["machine.processes"] = 0  # a process less for each of the many evaluations
-    call = [sys.executable, "-m", "experiments.compare", "--seeds=0,1", f"--workdir={tmp_path}"]
+    # One after the other: the second finds compiled what the first has compiled.
+    call = [sys.executable, "-m", "experiments.compare", "--seeds=0,1", "--jobs=1"]
+    call.append(f"--workdir={tmp_path}")
     call += ["--config=experiments/configs/mili.py:compare_test"]
     call += [f"--config.{field}={value}" for field, value in small.items()]
 

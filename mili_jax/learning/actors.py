@@ -7,6 +7,7 @@ what training needs.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -32,6 +33,10 @@ class Trial(Protocol):
         """Of its chance."""
 
 
+# Compiled once for all the policies that one process acts by.
+_make_act = functools.cache(acting.make_act)
+_make_adapting_act = functools.cache(adapting.make_act)
+
 Actor = Callable[[Sequence[Trial]], PolicyFn]  # starts the trials of a job
 
 
@@ -48,7 +53,7 @@ class MakeActor:
     temperature: float = 0.0
 
     def __call__(self) -> Actor:
-        start = acting.make_act(self.policy, self.temperature)
+        start = _make_act(self.policy, self.temperature)
         zeros = np.zeros(self.policy.embedding_size, np.float32)
 
         def actor(trials: Sequence[Trial]) -> PolicyFn:
@@ -75,7 +80,7 @@ class MakeAdaptingActor:
     supports: Mapping[str, Shown]
 
     def __call__(self) -> Actor:
-        start = adapting.make_act(self.policy, self.hyper, self.mil)
+        start = _make_adapting_act(self.policy, self.hyper, self.mil)
         any_support = next(iter(self.supports.values()))
 
         def actor(trials: Sequence[Trial]) -> PolicyFn:
