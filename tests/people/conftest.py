@@ -142,8 +142,8 @@ def person(browser):
 
 @pytest.fixture(scope="session")
 def iwer(tmp_path_factory):
-    """The script of npm's iwer, which emulates a headset. It is fetched now, nothing ships it, and it
-    goes into a page before the page's own scripts."""
+    """The script of npm's iwer, which emulates a headset: it is fetched, not shipped, and goes into
+    a page before the page's own scripts."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("no npm, which brings the emulated headset")

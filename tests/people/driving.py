@@ -244,6 +244,8 @@ class Controller:
             script = f"v => {self.HAND}.updateButtonValue('a-button', v)"
             self.shown.page.evaluate(script, pressed)
             self.shown.page.wait_for_timeout(120)
+        self.trigger = 0.0
+        self._put()
 
 
 def places(said):

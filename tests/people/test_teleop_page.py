@@ -78,7 +78,7 @@ def test_a_gamepad_does_a_press_and_a_place(server, folder, opened):
 
 EMULATE = """
 window.emulated = new IWER.XRDevice(IWER.metaQuest3);
-window.emulated.installRuntime();
+window.emulated.installRuntime({ forceInstall: true });
 """
 
 
