@@ -8,6 +8,7 @@ and then, the hand moved elsewhere and the clutch held again.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import json
 import math
@@ -54,11 +55,14 @@ class ScriptedPerson:
         at = urlsplit(url)
         origin = f"{at.scheme}://{at.netloc}"
         token = parse_qs(at.query)["token"][0]
-        self.socket: ClientConnection = connect(
-            f"ws://{at.netloc}/drive",
-            origin=origin,  # type: ignore[arg-type]
-            additional_headers={"Authorization": f"Bearer {token}"},
-            proxy=None,
+        self._open = contextlib.ExitStack()
+        self.socket: ClientConnection = self._open.enter_context(
+            connect(
+                f"ws://{at.netloc}/drive",
+                origin=origin,  # type: ignore[arg-type]
+                additional_headers={"Authorization": f"Bearer {token}"},
+                proxy=None,
+            )
         )
         self.manner = manner or Manner()
         self.rng = np.random.default_rng(seed)
@@ -80,7 +84,7 @@ class ScriptedPerson:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.socket.close()
+        self._open.close()
         self.twin.close()
 
     # The wire

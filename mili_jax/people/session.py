@@ -21,7 +21,7 @@ from mili_jax.people.robot import Lesson, Outcome, Robot
 from mili_jax.types import DataError, SimulationError
 
 SILENCE = 0.5  # s without a sign of the page after which the clutch is released
-WAITING = 64  # messages of a hand between two ticks
+WAITING = 256  # messages between two ticks
 ATTEMPTS = 3  # of the policy after a demonstration
 TIME = 60  # control steps that an attempt may take
 
@@ -89,8 +89,7 @@ class Session:
         self.outcome: Outcome | None = None
         self.number = 0  # of the last message of a hand that is in the picture
         self.answers: list[tuple[bool, bool]] = []  # (what the person says, the simulator)
-        self._hands: collections.deque[Hand] = collections.deque(maxlen=WAITING)
-        self._wishes: collections.deque[Wish] = collections.deque(maxlen=WAITING)
+        self._messages: collections.deque[Hand | Wish] = collections.deque(maxlen=WAITING)
         self._heard = 0.0
         does = (
             *(self._finish, self._discard, self._again, self._pause, self._task),
@@ -105,67 +104,64 @@ class Session:
     def receive(self, message: Hand | Wish) -> None:
         """Takes a message; nothing happens before the next `tick`."""
         self._heard = time.monotonic()
-        if isinstance(message, Hand):
-            self._hands.append(message)
-        else:
-            self._wishes.append(message)
+        self._messages.append(message)
 
     def alone(self) -> None:
         """The page is gone: the clutch is released, all else stays."""
-        self._wishes.append(Wish(_RELEASE))
+        self._messages.append(Wish(_RELEASE))
 
     @property
     def busy(self) -> bool:
         """Whether the world goes on, or there is something to do."""
         going = self.state in (State.DRIVING, State.LOADING, State.WATCHING)
-        return going or bool(self._hands or self._wishes)
+        return going or bool(self._messages)
 
     # Ten times a second
 
     def tick(self) -> bool:
-        """Does what was asked, and a control step if the world goes on. Returns whether there is
-        something new to show."""
-        changed = False
-        while self._wishes:
-            self._do(self._wishes.popleft())
-            changed = True
-        if self.state in (State.READY, *_BEGUN):
-            changed = self._drive() or changed
-        elif self._hands:
-            self.number = self._hands[-1].number
-            self._hands.clear()
-        if self.state is State.LOADING:
-            changed = self._load() or changed
-        elif self.state is State.WATCHING:
-            changed = self._watch() or changed
-        return changed
-
-    def _drive(self) -> bool:
-        before, jumps, held = self.state, self.clutch.jumps, self.clutch.held
-        while self._hands:
-            hand = self._hands.popleft()
-            self.number, held = hand.number, hand.held
-            if held:
-                self.clutch.follow(hand.pose, hand.opening)
+        """Does what was asked, in its order, and a control step if the world goes on. Returns
+        whether there is something new to show."""
+        changed, before, jumps = bool(self._messages), self.state, self.clutch.jumps
+        while self._messages:
+            message = self._messages.popleft()
+            if isinstance(message, Hand):
+                self._hold(message)
             else:
-                self.clutch.release()
-        if held and time.monotonic() - self._heard > SILENCE:
-            self.clutch.release()
-            held, self.note = False, "The page was silent, so the clutch was released."
+                self._do(message)
         if self.clutch.jumps > jumps:
             self.note = "The controller jumped; the tool did not follow."
-        if held:
-            if before is not State.DRIVING:
-                self.note = self.trouble = ""
-            self.state = State.DRIVING
-            self.robot.step(self.clutch.wanted)
-            self.view = self.robot.look()
-            if self.robot.full:
-                self._finish()
-                self.note = "This is as long as a demonstration can be."
-        elif before is State.DRIVING:
+        if self.clutch.held and time.monotonic() - self._heard > SILENCE:
+            self.clutch.release()
+            self.note = "The page was silent, so the clutch was released."
+        if self.clutch.held:
+            self._step()
+        elif self.state is State.DRIVING:
             self.state = State.WAITING
-        return held or self.state is not before
+        elif self.state is State.LOADING:
+            self._load()
+        elif self.state is State.WATCHING:
+            self._watch()
+        going = self.state in (State.DRIVING, State.WATCHING)
+        return changed or going or self.state is not before
+
+    def _hold(self, hand: Hand) -> None:
+        self.number = hand.number
+        if self.state not in (State.READY, *_BEGUN):
+            return
+        if not hand.held:
+            self.clutch.release()
+            return
+        if not self.clutch.held:
+            self.note = self.trouble = ""
+        self.clutch.follow(hand.pose, hand.opening)
+
+    def _step(self) -> None:
+        self.state = State.DRIVING
+        self.robot.step(self.clutch.wanted)
+        self.view = self.robot.look()
+        if self.robot.full:
+            self._finish()
+            self.note = "This is as long as a demonstration can be."
 
     # Wishes
 
@@ -181,7 +177,6 @@ class Session:
             self.trouble = " ".join(str(error).split())
 
     def _release(self) -> None:
-        self._hands.clear()
         self.clutch.release()
         if self.state is State.DRIVING:
             self.state = State.WAITING
@@ -273,19 +268,15 @@ class Session:
     def _start(self, lesson: Lesson, state: State) -> None:
         self.view = self.robot.begin(lesson)
         self.lesson, self.state, self.outcome = lesson, state, None
-        self._hands.clear()
         self.clutch.begin(self.view.pose)
         self.note = ""
 
-    def _load(self) -> bool:
+    def _load(self) -> None:
         assert self.pupil is not None
         if self.pupil.ready():
             self._attempt()
-            return True
-        if self.pupil.fault:
+        elif self.pupil.fault:
             self.trouble, self.state = self.pupil.fault, State.REVIEW
-            return True
-        return False
 
     def _attempt(self) -> None:
         assert self.pupil is not None
@@ -294,13 +285,12 @@ class Session:
         self._start(lesson, State.WATCHING)
         self.pupil.begin(len(self.answers))
 
-    def _watch(self) -> bool:
+    def _watch(self) -> None:
         assert self.pupil is not None
         over = self.robot.step(self.pupil.act(self.robot.observation))
         self.view = self.robot.look()
         if over or self.view.step >= TIME:
             self.outcome, self.state = self.robot.outcome(), State.ASKING
-        return True
 
     def shown(self) -> dict[str, object]:
         """What the page needs to know beside the pictures, as JSON has it."""
