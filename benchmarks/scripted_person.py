@@ -104,8 +104,8 @@ class ScriptedPerson:
         for size in said["pictures"]:
             self.pictures.append(packet[at : at + size])
             at += size
-        if (sent := self.sent.pop(said["n"], None)) is not None:
-            self.lags.append(time.monotonic() - sent)
+        for number in [number for number in self.sent if number <= said["n"]]:
+            self.lags.append(time.monotonic() - self.sent.pop(number))
         if said["step"] > self.shown.get("step", 0):
             self.arrivals.append(time.monotonic())
         self.shown = said

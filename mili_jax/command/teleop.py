@@ -13,10 +13,11 @@ playground a trained policy sees your demonstration and does the same in three o
 from __future__ import annotations
 
 import argparse
-import functools
+from pathlib import Path
+from types import ModuleType
 
 from mili_jax.command import configurations
-from mili_jax.command.parser import Parser, whole, workdir
+from mili_jax.command.parser import Parser, add_page, whole, workdir
 from mili_jax.types import ConfigError
 
 SLOWEST, FASTEST = 0.1, 5.0  # of the world
@@ -35,15 +36,7 @@ def add_arguments(parser: Parser) -> None:
         "--playground", action="store_true", help="teach the shipped policy; DIR keeps your answers"
     )
     parser.add_config("Of a new folder it is quick if none is given; a run has its own")
-    parser.add_argument(
-        "--port",
-        type=whole(0, 65535),
-        metavar="P",
-        help="of the page; 0 for any free one, by default 8421 or any free one",
-    )
-    parser.add_argument(
-        "--no-open", action="store_true", help="do not open it in this machine's browser"
-    )
+    add_page(parser)
     parser.add_argument(
         "--seed", type=whole(0, 1000), default=0, metavar="N", help="of the arrangements; else 0"
     )
@@ -60,26 +53,47 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError("--playground takes neither --free nor a configuration: it has its own")
     if options.free and options.task:
         raise ConfigError("take --task=NAME or --free")
-    try:
-        from mili_jax.people import teleop
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"mili teleop needs the package {error.name}: pip install 'mili-jax[people]'"
-        ) from None
     if options.playground:
-        serve = functools.partial(teleop.serve_playground, path)
-    else:
-        if options.config is None and (path is None or not (path / "manifest.json").exists()):
-            options.config = "quick"
-        config = configurations.chosen(options, path)
-        serve = functools.partial(teleop.serve, config, path, free=options.free)
-    serve(
+        playground(path, options, "kitchen", options.speed)
+        return
+    if options.config is None and (path is None or not (path / "manifest.json").exists()):
+        options.config = "quick"
+    config = configurations.chosen(options, path)
+    _pages().serve(
+        config,
+        path,
         tasks=options.task,
+        free=options.free,
         port=options.port,
         opens=not options.no_open,
         seed=options.seed,
         speed=options.speed,
     )
+
+
+def playground(
+    path: Path | None, options: argparse.Namespace, policy: str, speed: float = 1.0
+) -> None:
+    """Serves the playground with a policy, `mili demo --live` too. Raises as `run`."""
+    _pages().serve_playground(
+        path,
+        name=policy,
+        tasks=options.task,
+        port=options.port,
+        opens=not options.no_open,
+        seed=options.seed,
+        speed=speed,
+    )
+
+
+def _pages() -> ModuleType:
+    try:
+        from mili_jax.people import teleop
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"a page needs the package {error.name}: pip install 'mili-jax[people]'"
+        ) from None
+    return teleop
 
 
 def _speed(text: str) -> float:

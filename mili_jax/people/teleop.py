@@ -133,5 +133,7 @@ def _serve(
         serving.serve(
             site.router(), name="mili teleop", listening=listening, token=token, opens=opens
         )
-    open_ = ", one not kept" if session.state is State.REVIEW else ""
-    raise stopping.stopped(f"with {kept.mine} demonstrations{open_}")
+    if pupil is not None:
+        raise stopping.stopped("with all answers given")
+    left = ", one not kept" if session.state is State.REVIEW else ""
+    raise stopping.stopped(f"with {kept.mine} demonstrations{left}")

@@ -21,6 +21,7 @@ from test_serving import raw
 from websockets.exceptions import ConnectionClosed
 
 from benchmarks.scripted_person import Manner, ScriptedPerson
+from mili_jax import cli
 from mili_jax.batches.sampling import group_by_task
 from mili_jax.configs import get_config
 from mili_jax.people.demonstrations import Kept
@@ -28,6 +29,7 @@ from mili_jax.pipeline import demonstrate, overrides
 from mili_jax.pipeline.run import open_run, open_stored
 from mili_jax.pipeline.train import demonstration_pool
 from mili_jax.storage.dataset import Dataset
+from mili_jax.types import MiliError
 
 TASKS = ("press:button_22", "place:apple_03:bowl_01")
 COMMAND = ("-m", "mili_jax.cli", "teleop", "--port=0", "--no-open")
@@ -215,16 +217,18 @@ def test_a_second_page_is_refused_and_may_take_over(server, person):
         assert closed.value.rcvd.code == 4001
 
 
-def refused(*flags):
-    call = [sys.executable, *COMMAND, *map(str, flags)]
+def test_a_second_server_on_a_run_is_refused_with_the_first_one_s_address(server, folder):
+    call = [sys.executable, *COMMAND, f"--workdir={folder}", "--config=test"]
     done = subprocess.run(call, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and done.stdout == ""
-    return done.stderr.strip().splitlines()[-1]
-
-
-def test_a_second_server_on_a_run_is_refused_with_the_first_one_s_address(server, folder):
-    said = refused(f"--workdir={folder}", "--config=test")
+    (said,) = done.stderr.strip().splitlines()
     assert f"served already, at http://127.0.0.1:{server.port}" in said
+
+
+def refused(*flags):
+    with pytest.raises(MiliError) as error:
+        cli.execute(["teleop", "--port=0", "--no-open", *flags])
+    return str(error.value)
 
 
 @pytest.mark.parametrize(
