@@ -62,7 +62,8 @@ def main(_: list[str]) -> None:
                     person.send("keep")
                 else:
                     failed[said["task"]] += 1
-                    person.send("again")
+                    person.send("discard")
+                    person.send("again")  # another arrangement
                 while person.look()["state"] != "ready":
                     pass
     finally:

@@ -205,12 +205,16 @@ class Session:
 
     def _again(self, _: int) -> None:
         """Another arrangement of the same task."""
+        if self.state not in (*_BEFORE_REVIEW, State.DONE):
+            return
         self._scene += 1
+        self.answers = []
         self._begin(self.lesson.task)
 
     def _task(self, number: int) -> None:
-        if number < len(self.plan.tasks) and self.state is not State.REVIEW:
+        if number < len(self.plan.tasks) and self.state in (*_BEFORE_REVIEW, State.DONE):
             self._scene += 1
+            self.answers = []
             self._begin(self.plan.tasks[number])
 
     def _keep(self, choice: int) -> None:

@@ -31,7 +31,7 @@ class Page:
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("websocket", lambda s: s.on("framereceived", self._take))
         self.page.goto(url)
-        self.until(lambda: self.said)
+        self.until(lambda: self.said or "Not here" in self.page.inner_text("#panel"))
 
     def _take(self, packet):
         if isinstance(packet, bytes) and len(packet) > 4:
@@ -85,13 +85,13 @@ class Mouse:
             assert time.monotonic() < end, self.shown.said
             if np.abs(goal - self.shown.pose[:3]).max() < near:
                 break
-            flat = np.clip(off[:2] * self.scale * (1, 0.67), -25, 25)
+            flat = np.clip(off[:2] * self.scale * (1, 0.67), -40, 40)
             x, y = x + flat[0], y - flat[1]
             if np.abs(off[:2]).max() > near / 2:
                 self.mouse.move(x, y)
             if abs(off[2]) > near / 2:
                 self.mouse.wheel(0, float(np.clip(-off[2] / 2.5e-4, -100, 100)))
-            self.shown.page.wait_for_timeout(60)
+            self.shown.page.wait_for_timeout(45)
         self.mouse.up()
 
     def grip(self, opening):
@@ -122,7 +122,7 @@ class Keys:
                 for keys, v in zip(self.AXES, off, strict=True)
                 if abs(v) > near / 2
             }
-            if np.abs(off).max() < 0.04:
+            if np.abs(off).max() < 0.02:
                 wanted.add("Shift")
             self._hold(wanted or {"h"})
             self.shown.page.wait_for_timeout(15)
@@ -165,7 +165,7 @@ class Pad:
             assert time.monotonic() < end, self.shown.said
             off = goal - np.array(self.shown.said["wanted"][:3])
             x, y, z = (
-                float(np.sign(v) * np.clip(8 * abs(v), 0.2, 1)) if abs(v) > near / 2 else 0.0
+                float(np.sign(v) * np.clip(12 * abs(v), 0.25, 1)) if abs(v) > near / 2 else 0.0
                 for v in off
             )
             self._axes([x, -y, 0, -z])
@@ -219,7 +219,7 @@ class Controller:
         while np.abs(goal - self.shown.pose[:3]).max() >= near:
             assert time.monotonic() < end, self.shown.said
             off = goal - np.array(self.shown.said["wanted"][:3])
-            x, y, z = off * min(1.0, 0.02 / max(float(np.linalg.norm(off)), 1e-9))
+            x, y, z = off * min(1.0, 0.04 / max(float(np.linalg.norm(off)), 1e-9))
             self.place += (x, z, -y)
             self._put()
             self.shown.page.wait_for_timeout(50)
@@ -235,7 +235,7 @@ class Controller:
         self._put()
         self.shown.until(lambda: abs(self.shown.said["wanted"][6] - opening) < 0.01)
         self.shown.until(lambda: self.shown.said["state"] == "driving")
-        self.shown.page.wait_for_timeout(500)
+        self.shown.page.wait_for_timeout(250)
         self._put(0)
         self.shown.state("waiting")
 
@@ -260,7 +260,7 @@ def press(device, shown):
     if shown.said["wanted"][6] > 0.5:
         device.grip(0.0)
     device.reach(np.array([*at, HOVER]), 0.012)
-    device.reach(np.array([*at, spec.height - 0.014]), 0.004)
+    device.reach(np.array([*at, spec.height - 0.016]), 0.004)
     device.reach(np.array([*at, HOVER]), 0.04)
     device.finish()
 

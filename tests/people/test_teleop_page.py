@@ -3,6 +3,8 @@ is what pre-training reads."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from driving import Controller, Keys, Mouse, Pad, Page, place, press
 
@@ -85,3 +87,117 @@ window.emulated.installRuntime({ forceInstall: true });
 def test_a_headset_s_controller_does_a_press_and_a_place(server, folder, opened, iwer):
     shown = opened(server, scripts=[iwer, EMULATE])
     does_both(Controller(shown), shown, folder)
+
+
+# What else a page shows
+
+
+def test_a_page_says_what_failed_and_keeps_it_only_on_request(server, folder, opened):
+    shown = opened(server)
+    before = len(kept(folder))
+    shown.page.keyboard.press("Space")
+    shown.state("waiting")
+    shown.page.keyboard.press("Enter")
+    assert shown.state("review")["success"] is False
+    panel = shown.page.locator("#panel")
+    assert "failed" in panel.inner_text() and "only if you ask" in panel.inner_text()
+    shown.page.keyboard.press("Enter")  # the main choice is the safe one
+    shown.state("ready")
+    assert len(kept(folder)) == before
+    shown.page.keyboard.press("Space")
+    shown.state("waiting")
+    shown.page.click("#finish")
+    shown.state("review")
+    shown.page.click("text=Keep it all the same")
+    shown.state("ready")
+    assert len(kept(folder)) == before + 1 and kept(folder)[-1].meta.success is False
+
+
+def test_a_pause_a_reload_and_a_second_window_keep_the_demonstration(server, opened):
+    shown = opened(server)
+    shown.page.keyboard.down("d")
+    shown.until(lambda: shown.said["step"] >= 3)
+    shown.page.keyboard.up("d")
+    step = shown.state("waiting")["step"]
+    shown.page.keyboard.press("p")
+    shown.state("paused")
+    shown.page.keyboard.press("d")
+    shown.page.reload()
+    shown.said = {}
+    shown.until(lambda: shown.said)
+    assert (shown.said["state"], shown.said["step"]) == ("paused", step)
+    assert "token" not in shown.page.url
+    other = opened(server)
+    assert not other.said and "driven on another page" in other.page.inner_text("#panel")
+    other.page.click("text=Drive it here")
+    other.until(lambda: other.said)
+    assert other.said["step"] == step
+    shown.until(lambda: "taken over" in shown.page.inner_text("#panel"))
+    other.page.keyboard.press("p")
+    other.state("waiting")
+    other.page.keyboard.press("Escape")
+    assert other.state("ready")["step"] == 0
+
+
+def test_a_window_that_is_left_releases_the_clutch(server, opened):
+    shown = opened(server)
+    shown.page.keyboard.down("h")
+    shown.state("driving")
+    shown.page.evaluate("window.dispatchEvent(new Event('blur'))")
+    shown.state("waiting")
+    shown.page.keyboard.press("Escape")
+    shown.state("ready")
+
+
+NO_XR = "Object.defineProperty(Navigator.prototype, 'xr', { value: undefined });"
+
+
+def test_a_browser_without_webxr_says_so_and_a_phone_has_buttons(server, opened):
+    shown = opened(
+        server,
+        scripts=[NO_XR],
+        viewport={"width": 390, "height": 844},
+        has_touch=True,
+        is_mobile=True,
+    )
+    page = shown.page
+    assert page.is_disabled("#headset") and "no WebXR" in page.get_attribute("#headset", "title")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    before = shown.pose
+    box = page.locator("[data-move=down]").bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    shown.until(lambda: shown.pose[2] < before[2] - 0.03)
+    page.mouse.up()
+    shown.state("waiting")
+    page.tap("#grip")
+    shown.until(lambda: shown.said["wanted"][6] == 0)
+    shown.state("waiting")
+    page.tap("#discard")
+    shown.state("ready")
+
+
+def test_the_playground(served_once, opened, tmp_path_factory):
+    """One demonstration with the mouse, three attempts of the policy, three answers."""
+    folder = tmp_path_factory.mktemp("playground")
+    flags = f"--workdir={folder}", "--task=press:button_75", f"--speed={SPEED}"
+    server = served_once(
+        "-m", "mili_jax.cli", "teleop", "--playground", *flags, "--port=0", "--no-open"
+    )
+    shown = opened(server)
+    press(Mouse(shown), shown)
+    assert shown.state("review")["success"]
+    shown.page.keyboard.press("k")
+    for k in range(3):
+        shown.until(
+            lambda k=k: len(shown.said["answers"]) == k and shown.said["state"] == "asking", 90
+        )
+        shown.page.keyboard.press("y" if shown.said["success"] else "n")
+    said = shown.state("done")
+    assert all(mine == simulator for mine, simulator in said["answers"])
+    assert "after one demonstration" in shown.page.inner_text("#panel")
+    lines = (folder / "people" / "playground.jsonl").read_text().splitlines()
+    assert [json.loads(line)["simulator"] for line in lines] == [s for _, s in said["answers"]]
+    assert {json.loads(line)["task"] for line in lines} == {"press:button_75"}
+    shown.page.click("text=Once more")
+    assert shown.state("ready")["answers"] == []
