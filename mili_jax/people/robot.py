@@ -6,6 +6,7 @@ PyBullet belongs to one thread: all calls but `View`'s come from the same one.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import simplejpeg
@@ -18,6 +19,7 @@ from mili_jax.pipeline.schema import SEED_STRIDE
 from mili_jax.spec import TOOL_FIELDS, Spec
 from mili_jax.types import ConfigError, Episode, EpisodeMeta, Task
 
+Marks = tuple[tuple[str, float, float], ...]
 QUALITY = 80  # of a picture for people
 SMALL_QUALITY = 92
 # Of the seeds of people's scenes: between those that `mili demo` uses, beyond those of stages.
@@ -38,11 +40,13 @@ class Lesson:
 @dataclasses.dataclass(frozen=True)
 class View:
     """What a person is shown. pictures: JPEG, an oblique view and what the policy sees; pose
-    float32 [D]; step: control steps since the beginning."""
+    float32 [D]; step: control steps since the beginning; marks: what the task is about, each with
+    its name and its place in the first picture, from the left and from the top, 0 to 1."""
 
     pictures: tuple[bytes, ...]
     pose: np.ndarray
     step: int
+    marks: Marks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Robot:
         if lesson.task is not None:
             options["task"] = lesson.task.name
         seen, _ = self.env.reset(seed=lesson.seed, options=options)
-        self._seen = seen
+        self._seen, self._named = seen, lesson.task is not None
         self._image, self._pose, self._command = [], [], []
         return self.look()
 
@@ -112,7 +116,10 @@ class Robot:
     def look(self) -> View:
         small = beside(self._seen["image"])
         pictures = _jpeg(self.env.render(), QUALITY), _jpeg(small, SMALL_QUALITY)
-        return View(pictures, self._seen["pose"].copy(), len(self._pose))
+        # Not every domain can say where things are in its picture.
+        where: Callable[[], Marks] = getattr(self.env, "marks", tuple)
+        marks = where() if self._named else ()
+        return View(pictures, self._seen["pose"].copy(), len(self._pose), marks)
 
     def outcome(self) -> Outcome:
         found = self.env.outcome()

@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import time
 from collections import Counter
+from collections.abc import Callable
 
 from mili_jax.people.clutch import Clutch
 from mili_jax.people.demonstrations import Kept
@@ -91,7 +92,7 @@ class Session:
         self.answers: list[tuple[bool, bool]] = []  # (what the person says, the simulator)
         self._messages: collections.deque[Hand | Wish] = collections.deque(maxlen=WAITING)
         self._heard = 0.0
-        does = (
+        does: tuple[Callable[[int], None], ...] = (
             *(self._finish, self._discard, self._again, self._pause, self._task),
             *(self._keep, self._keep_failed, self._answer),
         )
@@ -310,6 +311,7 @@ class Session:
             "task": "" if task is None else task.name,
             "words": "Do anything" if task is None else in_words(task.name),
             "tasks": [[t.name, in_words(t.name), counts[t.name]] for t in self.plan.tasks],
+            "marks": [[name.replace("_", " "), u, v] for name, u, v in self.view.marks],
             "scene": self.lesson.scene,
             "seed": self.lesson.seed,
             "kept": self.kept.mine,

@@ -50,6 +50,11 @@ class Page:
         self.until(lambda: self.said["state"] in states)
         return self.said
 
+    def key(self, key):
+        """Presses a key that the page's panel names, once it does."""
+        self.page.wait_for_selector(f"#panel [data-key='{key}']")
+        self.page.keyboard.press(key)
+
     def close(self):
         self.context.close()
 

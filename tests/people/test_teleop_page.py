@@ -55,7 +55,7 @@ def does_both(device, shown, folder):
         does(device, shown)
         said = shown.state("review")
         assert said["success"], said
-        shown.page.keyboard.press("k")
+        shown.key("k")
         shown.until(lambda n=before: shown.said["kept"] == n + 1)
         episode = kept(folder)[-1]
         assert episode.meta.task == task and episode.meta.success
@@ -99,8 +99,9 @@ def test_a_page_says_what_failed_and_keeps_it_only_on_request(server, folder, op
     shown.state("waiting")
     shown.page.keyboard.press("Enter")
     assert shown.state("review")["success"] is False
-    panel = shown.page.locator("#panel")
-    assert "failed" in panel.inner_text() and "only if you ask" in panel.inner_text()
+    shown.page.wait_for_selector("#panel button.main")
+    panel = shown.page.inner_text("#panel")
+    assert "failed" in panel and "only if you ask" in panel
     shown.page.keyboard.press("Enter")  # the main choice is the safe one
     shown.state("ready")
     assert len(kept(folder)) == before
@@ -187,12 +188,12 @@ def test_the_playground(served_once, opened, tmp_path_factory):
     shown = opened(server)
     press(Mouse(shown), shown)
     assert shown.state("review")["success"]
-    shown.page.keyboard.press("k")
+    shown.key("k")
     for k in range(3):
         shown.until(
             lambda k=k: len(shown.said["answers"]) == k and shown.said["state"] == "asking", 90
         )
-        shown.page.keyboard.press("y" if shown.said["success"] else "n")
+        shown.key("y" if shown.said["success"] else "n")
     said = shown.state("done")
     assert all(mine == simulator for mine, simulator in said["answers"])
     assert "after one demonstration" in shown.page.inner_text("#panel")

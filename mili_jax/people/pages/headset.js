@@ -28,6 +28,7 @@ export class Headset {
   constructor(actions) {
     this.actions = actions;
     this.session = null;
+    this.there = false;
     this.pressed = new Set();
     this.wasHeld = false;
     this.said = 0;
@@ -54,7 +55,8 @@ export class Headset {
     }
     words.textContent = why || "A headset is there.";
     button.title = why;
-    button.disabled = Boolean(why);
+    this.there = !why;
+    button.disabled = !this.there;
     button.addEventListener("click", () => this.start(button, words));
   }
 

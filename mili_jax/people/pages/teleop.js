@@ -55,6 +55,7 @@ function connect(take = false) {
     hand.let();
     document.body.dataset.state = "closed";
     $("state").textContent = STATES.closed;
+    for (const each of document.querySelectorAll("footer button")) each.disabled = true;
     if (event.code === ANOTHER) return offerTake(event.reason);
     trouble(event.reason || "The server does not answer. What was kept is safe; the page tries again.");
     setTimeout(connect, AGAIN);
@@ -101,8 +102,8 @@ async function draw() {
     waiting = null;
     try {
       const [big, small] = await Promise.all(pictures.map(decode));
-      fit($("picture"), big);
-      brush.drawImage(big, 0, 0);
+      brush.drawImage(big, 0, 0, $("picture").width, $("picture").height);
+      mark(said.marks ?? []);
       fit($("small"), small);
       smallBrush.drawImage(small, 0, 0);
       big.close();
@@ -118,6 +119,25 @@ async function draw() {
 
 function decode(part) {
   return createImageBitmap(new Blob([part], { type: "image/jpeg" }));
+}
+
+// What the task is about, by its name: two apples may lie there.
+function mark(marks) {
+  const { width, height } = $("picture");
+  brush.font = `600 ${Math.round(height / 30)}px system-ui, sans-serif`;
+  brush.textAlign = "center";
+  brush.lineJoin = "round";
+  marks.forEach(([name, u, v], i) => {
+    const words = marks.length > 1 ? `${i + 1} ${name}` : name;
+    const half = brush.measureText(words).width / 2 + 4;
+    const x = Math.min(width - half, Math.max(half, u * width));
+    const y = Math.min(height - 4, Math.max(height / 25, v * height - height / 60));
+    brush.lineWidth = height / 110;
+    brush.strokeStyle = "#fffd";
+    brush.strokeText(words, x, y);
+    brush.fillStyle = "#1c1e21";
+    brush.fillText(words, x, y);
+  });
 }
 
 function fit(canvas, picture) {
@@ -150,6 +170,8 @@ function show(said) {
   $("note").hidden = !said.note;
   $("pause").firstElementChild.textContent = said.state === "paused" ? "Go on" : "Pause";
   const active = drives();
+  for (const each of document.querySelectorAll("[data-move]")) each.disabled = !active;
+  $("headset").disabled = !headset.there;
   for (const id of ["grip", "pause", "again"]) $(id).disabled = !active && said.state !== "paused";
   $("discard").disabled = !["driving", "waiting", "paused", "review"].includes(said.state);
   $("finish").disabled = !["driving", "waiting", "paused"].includes(said.state);
