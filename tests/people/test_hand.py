@@ -13,13 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from mili_jax.domains.kitchen import viewpoints
+from mili_jax.domains.kitchen.domain import KITCHEN
+from mili_jax.domains.kitchen.env import PICTURE
 from mili_jax.domains.kitchen.spec import POSE
 from mili_jax.people import poses, strokes
 from mili_jax.people.clutch import JUMP, JUMP_TURN, Clutch
 from mili_jax.people.gate import RefusedError
 from mili_jax.people.poses import Pose, pose_of
+from mili_jax.people.robot import Robot
 from mili_jax.people.session import Hand, Wish
 from mili_jax.people.teleoperation import read
+from mili_jax.types import Task
 
 S = math.sin(math.radians(45))
 NO_TURN = (0.0, 0.0, 0.0, 1.0)
@@ -263,6 +268,28 @@ def test_labels_are_finite_and_near_the_way_whatever_the_way(steps, seed):
     assert np.linalg.norm(sent[:, :3] - pose[:, :3], axis=1).max() <= strokes.LEAD + 1e-6
     ends = strokes.stroke_ends(sent, command[:, 6])
     assert ends[-1] == steps - 1 and (np.diff(ends) > 0).all()
+
+
+# What is marked in the picture
+
+
+def test_marks_lie_on_what_the_task_is_about():
+    """By the renderer's own segmentation of the picture."""
+    robot = Robot(KITCHEN, KITCHEN.spec(16, ()))
+    lesson = robot.scene("train", Task("press:button_22", "press"), 3)
+    ((name, u, v),) = robot.begin(lesson).marks
+    world, (width, height) = robot.env.world, PICTURE
+    view, projection = viewpoints.for_people(width / height)
+    seen = pybullet.getCameraImage(
+        width, height, view, projection, renderer=pybullet.ER_TINY_RENDERER,
+        physicsClientId=world.client,
+    )[4]  # fmt: skip
+    bodies = np.asarray(seen).reshape(height, width) & 0xFFFFFF
+    row, column = round(v * height), round(u * width)
+    near = bodies[row - 3 : row + 4, column - 3 : column + 4]
+    assert name == "button_22" and world.bodies[name] in near
+    assert robot.begin(robot.scene("train", None, 3)).marks == ()
+    robot.close()
 
 
 # The wire

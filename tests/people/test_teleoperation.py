@@ -394,3 +394,11 @@ def test_it_ends_when_asked_and_says_what_it_has(served):
         said, code = server.end(signal.SIGTERM)
     assert code == 128 + signal.SIGTERM and "stopped with 1 demonstration" in said
     assert not [name for name in os.listdir() if name == "people"]
+
+
+def test_a_live_demo_is_the_playground(served):
+    server = served("-m", "mili_jax.cli", "demo", "--live", "--port=0", "--no-open")
+    with ScriptedPerson(server.url) as someone:
+        said = someone.until("ready")
+        assert said["playground"] and len(said["tasks"]) == 8 and said["marks"]
+    assert "answers" in server.end(signal.SIGTERM)[0]
