@@ -108,7 +108,13 @@ def _places(page: Page) -> tuple[dict[str, tuple[float, float]], Any]:
 def _demonstrates(browser: Any, look: Look) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tasks = f"--task={TASK}", "--task=press:button_22"
-        server = Server(f"--workdir={folder}/run", "--config=test", "--speed=2", *tasks)
+        server = Server(
+            f"--workdir={folder}/run",
+            "--config=test",
+            "--config.data.noise=0.0",
+            "--speed=2",
+            *tasks,
+        )
         page = Page(browser, look, server)
         page.shot("ready")
         at, catalogue = _places(page)

@@ -61,17 +61,20 @@ class Outcome:
 class Robot:
     """One environment, and the steps since it was last reset.
 
+    noise: as `config.data.noise`; above 0 some scenes begin as a failed attempt would, as those of
+      the expert do.
+
     Raises ConfigError for a domain without simulator, or a robot that is no tool above a table.
     """
 
-    def __init__(self, domain: Domain, spec: Spec) -> None:
+    def __init__(self, domain: Domain, spec: Spec, noise: float = 0.0) -> None:
         self.simulator = base.simulator_of(domain, "the teleoperation page")
         if spec.tool is None or spec.action.names != TOOL_FIELDS or spec.delta:
             raise ConfigError(
                 f"the domain {domain.name!r} is no robot that a hand can drive: its action is "
                 f"{', '.join(spec.action.names)}, and the page commands {', '.join(TOOL_FIELDS)}"
             )
-        self.spec = spec
+        self.spec, self.noise = spec, noise
         self.most = max(10, min(MOST_STEPS, MOST_BYTES // int(np.prod(spec.picture))))
         self.env = self.simulator.make_env(spec)
         self._image: list[np.ndarray] = []
@@ -82,6 +85,8 @@ class Robot:
         """A new arrangement of objects of a split, in which the task can be done."""
         rng = np.random.default_rng(FIRST_SEED + seed)
         scene = self.simulator.sample_scene(split, rng, [] if task is None else [task])
+        if self.noise:
+            scene = self.simulator.disturb_start(scene, rng)
         return Lesson(task, scene, FIRST_SEED + seed)
 
     def begin(self, lesson: Lesson) -> View:

@@ -10,7 +10,6 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from mili_jax.domains import base
-from mili_jax.domains.base import Domain
 from mili_jax.people import plan, serving
 from mili_jax.people.alone import alone
 from mili_jax.people.demonstrations import Kept
@@ -22,7 +21,6 @@ from mili_jax.people.session import Session, State
 from mili_jax.people.teleoperation import Teleoperation
 from mili_jax.pipeline.oneshot import load_policy
 from mili_jax.pipeline.run import open_run, open_stored, spec_of
-from mili_jax.spec import Spec
 from mili_jax.storage.dataset import Dataset
 from mili_jax.types import SimulationError
 from mili_jax.workers import stopping
@@ -63,7 +61,8 @@ def serve(
         chosen = Plan(tuple(simulator.tasks("train")[: config.data.tasks]))
     spec = spec_of(config) if dataset is None else dataset.spec
     assert spec is not None  # a domain with a simulator has one
-    _serve(domain, spec, chosen, dataset, path, None, port, opens, seed, speed)
+    robot = Robot(domain, spec, config.data.noise if path is not None else 0.0)
+    _serve(robot, chosen, dataset, path, None, port, opens, seed, speed)
 
 
 def serve_playground(
@@ -89,7 +88,8 @@ def serve_playground(
         chosen = Plan(tuple(simulator.tasks("test")[:OFFERED]), "test")
     answers = None if path is None else people_folder(path) / "playground.jsonl"
     pupil = Pupil(policy, answers)
-    _serve(policy.domain, policy.spec, chosen, None, path, pupil, port, opens, seed, speed)
+    robot = Robot(policy.domain, policy.spec)
+    _serve(robot, chosen, None, path, pupil, port, opens, seed, speed)
 
 
 def _dataset(config: ConfigDict, path: Path) -> Dataset:
@@ -103,8 +103,7 @@ def _dataset(config: ConfigDict, path: Path) -> Dataset:
 
 
 def _serve(
-    domain: Domain,
-    spec: Spec,
+    robot: Robot,
     chosen: Plan,
     dataset: Dataset | None,
     path: Path | None,
@@ -123,7 +122,7 @@ def _serve(
             lock = folder / "teleop.lock"
             stack.enter_context(alone(lock, f"{path}: the teleoperation page", listening))
             token = serving.kept_token(folder / "token")
-        kept, robot = Kept(dataset), Robot(domain, spec)
+        kept = Kept(dataset)
         stack.callback(robot.close)
         try:
             session = Session(robot, chosen, kept, pupil, SCENES * seed)

@@ -23,7 +23,8 @@ def folder(tmp_path_factory):
 def server(served_once, folder):
     flags = f"--task={PRESS}", f"--task={PLACE}", f"--speed={SPEED}", "--port=0", "--no-open"
     return served_once(
-        "-m", "mili_jax.cli", "teleop", f"--workdir={folder}", "--config=test", *flags
+        *("-m", "mili_jax.cli", "teleop", f"--workdir={folder}", "--config=test"),
+        *("--config.data.noise=0.0", *flags),
     )
 
 
