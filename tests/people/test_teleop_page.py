@@ -11,7 +11,7 @@ from driving import Controller, Keys, Mouse, Pad, Page, place, press
 from mili_jax.storage.dataset import Dataset
 
 PRESS, PLACE = "press:button_22", "place:apple_03:bowl_01"
-SPEED = 5  # times real time
+SPEED = 3  # times real time
 
 
 @pytest.fixture(scope="module")
