@@ -16,7 +16,7 @@ from mili_jax.command.parser import Parser, add_page, whole, workdir
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.usage = "mili label DIR --round=1 [--port=P] [--no-open]"
+    parser.usage = "mili label DIR --round=1 [--port=P] [--no-open] [--lan]"
     parser.add_workdir()
     parser.add_argument(
         "--round", type=whole(1), default=1, metavar="N", help="of the trials; 1 if not given"
@@ -48,4 +48,5 @@ def run(options: argparse.Namespace) -> None:
         port=options.port,
         opens=not options.no_open,
         reveal=options.reveal,
+        lan=options.lan,
     )

@@ -141,6 +141,9 @@ def add_page(parser: Parser) -> None:
     parser.add_argument(
         "--no-open", action="store_true", help="do not open it in this machine's browser"
     )
+    parser.add_argument(
+        "--lan", action="store_true", help="for other machines in this network, encrypted"
+    )
 
 
 def workdir(options: argparse.Namespace) -> Path:

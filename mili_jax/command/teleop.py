@@ -59,15 +59,13 @@ def run(options: argparse.Namespace) -> None:
     if options.config is None and (path is None or not (path / "manifest.json").exists()):
         options.config = "quick"
     config = configurations.chosen(options, path)
-    _pages().serve(
+    pages = _pages()
+    pages.serve(
         config,
         path,
         tasks=options.task,
         free=options.free,
-        port=options.port,
-        opens=not options.no_open,
-        seed=options.seed,
-        speed=options.speed,
+        page=_page(pages, options, options.speed),
     )
 
 
@@ -75,15 +73,18 @@ def playground(
     path: Path | None, options: argparse.Namespace, policy: str, speed: float = 1.0
 ) -> None:
     """Serves the playground with a policy, `mili demo --live` too. Raises as `run`."""
-    _pages().serve_playground(
+    pages = _pages()
+    pages.serve_playground(
         path,
         name=policy,
         tasks=options.task,
-        port=options.port,
-        opens=not options.no_open,
-        seed=options.seed,
-        speed=speed,
+        page=_page(pages, options, speed),
     )
+
+
+def _page(pages: ModuleType, options: argparse.Namespace, speed: float) -> object:
+    opens = not options.no_open
+    return pages.Page(options.port, opens, options.lan, options.seed, speed)
 
 
 def _pages() -> ModuleType:

@@ -35,10 +35,11 @@ def alone(lock: Path, what: str, listening: socket.socket) -> Iterator[None]:
                 f"{what} is served already, {file.read(200).strip() or 'here'}; "
                 "open that page, or end it"
             ) from None
-        port = listening.getsockname()[1]
+        host, port = listening.getsockname()[:2]
         try:
             file.truncate(0)
-            file.write(f"at http://{serving.HOST}:{port}, process {os.getpid()} on ")
+            scheme = "http" if host == serving.HOST else "https"
+            file.write(f"at {scheme}://{host}:{port}, process {os.getpid()} on ")
             file.write(platform.node())
             file.flush()
         except OSError as error:

@@ -111,6 +111,12 @@ class Session:
         """The page is gone: the clutch is released, all else stays."""
         self._messages.append(Wish(_RELEASE))
 
+    def stop(self, why: str) -> None:
+        """After a fault of ours: nothing moves before the person goes on."""
+        self._messages.clear()
+        self.clutch.release()
+        self.state, self.trouble = State.PAUSED, why
+
     @property
     def busy(self) -> bool:
         """Whether the world goes on, or there is something to do."""
@@ -242,6 +248,7 @@ class Session:
             self.answers, self.state = [], State.LOADING
             return
         self.kept.keep(episode)  # or it raises, and the review goes on
+        self.state = State.PAUSED  # and stays it where there is no scene for what comes next
         self._scene = max(self._scene + 1, self.kept.next_scene)
         self._begin(self.plan.next(self.kept.count))
         where = "Kept" if self.kept.stored else "Not stored: this is practice. Counted"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from mili_jax.people import plan, serving
 from mili_jax.people.alone import alone
 from mili_jax.people.demonstrations import Kept
 from mili_jax.people.labelling import people_folder
+from mili_jax.people.lan import address, certificate, explain
 from mili_jax.people.plan import Plan
 from mili_jax.people.playground import Pupil
 from mili_jax.people.robot import Robot
@@ -29,16 +32,29 @@ SCENES = 100_000  # arrangements of a seed
 OFFERED = 8  # tasks of the playground
 
 
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """How a page is served. port: None for any; opens: in this machine's browser; lan: for other
+    machines in this network, encrypted; seed: of the arrangements; speed: of the world, 1 for real
+    time."""
+
+    port: int | None = None
+    opens: bool = False
+    lan: bool = False
+    seed: int = 0
+    speed: float = 1.0
+
+
+PLAIN = Page()
+
+
 def serve(
     config: ConfigDict,
     path: Path | None,
     *,
     tasks: Sequence[str] = (),
     free: bool = False,
-    port: int | None = None,
-    opens: bool = False,
-    seed: int = 0,
-    speed: float = 1.0,
+    page: Page = PLAIN,
 ) -> None:
     """Serves the page on which people demonstrate, until it is asked to stop.
 
@@ -47,7 +63,6 @@ def serve(
       path: the run's folder, None to practise.
       tasks: to be demonstrated; none: those that the run trains on, and without a run anything.
       free: anything, and the person says afterwards what it was.
-      seed: of the arrangements. speed: of the world, 1 for real time.
 
     Raises ConfigError for what cannot be demonstrated, a page that is served already or a port that
     is taken; DataError for damage; Stopped in the end.
@@ -62,7 +77,7 @@ def serve(
     spec = spec_of(config) if dataset is None else dataset.spec
     assert spec is not None  # a domain with a simulator has one
     robot = Robot(domain, spec, config.data.noise if path is not None else 0.0)
-    _serve(robot, chosen, dataset, path, None, port, opens, seed, speed)
+    _serve(robot, chosen, dataset, path, None, page)
 
 
 def serve_playground(
@@ -70,10 +85,7 @@ def serve_playground(
     *,
     name: str = "kitchen",
     tasks: Sequence[str] = (),
-    port: int | None = None,
-    opens: bool = False,
-    seed: int = 0,
-    speed: float = 1.0,
+    page: Page = PLAIN,
 ) -> None:
     """Serves the page on which a person teaches a trained policy a task that it has never met.
 
@@ -89,7 +101,7 @@ def serve_playground(
     answers = None if path is None else people_folder(path) / "playground.jsonl"
     pupil = Pupil(policy, answers)
     robot = Robot(policy.domain, policy.spec)
-    _serve(robot, chosen, None, path, pupil, port, opens, seed, speed)
+    _serve(robot, chosen, None, path, pupil, page)
 
 
 def _dataset(config: ConfigDict, path: Path) -> Dataset:
@@ -108,29 +120,36 @@ def _serve(
     dataset: Dataset | None,
     path: Path | None,
     pupil: Pupil | None,
-    port: int | None,
-    opens: bool,
-    seed: int,
-    speed: float,
+    page: Page,
 ) -> None:
+    host = address() if page.lan else serving.HOST
     with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(serving.bind(port))
+        listening = stack.enter_context(serving.bind(page.port, host))
         if path is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             token = secrets.token_urlsafe(24)
         else:
             folder = people_folder(path)
             lock = folder / "teleop.lock"
             stack.enter_context(alone(lock, f"{path}: the teleoperation page", listening))
             token = serving.kept_token(folder / "token")
+        tls = certificate(folder / "tls", host) if page.lan else None
+        if tls is not None:
+            explain("mili teleop", tls)
         kept = Kept(dataset)
         stack.callback(robot.close)
         try:
-            session = Session(robot, chosen, kept, pupil, SCENES * seed)
+            session = Session(robot, chosen, kept, pupil, SCENES * page.seed)
         except SimulationError as error:
             raise plan.why_not(error) from error
-        site = Teleoperation(session, speed)
+        site = Teleoperation(session, page.speed)
         serving.serve(
-            site.router(), name="mili teleop", listening=listening, token=token, opens=opens
+            site.router(),
+            name="mili teleop",
+            listening=listening,
+            token=token,
+            opens=page.opens,
+            tls=tls,
         )
     if pupil is not None:
         raise stopping.stopped("with all answers given")

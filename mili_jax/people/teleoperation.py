@@ -81,7 +81,7 @@ class Teleoperation:
                     await self._publish()
             except Exception as error:  # a fault of ours must not stop the others
                 LOG.exception("the control loop failed")
-                self.session.trouble = f"The server failed ({type(error).__name__})."
+                self.session.stop(f"The server failed ({type(error).__name__}); see its terminal.")
                 await self._publish()
             due += self.period
             if (wait := due - loop.time()) < -self.period:
