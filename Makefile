@@ -11,7 +11,7 @@ demo: setup
 	$(BIN)/mili demo --out=demo.mp4
 
 run: setup
-	$(BIN)/mili run --config=quick --workdir=runs/quick
+	$(BIN)/mili run --config=run --workdir=runs/run
 
 compare: setup
 	$(BIN)/mili compare --config=compare --seeds=0,1,2 --workdir=runs/compare

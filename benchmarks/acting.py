@@ -61,7 +61,7 @@ class MakeWanderer:
 
 
 def make_wanderer(size: int) -> MakeWanderer:
-    """With the network of the configuration `quick`, for pictures of so many pixels."""
+    """With the default network, for pictures of so many pixels."""
     import jax
 
     from mili_jax.learning.actors import MakeActor

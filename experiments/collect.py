@@ -1,6 +1,6 @@
 """Stage 3 of a round: autonomous trials of the latest policy.
 
-python -m experiments.collect --workdir=runs/quick --round=1
+python -m experiments.collect --workdir=runs/run --round=1
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ from mili_jax.types import ConfigError, MiliError
 from mili_jax.workers import stopping
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", "experiments/configs/mili.py:quick", "file:name; --config.a.b=v changes a field"
+    "config", "experiments/configs/mili.py:run", "file:name; --config.a.b=v changes a field"
 )
-WORKDIR = flags.DEFINE_string("workdir", "runs/quick", "folder of the run")
+WORKDIR = flags.DEFINE_string("workdir", "runs/run", "folder of the run")
 _STOPPED = flags.DEFINE_integer(
     "stopped_exit_code", None, "of a command that a signal ends; else 128 + the signal's number"
 )

@@ -1,6 +1,6 @@
 """Stage 1: the scripted expert demonstrates the tasks of all splits.
 
-python -m experiments.demos --workdir=runs/quick
+python -m experiments.demos --workdir=runs/run
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Verifies a run's folder: every shard, label file, pair table, manifest and checkpoint.
 
-    python -m experiments.doctor --workdir=runs/quick
+    python -m experiments.doctor --workdir=runs/run
 
 lists what is damaged, with what has to go for it to be made again, and ends with 1 if anything is.
-With --repair all that moves to runs/quick/damaged, and the run's own command makes it again.
+With --repair all that moves to runs/run/damaged, and the run's own command makes it again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Stage 7 of a round: one-shot success on held-out objects; round 0 is the pre-trained policy.
 
-python -m experiments.evaluate --workdir=runs/quick --round=1
+python -m experiments.evaluate --workdir=runs/run --round=1
 """
 
 from __future__ import annotations

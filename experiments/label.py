@@ -1,6 +1,6 @@
 """Stage 4 of a round: the filter F answers yes or no for every trial.
 
-python -m experiments.label --workdir=runs/quick --round=1
+python -m experiments.label --workdir=runs/run --round=1
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Submits seeds, and stages, to a cluster: the same commands as on one machine, in other places.
 
-    python -m experiments.launch --config=experiments/configs/mili.py:quick --workdir=runs/sweep \
+    python -m experiments.launch --config=experiments/configs/mili.py:run --workdir=runs/sweep \
         --seeds=0,1,2 --on=slurm --options=slurm_partition=gpu,gpus_per_node=1,timeout_min=720
 
 The same as `mili launch`, where more is said of it. The stage `filter` may be called `label` here,

@@ -3,7 +3,7 @@
     python -m experiments.make_tasks
 
 The order of the training tasks cycles through the families and, within a family, covers the
-objects evenly, so that a prefix of the list is a balanced smaller set (the quick configuration
+objects evenly, so that a prefix of the list is a balanced smaller set (the configuration `many`
 demonstrates the first 200).
 """
 

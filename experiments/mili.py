@@ -1,6 +1,6 @@
 """MILI from demonstrations to report in one command; started again, it goes on where it was.
 
-python -m experiments.mili --config=experiments/configs/mili.py:quick --workdir=runs/quick
+python -m experiments.mili --config=experiments/configs/mili.py:run --workdir=runs/run
 """
 
 from __future__ import annotations

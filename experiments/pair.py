@@ -1,6 +1,6 @@
 """Stage 5 of a round: useful trials close in the latent space become pairs.
 
-python -m experiments.pair --workdir=runs/quick --round=1
+python -m experiments.pair --workdir=runs/run --round=1
 """
 
 from __future__ import annotations

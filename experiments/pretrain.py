@@ -1,6 +1,6 @@
 """Stage 2: one-shot imitation and the latent space of tasks, from demonstrations.
 
-python -m experiments.pretrain --workdir=runs/quick
+python -m experiments.pretrain --workdir=runs/run
 """
 
 from __future__ import annotations

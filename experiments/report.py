@@ -1,6 +1,6 @@
 """The last stage: the page report/index.html.
 
-python -m experiments.report --workdir=runs/quick
+python -m experiments.report --workdir=runs/run
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Stage 6 of a round: training on demonstrations and pairs, and its control.
 
-python -m experiments.retrain --workdir=runs/quick --round=1
+python -m experiments.retrain --workdir=runs/run --round=1
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def test_help_of_run_says_how_long_each_configuration_takes(here):
     out = " ".join(here("run", "--help")[1].split())
     for name in NAMES:
         assert f" {name} " in out
-    assert "21 minutes on 2 cores" in out and "Under three minutes on 2 cores" in out
+    assert "Under 25 minutes on 2 cores" in out and "Under three minutes on 2 cores" in out
     assert "its manifest has it" in out, "when --config is not needed"
     assert {name for name, _, _ in configurations.summaries()} == set(NAMES)
 
@@ -189,7 +189,7 @@ def test_the_package_imports_nothing_until_a_name_is_used():
         (["retrain", "--config=test", "new", "--host=1"], "--host=1 of --hosts=1: they are .*"),
         (["figures"], "mili figures needs --rows=FILE"),
         (["figures", "--rows=x"], "mili figures needs --out=DIR"),
-        (["config", "quick", "--config=test"], "say one configuration: 'quick' or 'test'"),
+        (["config", "run", "--config=test"], "say one configuration: 'run' or 'test'"),
         (["launch", "--config=test", "new", "--on=moon"], "mili launch: --on: invalid choice: .*"),
         (["launch", "--config=test", "new", "--stages=fliter"], ".*'fliter'.*did you mean filter?"),
         (
@@ -317,7 +317,7 @@ def test_a_value_that_may_not_be_is_refused_by_the_name_of_its_field(field, text
         ("steps", r"did you mean config\.train\.steps or config\.improve\.steps\?"),
         ("train.alpha", r"config\.train has no field 'alpha'; did you mean config\.improve\.alpha"),
         ("machine.gpu", r"config\.machine has no field 'gpu'; it has backend, .*shard"),
-        ("xyzzy", r"config has no field 'xyzzy'; `mili config quick` lists all"),
+        ("xyzzy", r"config has no field 'xyzzy'; `mili config run` lists all"),
         ("improve", "config has no field 'improve'"),
         ("", "config has no field ''"),
     ],
@@ -348,7 +348,7 @@ def test_a_configuration_comes_from_a_name_a_file_or_a_file_and_a_name(tmp_path,
     folder = tmp_path / "my.py files"
     folder.mkdir()
     (folder / "own.py").write_text(OWN)
-    assert configurations.of("quick") == get_config("quick")
+    assert configurations.of("run") == get_config("run")
     assert configurations.of("experiments/configs/mili.py:test") == get_config("test")
     for text, name in ((f"{folder}/own.py", "mine"), (f"{folder}/own.py:other", "other")):
         made = configurations.of(text)
@@ -356,7 +356,7 @@ def test_a_configuration_comes_from_a_name_a_file_or_a_file_and_a_name(tmp_path,
     monkeypatch.chdir(folder)
     assert configurations.of("own.py").name == "mine"
     assert configurations.absolute("own.py:other") == f"{folder}/own.py:other"
-    assert configurations.absolute("quick") == "quick"
+    assert configurations.absolute("run") == "run"
     monkeypatch.setenv("HOME", str(folder))
     assert configurations.of("~/own.py").name == "mine"
 

@@ -25,7 +25,7 @@ ELSEWHERE = {
     "make setup": "test_wheel.py",  # an installation in a fresh environment
     "mili compare": "test_stages.py",
     "mili launch": "test_launch.py",
-    "mili pretrain --config=quick --workdir=/shared/run": "test_distributed.py",
+    "mili pretrain --config=run --workdir=/shared/run": "test_distributed.py",
 }
 # Pages whose snippets and commands have tests of their own.
 OWN_TESTS = {"extending.md": "recipes", "other_robots.md": "interchange", "people.md": "people"}
@@ -120,7 +120,7 @@ def small(words):
     if name in console.STAGES and any(word.startswith("--config=") for word in words):
         words = ["--config=test" if word.startswith("--config=") else word for word in words]
         words += [f"--config.{field}={value}" for field, value in SMALL.items()]
-        if "--workdir=runs/quick" not in words:  # that one is there already
+        if "--workdir=runs/run" not in words:  # that one is there already
             words += [f"--config.{field}=3" for field in ("train.steps", "improve.steps")]
         if "--workdir=runs/robot" in words:  # docs/data.md writes pictures of the usual size
             words.append("--config.data.image_size=64")
@@ -146,8 +146,8 @@ def elsewhere(command):
 def test_what_a_page_shows_runs(page, finished, tmp_path):
     """Its snippets and commands in their order, in one folder that has a run."""
     text = page.read_text()
-    if "runs/quick" in text:
-        shutil.copytree(finished, tmp_path / "runs" / "quick")
+    if "runs/run" in text:
+        shutil.copytree(finished, tmp_path / "runs" / "run")
     for kind, block in re.findall(r"^```(python|sh)[^\n]*\n(.*?)^```$", text, re.M | re.S):
         if kind == "python":
             run([sys.executable, "-c", block], tmp_path)
@@ -210,7 +210,7 @@ def test_every_command_is_one_that_there_is(page, command):
     "target, command",
     [
         ("demo", ".venv/bin/mili demo --out=demo.mp4"),
-        ("run", ".venv/bin/mili run --config=quick --workdir=runs/quick"),
+        ("run", ".venv/bin/mili run --config=run --workdir=runs/run"),
         ("test", ".venv/bin/python -m pytest tests -q -n 2 --dist worksteal"),
     ],
 )

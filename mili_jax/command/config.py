@@ -1,9 +1,9 @@
 """Prints a configuration with the meaning of every field; a star marks what is not the default.
 Without a name it lists the named ones.
 
-  mili config quick
+  mili config run
   mili config test --config.improve.alpha=0.9
-  mili config --workdir=runs/quick
+  mili config --workdir=runs/run
 
 A field is changed on the command line by --config.section.field=value: a number, True or False, a
 word, and for several words a,b.

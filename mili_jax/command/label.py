@@ -1,6 +1,6 @@
 """Serves a page on which people answer for the trials of a round: did the robot do anything useful?
 
-  mili label runs/quick --round=1
+  mili label runs/run --round=1
 
 It prints the page's address, and serves until ctrl-C. Every answer is in the run's label file
 before the page says so. Several people may answer at once, on this machine. What nobody answers,

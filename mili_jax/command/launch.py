@@ -1,6 +1,6 @@
 """Submits seeds, and stages, to a cluster: the same commands as on one machine, in other places.
 
-  mili launch --config=quick --workdir=runs/sweep --seeds=0,1,2 --on=slurm \\
+  mili launch --config=run --workdir=runs/sweep --seeds=0,1,2 --on=slurm \\
       --options=slurm_partition=gpu,gpus_per_node=1,timeout_min=720
 
 does `mili run` for every seed in DIR/seed_<n>. With --stages=each every stage is a job of its own,

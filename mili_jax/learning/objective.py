@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float
 
@@ -22,6 +23,8 @@ from mili_jax.policy.ranges import half_ranges, turns
 from mili_jax.policy.view import View
 from mili_jax.spec import Spec
 from mili_jax.types import Batch, ConfigError, Params
+
+Apply = Callable[..., Any]  # of `_by_rows`
 
 
 def loss_fn(
@@ -40,7 +43,7 @@ def loss_fn(
     """
     apply = _by_rows(policy, params, mesh)
 
-    (b, p), m = batch.pose.shape[:2], batch.demo_image.shape[2]
+    b, p = batch.pose.shape[:2]
     compared = b if hyper.compared is None else hyper.compared
     imitated = None if hyper.imitated is None else hyper.imitated * p
     if mesh is not None and compared % mesh.size:
@@ -57,32 +60,30 @@ def loss_fn(
         density = apply("act_maps", apply("encode", image), pose, z, (focus, seen))
         loss, metrics = losses.behaviour_cloning(density.log_prob(action))
     else:
-        maps = apply("encode", jnp.concatenate([batch.demo_image[:, 1], batch.image], 1))
-        shown, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:, 1])
-        own = _own(apply, batch, compared)
-        embedding = jnp.stack([own.z, shown[:compared]], 1)
-        parts = _gathered((embedding, batch.task[:compared], own.truncated), mesh)
+        recalls = policy.recalls and hyper.recall_weight > 0 and spots is not None
+        maps = _encoded(apply, batch, compared, recalls)
+        embedded, auxiliary = _embedded(apply, batch, maps, compared)
+        shown = embedded.shown
+        embedding = jnp.stack([embedded.own, shown[:compared]], 1)
+        parts = _gathered((embedding, batch.task[:compared], embedded.truncated), mesh)
         contrastive, details = _compare(hyper, *parts)
-        auxiliary = jnp.concatenate([auxiliary, own.auxiliary]).mean()
 
         scale = hyper.policy_to_embedding_scale
         z = scale * shown + (1 - scale) * jax.lax.stop_gradient(shown)
         drop, _ = jax.random.split(key)
         z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))
         z = jnp.repeat(z, p, 0)
-        steps = maps[:, m:].reshape(b * p, *maps.shape[2:])
+        steps = maps.steps.reshape(b * p, *maps.steps.shape[2:])
         density = apply("act_maps", steps, pose, z, (focus, seen))
         loss, metrics = losses.complete(
             density.log_prob(action)[:imitated], contrastive, hyper.contrastive_weight
         )
+        auxiliary = auxiliary.mean()
         loss = loss + hyper.auxiliary_weight * auxiliary
         metrics = {**details, **metrics, "auxiliary": auxiliary}
-        if policy.recalls and hyper.recall_weight and spots is not None:
-            first = own.first
-            if compared < b:
-                rest = apply("encode", batch.demo_image[compared:, 0, 0])
-                first = jnp.concatenate([first, rest])
-            found = apply("find", maps[:, m], apply("portray", first, spots[:, 0]))
+        if recalls and spots is not None:
+            first = jnp.concatenate([maps.own[:, 0], *maps.rest])
+            found = apply("find", maps.steps[:, 0], apply("portray", first, spots[:, 0]))
             recall, details = _recall(view_with(policy, params), found, spots[:, 1])
             loss = loss + hyper.recall_weight * recall
             metrics |= details
@@ -99,10 +100,11 @@ def loss_fn(
     return loss, metrics
 
 
-def _by_rows(policy: Policy, params: Params, mesh: Mesh | None) -> Callable[..., Any]:
-    """(method of the policy, arguments) -> what it gives; every device works on its own rows."""
+def _by_rows(policy: Policy, params: Params, mesh: Mesh | None) -> Apply:
+    """(method of the policy, or a function of it, arguments) -> what it gives; every device works
+    on its own rows."""
 
-    def apply(method: str, *args: Array | tuple[Array, ...]) -> Any:
+    def apply(method: str | Callable[..., Any], *args: Array | tuple[Array, ...]) -> Any:
         def rowwise(params: Params, *args: Array | tuple[Array, ...]) -> Any:
             return policy.apply({"params": params}, *args, method=method)
 
@@ -127,27 +129,67 @@ def _gathered(rows: Tree, mesh: Mesh | None) -> Tree:
     return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, WHOLE))
 
 
-class _Own(NamedTuple):
-    """Member 0 of each compared row as a demonstration, which only the contrastive loss asks for:
-    its embedding, that of it broken off, the loss of the embedding's own, and the encoded first
-    picture."""
+class _Maps(NamedTuple):
+    """The feature maps of a batch: of the demonstration that each row is given, of its policy
+    steps, of member 0 of each compared row as a demonstration, of what that shows broken off, and
+    of the first picture of the rows that are not compared, [n,h,w,C] in a list."""
 
-    z: Float[Array, "b z"]
-    truncated: Float[Array, "b z"] | None
-    auxiliary: Float[Array, " b"]
-    first: Float[Array, "b h w c"]
+    shown: Float[Array, "b m h w c"]
+    steps: Float[Array, "b p h w c"]
+    own: Float[Array, "r m h w c"]
+    truncated: Float[Array, "r t h w c"] | None
+    rest: list[Float[Array, "n h w c"]]
 
 
-def _own(apply: Callable[..., Any], batch: Batch, compared: int) -> _Own:
-    m, pictures, truncated = batch.demo_image.shape[2], batch.demo_image[:compared, 0], None
+class _Embedded(NamedTuple):
+    """The demonstrations of `_Maps` in the latent space."""
+
+    shown: Float[Array, "b z"]
+    own: Float[Array, "r z"]
+    truncated: Float[Array, "r z"] | None
+
+
+def _encoded(apply: Apply, batch: Batch, compared: int, recalls: bool) -> _Maps:
+    """Every picture that the losses ask for, through one encoder: a program of several is compiled
+    as often."""
+    pictures = [batch.demo_image[:, 1], batch.image, batch.demo_image[:compared, 0]]
     if batch.truncated_image is not None:
-        pictures = jnp.concatenate([pictures, batch.truncated_image[:compared]], 1)
-    maps = apply("encode", pictures)
-    if batch.truncated_image is not None:
-        broken = jnp.concatenate([maps[:, : min(1, m - 1)], maps[:, m:]], 1)
-        truncated, _ = apply("embed_maps", broken, batch.truncated_pose[:compared])
-    z, auxiliary = apply("embed_maps", maps[:, :m], batch.demo_pose[:compared, 0])
-    return _Own(z, truncated, auxiliary, maps[:, 0])
+        pictures.append(batch.truncated_image[:compared])
+    if recalls and compared < len(batch.pose):
+        pictures.append(batch.demo_image[compared:, 0, :1])
+
+    def encode(policy: Policy, *pictures: Array) -> tuple[Array, ...]:
+        flat = jnp.concatenate([x.reshape(-1, *x.shape[2:]) for x in pictures])
+        maps, counts = policy.encode(flat), np.cumsum([x.shape[0] * x.shape[1] for x in pictures])
+        parts = jnp.split(maps, counts[:-1])
+        return tuple(
+            m.reshape(*x.shape[:2], *m.shape[1:]) for m, x in zip(parts, pictures, strict=True)
+        )
+
+    shown, steps, own, *more = apply(encode, *pictures)
+    truncated = more.pop(0) if batch.truncated_image is not None else None
+    return _Maps(shown, steps, own, truncated, [x[:, 0] for x in more])
+
+
+def _embedded(
+    apply: Apply, batch: Batch, maps: _Maps, compared: int
+) -> tuple[_Embedded, Float[Array, " n"]]:
+    """Every demonstration of a batch through one embedding, and its own loss of those that are not
+    broken off."""
+    m = maps.shown.shape[1]
+    shown = [(maps.shown, batch.demo_pose[:, 1]), (maps.own, batch.demo_pose[:compared, 0])]
+    if maps.truncated is not None:
+        broken = jnp.concatenate([maps.own[:, : min(1, m - 1)], maps.truncated], 1)
+        shown.append((broken, batch.truncated_pose[:compared]))
+
+    def embed(policy: Policy, *shown: tuple[Array, Array]) -> tuple[tuple[Array, ...], ...]:
+        together = [jnp.concatenate(field) for field in zip(*shown, strict=True)]
+        counts = np.cumsum([len(pose) for _, pose in shown])[:-1]
+        return tuple(tuple(jnp.split(x, counts)) for x in policy.embed_maps(*together))
+
+    z, auxiliary = apply(embed, *shown)
+    truncated = z[2] if maps.truncated is not None else None
+    return _Embedded(z[0], z[1], truncated), jnp.concatenate(auxiliary[:2])
 
 
 def _errors(spec: Spec, mode: Float[Array, "n a"], action: Float[Array, "n a"]) -> Metrics:

@@ -13,6 +13,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int
 
@@ -48,9 +49,8 @@ def make_optimizer(hyper: Hyper) -> optax.GradientTransformation:
         decay_steps=max(hyper.steps, hyper.warmup + 1),
         end_value=hyper.learning_rate / 100,
     )
-    return optax.chain(
-        optax.clip_by_global_norm(hyper.clip), optax.adamw(rate, weight_decay=hyper.weight_decay)
-    )
+    update = optax.adamw(rate, weight_decay=hyper.weight_decay)
+    return optax.flatten(optax.chain(optax.clip_by_global_norm(hyper.clip), update))
 
 
 def init_state(
@@ -114,7 +114,7 @@ def make_step(
         # A young average follows closely; otherwise it would remember the random start.
         decay = jnp.minimum(hyper.ema, (1 + state.step) / (10 + state.step))
         average = optax.incremental_update(params, state.average, 1 - decay)
-        metrics = {**metrics, "gradient_norm": optax.tree.norm(grads)}
+        metrics = {**metrics, "gradient_norm": jnp.linalg.norm(ravel_pytree(grads)[0])}
         return TrainState(state.step + 1, params, average, opt_state), metrics
 
     if mesh is None:

@@ -51,7 +51,7 @@ def _nearest(name: str, inside: list[str]) -> str:
         return f"; did you mean {' or '.join(f'config.{known}' for known in found)}?"
     if inside:
         return f"; it has {', '.join(ends)}"
-    return "; `mili config quick` lists all"
+    return "; `mili config run` lists all"
 
 
 def converted(field: ConfigField, text: str) -> object:

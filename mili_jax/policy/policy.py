@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -259,9 +260,15 @@ def init_params(policy: Policy, key: Array, frames: int = 2) -> Params:
     image = jnp.zeros((1, *policy.spec.picture), jnp.uint8)
     pose = jnp.zeros((1, len(policy.spec.pose)))
     demo = jnp.repeat(image[:, None], frames, 1), jnp.repeat(pose[:, None], frames + 2, 1)
-    return _init_params(policy, key, *demo, image, pose)["params"]
+    traced = isinstance(key, jax.core.Tracer)  # then it is compiled as whatever asks for it
+    initialised = (policy.init if traced else _init_params(policy))(key, *demo, image, pose)
+    return cast(Params, initialised["params"])
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _init_params(policy: Policy, key: Array, *args: Array) -> Params:
-    return policy.init(key, *args)
+# It runs once: what it takes is to be compiled, half as long if nothing is optimised.
+ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+@functools.cache
+def _init_params(policy: Policy) -> Callable[..., Params]:
+    return jax.jit(policy.init, compiler_options=ONCE)

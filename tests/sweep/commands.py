@@ -66,7 +66,7 @@ ROWS = [
     Row("a command of two lines", command("run\nrun"), r"no command run\\nrun"),
     Row("a flag for a command", command("-x"), "no flag -x"),
     Row("a folder twice", new("run", "--workdir=a", "--workdir=b"), "--workdir.*twice"),
-    Row("a configuration twice", new("run", "a", "--config=quick"), "--config.*twice"),
+    Row("a configuration twice", new("run", "a", "--config=run"), "--config.*twice"),
     Row("a round twice", new("collect", "a", "--round=1", "--round=2"), "--round.*twice"),
     Row("seeds twice", new("compare", "a", "--seeds=0", "--seeds=1"), "--seeds.*twice"),
     Row("a format twice", command("look", "a", "--splits=a", "--splits=b"), "--splits.*twice"),
@@ -181,7 +181,7 @@ ROWS = [
     Row(
         "a configuration's file on another drive", command("config", r"C:\my\a.py"), "no such file"
     ),
-    Row("two configurations", command("config", "test", "quick"), "what is 'quick'"),
+    Row("two configurations", command("config", "test", "run"), "what is 'run'"),
     Row("a domain too many", command("domains", "kitchen"), "what is 'kitchen'"),
     Row("figures of a folder", command("figures", "--rows=.", "--out=f"), "cannot be read"),
     Row(
