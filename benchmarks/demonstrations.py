@@ -29,7 +29,7 @@ from mili_jax.pipeline.demonstrations import EXPERT
 from mili_jax.storage.dataset import Dataset
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder", required=True)
-_CONFIG = flags.DEFINE_string("config", "quick", "of a new run")
+_CONFIG = flags.DEFINE_string("config", "run", "of a new run")
 _CHANGES = flags.DEFINE_multi_string("set", [], "section.field=value of a new run's configuration")
 _TASKS = flags.DEFINE_integer("tasks", 16, "the first training tasks")
 _EACH = flags.DEFINE_integer("each", 4, "demonstrations of a task")

@@ -35,7 +35,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--playground", action="store_true", help="teach the shipped policy; DIR keeps your answers"
     )
-    parser.add_config("Of a new folder it is quick if none is given; a run has its own")
+    parser.add_config("Of a new folder it is run if none is given; a run has its own")
     add_page(parser)
     parser.add_argument(
         "--seed", type=whole(0, 1000), default=0, metavar="N", help="of the arrangements; else 0"
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         playground(path, options, "kitchen", options.speed)
         return
     if options.config is None and (path is None or not (path / "manifest.json").exists()):
-        options.config = "quick"
+        options.config = "run"
     config = configurations.chosen(options, path)
     pages = _pages()
     pages.serve(
