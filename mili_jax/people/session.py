@@ -7,8 +7,6 @@ thread calls it ten times a second.
 from __future__ import annotations
 
 import collections
-import dataclasses
-import enum
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,8 +15,8 @@ from mili_jax.people.clutch import Clutch
 from mili_jax.people.demonstrations import Kept
 from mili_jax.people.plan import Plan, in_words
 from mili_jax.people.playground import Pupil
-from mili_jax.people.poses import Pose
 from mili_jax.people.robot import Lesson, Outcome, Robot
+from mili_jax.people.states import WISHES, Hand, State, Wish
 from mili_jax.types import DataError, SimulationError
 
 SILENCE = 0.5  # s without a sign of the page after which the clutch is released
@@ -27,46 +25,9 @@ ATTEMPTS = 3  # of the policy after a demonstration
 TIME = 60  # control steps that an attempt may take
 
 
-class State(enum.StrEnum):
-    """ready: at the beginning. driving: the clutch is held. waiting: it is not, and the world
-    stands still. paused: presses do nothing. review: finished, to be kept or not. loading,
-    watching, asking, done: of the playground."""
-
-    READY = "ready"
-    DRIVING = "driving"
-    WAITING = "waiting"
-    PAUSED = "paused"
-    REVIEW = "review"
-    LOADING = "loading"
-    WATCHING = "watching"
-    ASKING = "asking"
-    DONE = "done"
-
-
-# What a page may ask for.
-WISHES = ("finish", "discard", "again", "pause", "task", "keep", "keep_failed", "answer")
 _RELEASE = "release"  # what a page that is gone asks for
 _BEGUN = (State.DRIVING, State.WAITING)
 _BEFORE_REVIEW = (State.READY, State.DRIVING, State.WAITING, State.PAUSED)
-
-
-@dataclasses.dataclass(frozen=True)
-class Hand:
-    """Where the person's hand is, in the table's frame. number: of the message; opening: 0 to 1
-    that the fingers shall have."""
-
-    number: int
-    held: bool
-    pose: Pose
-    opening: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Wish:
-    """Anything else that a page asks for; `value` is a number or a yes where it takes one."""
-
-    what: str
-    value: int = 0
 
 
 class Session:

@@ -20,7 +20,8 @@ from mili_jax.people.lan import address, certificate, explain
 from mili_jax.people.plan import Plan
 from mili_jax.people.playground import Pupil
 from mili_jax.people.robot import Robot
-from mili_jax.people.session import Session, State
+from mili_jax.people.session import Session
+from mili_jax.people.states import State
 from mili_jax.people.teleoperation import Teleoperation
 from mili_jax.pipeline.oneshot import load_policy
 from mili_jax.pipeline.run import open_run, open_stored, spec_of

@@ -5,7 +5,7 @@ object, and then the pictures as JPEG, whose lengths it names. What the page sen
 
   {"do": "hand", "n": 7, "held": true, "place": [x, y, z], "turn": [x, y, z, w], "opening": 1,
    "frame": "table" or "xr"}
-  {"do": "finish"} and the other words of `session.WISHES`, with a "value" where they take one
+  {"do": "finish"} and the other words of `states.WISHES`, with a "value" where they take one
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mili_jax.people import messages, poses, serving
 from mili_jax.people.gate import TOO_MUCH, RefusedError
-from mili_jax.people.session import WISHES, Hand, Session, Wish
+from mili_jax.people.session import Session
+from mili_jax.people.states import WISHES, Hand, Wish
 
 LOG = logging.getLogger(__name__)
 PACKAGE = "mili_jax.people.pages"

@@ -22,7 +22,7 @@ from mili_jax.people.clutch import JUMP, JUMP_TURN, Clutch
 from mili_jax.people.gate import RefusedError
 from mili_jax.people.poses import Pose, pose_of
 from mili_jax.people.robot import Robot
-from mili_jax.people.session import Hand, Wish
+from mili_jax.people.states import Hand, Wish
 from mili_jax.people.teleoperation import read
 from mili_jax.types import Task
 
