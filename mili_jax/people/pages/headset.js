@@ -91,8 +91,8 @@ export class Headset {
     brush.fillRect(0, 0, this.board.width, this.board.height);
     brush.drawImage(canvas, 0, 0, 768, 576);
     brush.fillStyle = "#e9eaec";
-    brush.font = "36px sans-serif";
-    brush.fillText(words, 24, 622);
+    brush.font = "32px sans-serif";
+    brush.fillText(words, 24, 620, 720);
     this.changed = true;
   }
 

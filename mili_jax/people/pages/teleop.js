@@ -14,7 +14,7 @@ const $ = (id) => document.getElementById(id);
 const brush = $("picture").getContext("2d");
 const smallBrush = $("small").getContext("2d");
 const hand = new Hand($("picture"), document.querySelectorAll("[data-move]"));
-const headset = new Headset({ send: sendHand, finish: () => wish("finish"), pause: togglePause });
+const headset = new Headset({ send: sendHand, finish: enter, pause: togglePause });
 const pad = new Pad(hand, {
   grip: () => drives() && hand.grip(),
   finish: enter,
@@ -112,9 +112,16 @@ async function draw() {
       trouble("A picture cannot be shown: this browser does not decode JPEG.");
     }
     show(said);
-    headset.picture($("picture"), $("state").textContent);
+    headset.picture($("picture"), inWords());
   }
   drawing = false;
+}
+
+// What a person with a headset on has to know.
+function inWords() {
+  const asked = $("panel").hidden ? null : $("panel").querySelector("button.main");
+  if (!asked) return $("note").textContent || $("state").textContent;
+  return `${$("panel").querySelector("p").textContent}  A: ${asked.firstChild.textContent.trim()}`;
 }
 
 function decode(part) {
