@@ -32,7 +32,8 @@ class Pupil:
         self._episode: Episode | None = None
         self._attempt: Attempt | None = None
         self._compiled = threading.Event()
-        threading.Thread(target=self._compile, name="compile", daemon=True).start()
+        self._thread = threading.Thread(target=self._compile, name="compile", daemon=True)
+        self._thread.start()
 
     def _compile(self) -> None:
         spec = self.policy.spec
@@ -46,6 +47,10 @@ class Pupil:
             self.fault = f"The policy cannot act ({type(error).__name__}); see the terminal."
             return
         self._compiled.set()
+
+    def close(self) -> None:
+        """Waits for the compiler, seconds: a process that ends inside it crashes."""
+        self._thread.join()
 
     def show(self, demonstration: Episode) -> None:
         self._episode = demonstration

@@ -139,6 +139,8 @@ def _serve(
             explain("mili teleop", tls)
         kept = Kept(dataset)
         stack.callback(robot.close)
+        if pupil is not None:
+            stack.callback(pupil.close)
         try:
             session = Session(robot, chosen, kept, pupil, SCENES * page.seed)
         except SimulationError as error:
