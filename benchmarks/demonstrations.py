@@ -7,10 +7,10 @@ of the expert's has: for a training on the ones to be compared with a training o
     mili evaluate --workdir=runs/people --round=0
 
 The second one starts `mili teleop` on the run's first tasks, demonstrates until each has so many,
-and prints what failed. A failure is discarded and tried again in another scene, as a person would.
-The seeds of its hand begin with --seed. --speed=5 takes a fifth of the time; the robot's steps are
-the same. With --alone the expert's demonstrations of training tasks are set aside afterwards, so
-that nothing else is learned.
+the expert's included, and prints what failed. A failure is discarded and tried again in another
+scene, as a person would. The seeds of its hand begin with --seed. --speed=5 takes a fifth of the
+time; the robot's steps are the same. With --alone the expert's demonstrations of training tasks are
+set aside first, so that nothing else is learned.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ _MOST = flags.DEFINE_integer("most", 20, "failures of one task before it is left
 
 def main(_: list[str]) -> None:
     """Demonstrates; prints a line a task and the total."""
+    dataset = Dataset(Path(_WORKDIR.value) / "dataset")
+    if _ALONE.value and EXPERT in dataset.splits():
+        print(f"the expert's are kept in {dataset.set_aside(EXPERT)}")
     simulator = base.simulator_of(base.load("kitchen"), "this")
     names = [task.name for task in simulator.tasks("train")[: _TASKS.value]]
     call = [sys.executable, "-m", "mili_jax.cli", "teleop", f"--workdir={_WORKDIR.value}"]
@@ -79,9 +82,6 @@ def main(_: list[str]) -> None:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
-    dataset = Dataset(Path(_WORKDIR.value) / "dataset")
-    if _ALONE.value and EXPERT in dataset.splits():
-        print(f"the expert's are kept in {dataset.set_aside(EXPERT)}")
     for name in names:
         print(f"{name:<40} {count[name]:3d} kept, {failed[name]:2d} failed")
     mean = sum(steps) / max(len(steps), 1)
