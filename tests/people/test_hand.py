@@ -233,16 +233,47 @@ def test_the_label_of_a_step_is_where_the_stroke_ends(tremor):
     np.testing.assert_allclose(label[turn:, :3] - corners[2][:3], 0, atol=off)
 
 
-def test_a_tool_that_waits_for_its_fingers_waits_in_its_labels_too():
-    """Close, stay for six steps, lift: while it stays, the label is the place where it stays."""
-    path = [[0, 0, 0.03, 0, 0, 0, 1.0]] * 3 + [[0, 0, 0.03, 0, 0, 0, 0.0]] * 6
-    path += [[0, 0, 0.03 + 0.03 * k, 0, 0, 0, 0.0] for k in range(1, 6)]
-    command = np.array(path[1:], np.float32)
-    pose = np.array(path[:-1], np.float32)
+def rows(*parts):
+    """Poses [T,7] of parts (steps, x, y, z, finger)."""
+    return np.array(
+        [[x, y, z, 0, 0, 0, f] for n, x, y, z, f in parts for _ in range(n)], np.float32
+    )
+
+
+def test_a_tool_stays_as_long_as_its_fingers_move_and_no_longer():
+    """Down on it, hesitate, close, hesitate, lift. Only while the fingers move is the label the
+    place where the tool is; before it they close already, after it the tool goes up already."""
+    command = rows((4, 0, 0, 0.03, 1), (9, 0, 0, 0.03, 0))
+    command = np.concatenate([command, *(rows((1, 0, 0, 0.03 + 0.03 * k, 0)) for k in range(1, 6))])
+    pose = np.concatenate([command[:1], command[:-1]])
+    pose[:, 6] = 1
+    pose[5:, 6] = 0.6  # an object keeps them apart
+    pose[5:8, 6] = 0.9, 0.8, 0.7
     label = strokes.heading(pose, command)
-    np.testing.assert_allclose(label[:7, 2], 0.03, atol=0.009)
+    np.testing.assert_array_equal(label[:, 6], 0)
+    np.testing.assert_allclose(label[:8, 2], 0.03, atol=1e-6)
     np.testing.assert_allclose(label[9:, 2], 0.18, atol=1e-6)
-    np.testing.assert_array_equal(label[:, 6], command[:, 6])
+
+
+def test_who_hesitates_above_something_is_heading_down():
+    down = [rows((1, 0.1, 0, 0.15 - 0.03 * k, 1)) for k in range(1, 5)]
+    command = np.concatenate([rows((3, 0, 0, 0.15, 1), (8, 0.1, 0, 0.15, 1)), *down])
+    command[1:3, 0] = 0.03, 0.06
+    pose = np.concatenate([command[:1], command[:-1]])
+    label = strokes.heading(pose, command)
+    np.testing.assert_allclose(label[:3, :3], [[0.1, 0, 0.15]] * 3, atol=0.012)
+    np.testing.assert_allclose(label[5:, 2], 0.03, atol=1e-6)
+
+
+def test_the_turn_of_a_label_is_the_one_at_which_the_fingers_close():
+    command = rows((10, 0, 0, 0.03, 1), (4, 0, 0, 0.03, 0), (6, 0, 0, 0.17, 0))
+    command[:10, 5] = np.linspace(0, 0.9, 10)
+    command[10:14, 5] = 0.9
+    command[14:, 5] = np.linspace(0.9, 0.3, 6)
+    command[14:, 2] = np.linspace(0.05, 0.17, 6)
+    label = strokes.heading(np.concatenate([command[:1], command[:-1]]), command)
+    np.testing.assert_allclose(label[:11, 5], 0.9, atol=1e-6)
+    np.testing.assert_allclose(label[11:, 5], 0.3, atol=1e-6)
 
 
 def test_pauses_go_and_slow_ways_stay():
@@ -266,7 +297,7 @@ def test_labels_are_finite_and_near_the_way_whatever_the_way(steps, seed):
     assert label.shape == pose.shape and label.dtype == np.float32 and np.isfinite(label).all()
     sent = strokes.sent(pose, command)
     assert np.linalg.norm(sent[:, :3] - pose[:, :3], axis=1).max() <= strokes.LEAD + 1e-6
-    ends = strokes.stroke_ends(sent, command[:, 6])
+    ends = strokes.stroke_ends(sent[:, :3], strokes.changes(command[:, 6]))
     assert ends[-1] == steps - 1 and (np.diff(ends) > 0).all()
 
 
