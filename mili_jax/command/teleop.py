@@ -43,6 +43,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--speed", type=_speed, default=1.0, metavar="S", help="of the world; 1 is real time"
     )
+    parser.add_argument(
+        "--shake",
+        action="store_true",
+        help="let the robot slip now and then, as the expert's does, to learn how to come back",
+    )
     parser.add_stopped()
 
 
@@ -84,7 +89,8 @@ def playground(
 
 def _page(pages: ModuleType, options: argparse.Namespace, speed: float) -> object:
     opens = not options.no_open
-    return pages.Page(options.port, opens, options.lan, options.seed, speed)
+    shakes = getattr(options, "shake", False)
+    return pages.Page(options.port, opens, options.lan, options.seed, speed, shakes)
 
 
 def _pages() -> ModuleType:
