@@ -33,7 +33,6 @@ _CONFIG = flags.DEFINE_string("config", "run", "of a new run")
 _CHANGES = flags.DEFINE_multi_string("set", [], "section.field=value of a new run's configuration")
 _TASKS = flags.DEFINE_integer("tasks", 16, "the first training tasks")
 _EACH = flags.DEFINE_integer("each", 4, "demonstrations of a task")
-_SHAKE = flags.DEFINE_bool("shake", False, "let the robot slip now and then")
 _ALONE = flags.DEFINE_bool("alone", False, "set the expert's of training tasks aside")
 _SEED = flags.DEFINE_integer("seed", 0, "of the person's hand")
 _SPEED = flags.DEFINE_float("speed", 5.0, "of the world")
@@ -52,7 +51,6 @@ def main(_: list[str]) -> None:
         call += [f"--config={_CONFIG.value}", *(f"--config.{change}" for change in _CHANGES.value)]
     call += [f"--task={name}" for name in names]
     call += [f"--speed={_SPEED.value}", "--port=0", "--no-open"]
-    call += ["--shake"] * _SHAKE.value
     server = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     failed = dict.fromkeys(names, 0)

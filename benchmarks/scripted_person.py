@@ -147,7 +147,7 @@ class ScriptedPerson:
             if said["step"] > step + 1:
                 break  # it has missed a picture, and its twin knows nothing of that step
             step = said["step"]
-            self.twin.step(np.array(said["executed"], np.float32))
+            self.twin.step(np.array(said["wanted"], np.float32))
             goals.append(expert.act())
             if done := expert.done():
                 break

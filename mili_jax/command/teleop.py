@@ -43,11 +43,6 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--speed", type=_speed, default=1.0, metavar="S", help="of the world; 1 is real time"
     )
-    parser.add_argument(
-        "--shake",
-        action="store_true",
-        help="let the robot slip now and then, as the expert's does, to learn how to come back",
-    )
     parser.add_stopped()
 
 
@@ -89,8 +84,7 @@ def playground(
 
 def _page(pages: ModuleType, options: argparse.Namespace, speed: float) -> object:
     opens = not options.no_open
-    shakes = getattr(options, "shake", False)
-    return pages.Page(options.port, opens, options.lan, options.seed, speed, shakes)
+    return pages.Page(options.port, opens, options.lan, options.seed, speed)
 
 
 def _pages() -> ModuleType:

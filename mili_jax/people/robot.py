@@ -13,7 +13,6 @@ import simplejpeg
 
 from mili_jax.domains import base
 from mili_jax.domains.base import Domain
-from mili_jax.domains.rollout import NOISE_SHARE
 from mili_jax.people import strokes
 from mili_jax.people.clips import beside
 from mili_jax.pipeline.schema import SEED_STRIDE
@@ -64,23 +63,18 @@ class Robot:
 
     noise: as `config.data.noise`; above 0 some scenes begin as a failed attempt would, as those of
       the expert do.
-    shakes: whether the robot slips now and then, as under the expert (DART, Laskey et al. 2017), so
-      that a policy sees how to come back. What is recorded is what was commanded.
 
     Raises ConfigError for a domain without simulator, or a robot that is no tool above a table.
     """
 
-    def __init__(
-        self, domain: Domain, spec: Spec, noise: float = 0.0, shakes: bool = False
-    ) -> None:
+    def __init__(self, domain: Domain, spec: Spec, noise: float = 0.0) -> None:
         self.simulator = base.simulator_of(domain, "the teleoperation page")
         if spec.tool is None or spec.action.names != TOOL_FIELDS or spec.delta:
             raise ConfigError(
                 f"the domain {domain.name!r} is no robot that a hand can drive: its action is "
                 f"{', '.join(spec.action.names)}, and the page commands {', '.join(TOOL_FIELDS)}"
             )
-        self.spec, self.noise, self.shakes = spec, noise, shakes
-        self.executed: np.ndarray | None = None  # in the last step
+        self.spec, self.noise = spec, noise
         self.most = max(10, min(MOST_STEPS, MOST_BYTES // int(np.prod(spec.picture))))
         self.env = self.simulator.make_env(spec)
         self._image: list[np.ndarray] = []
@@ -102,7 +96,6 @@ class Robot:
             options["task"] = lesson.task.name
         seen, _ = self.env.reset(seed=lesson.seed, options=options)
         self._seen, self._named = seen, lesson.task is not None
-        self._chance = np.random.default_rng((lesson.seed, 1))
         self._image, self._pose, self._command = [], [], []
         return self.look()
 
@@ -113,11 +106,7 @@ class Robot:
         self._image.append(self._seen["image"])
         self._pose.append(self._seen["pose"])
         self._command.append(command)
-        self.executed = command
-        if self.shakes:
-            shaken = self.simulator.disturb(command, NOISE_SHARE, self.noise, self._chance)
-            self.executed = shaken.astype(np.float32)
-        self._seen, _, terminated, truncated, _ = self.env.step(self.executed)
+        self._seen, _, terminated, truncated, _ = self.env.step(command)
         return terminated or truncated
 
     @property

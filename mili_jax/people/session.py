@@ -276,7 +276,6 @@ class Session:
             "step": self.view.step,
             "pose": [round(float(v), 6) for v in self.view.pose],
             "wanted": [float(v) for v in self.clutch.wanted],
-            "executed": [] if self.robot.executed is None else self.robot.executed.tolist(),
             "task": "" if task is None else task.name,
             "words": "Do anything" if task is None else in_words(task.name),
             "tasks": [[t.name, in_words(t.name), counts[t.name]] for t in self.plan.tasks],

@@ -37,14 +37,13 @@ OFFERED = 8  # tasks of the playground
 class Page:
     """How a page is served. port: None for any; opens: in this machine's browser; lan: for other
     machines in this network, encrypted; seed: of the arrangements; speed: of the world, 1 for real
-    time; shakes: as of `Robot`."""
+    time."""
 
     port: int | None = None
     opens: bool = False
     lan: bool = False
     seed: int = 0
     speed: float = 1.0
-    shakes: bool = False
 
 
 PLAIN = Page()
@@ -78,8 +77,7 @@ def serve(
         chosen = Plan(tuple(simulator.tasks("train")[: config.data.tasks]))
     spec = spec_of(config) if dataset is None else dataset.spec
     assert spec is not None  # a domain with a simulator has one
-    noise = config.data.noise if path is not None or page.shakes else 0.0
-    robot = Robot(domain, spec, noise, page.shakes)
+    robot = Robot(domain, spec, config.data.noise if path is not None else 0.0)
     _serve(robot, chosen, dataset, path, None, page)
 
 
