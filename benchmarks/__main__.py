@@ -5,7 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("rollout", "acting", "pairing", "reading", "interchange", "labelling", "train", "maml")
+NAMES = (
+    "rollout",
+    "acting",
+    "pairing",
+    "reading",
+    "interchange",
+    "labelling",
+    "teleoperation",
+    "train",
+    "maml",
+)
 
 
 def main() -> int:

@@ -49,6 +49,9 @@ COMMANDS = {
     "label": Command(
         _PEOPLE, "mili_jax.command.label", "answer which trials were useful, on a page"
     ),
+    "teleop": Command(
+        _PEOPLE, "mili_jax.command.teleop", "demonstrate by mouse, gamepad or headset, on a page"
+    ),
     "config": Command(
         _LOOK, "mili_jax.command.config", "a configuration, and what its fields mean"
     ),

@@ -130,7 +130,10 @@ ROOMS = {
         *BELOW,
     ),
     "configs": ("pipeline", *BELOW),
-    "people": ("pipeline", "improve", "storage", "workers", *BELOW),
+    "people": (
+        *("pipeline", "improve", "storage", "workers", "domains.base", "domains.rollout"),
+        *BELOW,
+    ),
     "command": (
         *("configs", "pipeline", "report", "improve", "storage", "workers", "domains"),
         *("interchange", "people", *BELOW),

@@ -6,6 +6,11 @@ robot does after it on the right, and whether the task was done.
 
 It plays the first test tasks in the order of their list, each in an arrangement drawn by --seed,
 and leaves none out. Under a minute on 2 cores.
+
+  mili demo --live
+
+opens the playground instead: you demonstrate a task with the mouse, the policy does it in three
+other scenes, and you say whether it did.
 """
 
 from __future__ import annotations
@@ -14,7 +19,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mili_jax.command.parser import Parser, home, whole
+from mili_jax.command.parser import Parser, add_page, home, whole
+from mili_jax.command.teleop import playground
 from mili_jax.types import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -27,7 +33,7 @@ MOST = 64
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.usage = "mili demo --out=FILE.mp4 [--task=NAME] [--count=N] [--seed=N] [--policy=NAME]"
+    parser.usage = "mili demo --out=FILE.mp4 | --live [--task=NAME] [--count=N] [--seed=N]"
     parser.add_argument("--out", metavar="FILE.mp4", help="the film; an older one is replaced")
     parser.add_argument(
         "--task", action="append", default=[], metavar="NAME", help="of the domain; several times"
@@ -44,10 +50,22 @@ def add_arguments(parser: Parser) -> None:
         metavar="NAME",
         help="a shipped policy, a packed folder or a run's; else kitchen",
     )
+    parser.add_argument(
+        "--live", action="store_true", help="on a page, after a demonstration of yours; no film"
+    )
+    add_page(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Writes the film and prints what it shows. Raises ConfigError, DataError, SimulationError."""
+    """Writes the film and prints what it shows, or serves the playground.
+
+    Raises ConfigError, DataError, SimulationError.
+    """
+    if options.live:
+        if options.out:
+            raise ConfigError("--live makes no film; leave --out out")
+        playground(None, options, options.policy)
+        return
     if not options.out:
         raise ConfigError("mili demo needs --out=FILE.mp4")
     out = home(options.out)

@@ -12,24 +12,16 @@ from __future__ import annotations
 import argparse
 import os
 
-from mili_jax.command.parser import Parser, whole, workdir
+from mili_jax.command.parser import Parser, add_page, whole, workdir
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.usage = "mili label DIR --round=1 [--port=P] [--no-open]"
+    parser.usage = "mili label DIR --round=1 [--port=P] [--no-open] [--lan]"
     parser.add_workdir()
     parser.add_argument(
         "--round", type=whole(1), default=1, metavar="N", help="of the trials; 1 if not given"
     )
-    parser.add_argument(
-        "--port",
-        type=whole(0, 65535),
-        metavar="P",
-        help="of the page; 0 for any free one, by default 8421 or any free one",
-    )
-    parser.add_argument(
-        "--no-open", action="store_true", help="do not open it in this machine's browser"
-    )
+    add_page(parser)
     parser.add_argument(
         "--reveal", action="store_true", help="let the page show what the robot was shown"
     )
@@ -56,4 +48,5 @@ def run(options: argparse.Namespace) -> None:
         port=options.port,
         opens=not options.no_open,
         reveal=options.reveal,
+        lan=options.lan,
     )

@@ -130,6 +130,22 @@ class Parser(argparse.ArgumentParser):
         )
 
 
+def add_page(parser: Parser) -> None:
+    """Where a page is served, and whether a browser opens it."""
+    parser.add_argument(
+        "--port",
+        type=whole(0, 65535),
+        metavar="P",
+        help="of the page; 0 for any free one, by default 8421 or any free one",
+    )
+    parser.add_argument(
+        "--no-open", action="store_true", help="do not open it in this machine's browser"
+    )
+    parser.add_argument(
+        "--lan", action="store_true", help="for other machines in this network, encrypted"
+    )
+
+
 def workdir(options: argparse.Namespace) -> Path:
     """The folder of `Parser.add_workdir`. Raises ConfigError if there is none, or two."""
     if options.place is not None and options.workdir is not None:

@@ -49,6 +49,9 @@ class SimulatorEnv(Protocol):
     Its observation is {"image" uint8 of `spec.picture`, "pose" float32 [D]}. `reset(seed=,
     options={"task": name, "scene": text})` fixes what is otherwise drawn. `terminated`: the robot
     came to rest; `truncated`: its time was over.
+
+    It may have `marks()` as well, for the page on which people demonstrate: what the commanded task
+    is about, each as (name, from the left, from the top), the place in `render` being 0 to 1.
     """
 
     def reset(

@@ -45,7 +45,7 @@ def encode(image: np.ndarray) -> Clip:
     each other, and of a camera's channels the first three count."""
     steps = len(image)
     chosen = np.unique(np.linspace(0, steps - 1, min(steps, FRAMES)).round().astype(int))
-    frames = [_beside(picture) for picture in image[chosen]]
+    frames = [beside(picture) for picture in image[chosen]]
     height, width = frames[0].shape[:2]
     shrink = min(1.0, SIDE / max(height, width))
     if shrink < 1:
@@ -62,7 +62,7 @@ def encode(image: np.ndarray) -> Clip:
     return Clip(jpeg, len(frames), columns, width, height, steps / STEPS_A_SECOND)
 
 
-def _beside(picture: np.ndarray) -> np.ndarray:
+def beside(picture: np.ndarray) -> np.ndarray:
     """uint8 [(V,)H,W,C] -> [H,V*W,3]."""
     if picture.ndim == 4:
         picture = np.concatenate(list(picture), axis=1)

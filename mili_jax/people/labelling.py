@@ -33,6 +33,7 @@ from mili_jax.people.gate import RefusedError
 from mili_jax.people.ordering import Ordering
 from mili_jax.people.questions import Question
 from mili_jax.people.trials import Trials
+from mili_jax.pipeline.demonstrations import DEMOS
 from mili_jax.storage.labels import Answer
 from mili_jax.types import DataError
 
@@ -237,7 +238,7 @@ class Labelling:
         if self._demonstrations is None:
             found = {}
             for split in dataset.splits():
-                if split == "demos_train" or split.startswith("round_"):
+                if split in DEMOS or split.startswith("round_"):
                     for k, meta in enumerate(dataset.read_metadata(split)):
                         found[meta.episode_id] = split, k
             self._demonstrations = found

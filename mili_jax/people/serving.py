@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
+import functools
 import importlib.resources
 import logging
 import os
@@ -91,6 +92,11 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.config.is_ssl:
+            # Else whoever connects and does not even greet is waited for a minute.
+            loop, patience = asyncio.get_running_loop(), self._connections.limits.patience
+            serve = functools.partial(loop.create_server, ssl_handshake_timeout=patience)
+            loop.create_server = serve  # type: ignore[method-assign]
         await super().startup(sockets)
         self._watch = asyncio.create_task(self._connections.watch())
         self.ready.set()

@@ -16,6 +16,7 @@ from mili_jax.improve import arms
 from mili_jax.improve.exploration import trial_plan
 from mili_jax.improve.filters import FILTERS, Filter, Unanswered
 from mili_jax.learning.actors import MakeActor
+from mili_jax.pipeline.demonstrations import demo_splits
 from mili_jax.pipeline.describe import features
 from mili_jax.pipeline.rolling import roll_out
 from mili_jax.pipeline.run import Run, config_part, finish_stage, parameters, signature
@@ -39,8 +40,8 @@ def collect(run: Run, number: int) -> None:
     if not run.workdir.begins(name, config_part(run, *LOOP), inputs):
         return
     began, config = time.time(), run.config
-    params = load_params(run, before)
-    z, metas = embed(run, params, ["demos_train", *(f"round_{k}" for k in range(1, number))])
+    params, past = load_params(run, before), [f"round_{k}" for k in range(1, number)]
+    z, metas = embed(run, params, [*demo_splits(run.dataset), *past])
     table = {m.episode_id: row for m, row in zip(metas, z, strict=True)}
     demos = [m for m in metas if m.round == 0]
     maker = MakeActor(run.policy, params, table, config.improve.temperature)

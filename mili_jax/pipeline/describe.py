@@ -14,6 +14,7 @@ from mili_jax.improve import arms
 from mili_jax.improve import features as kept
 from mili_jax.learning import acting
 from mili_jax.learning.describing import make_describe
+from mili_jax.pipeline.demonstrations import PEOPLE, demo_splits
 from mili_jax.pipeline.run import Run, parameters
 from mili_jax.pipeline.train import embed, load_params
 from mili_jax.storage.reading import Reader
@@ -39,7 +40,8 @@ def features(run: Run, number: int, tell: Tell = lambda done, of: None) -> np.nd
     """
     split = f"round_{number}"
     path = kept.path_of(run.workdir.path, split)
-    inputs = parameters(run, arms.actor_of(run.config, number)) | run.dataset.digests(split)
+    read = run.dataset.digests(split, PEOPLE)
+    inputs = parameters(run, arms.actor_of(run.config, number)) | read
     made_of = json.dumps(inputs, sort_keys=True)
     found = kept.load(path, made_of)
     if found is None:
@@ -52,7 +54,7 @@ def features(run: Run, number: int, tell: Tell = lambda done, of: None) -> np.nd
 def _made(run: Run, number: int, tell: Tell) -> np.ndarray:
     params = load_params(run, arms.actor_of(run.config, number))
     describe, function = make_describe(run.policy), acting.make_embed(run.policy)
-    shown, _ = embed(run, params, ["demos_train"])
+    shown, _ = embed(run, params, demo_splits(run.dataset))
     reader = run.dataset.reader(f"round_{number}")
     places, c = np.minimum(NEAREST, len(shown) - 1), run.config.policy
     blocks: list[np.ndarray] | None = None

@@ -9,8 +9,9 @@ import numpy as np
 
 from mili_jax.improve import arms, oracle
 from mili_jax.improve.arms import Choice, Demonstrations, Trials
+from mili_jax.pipeline.demonstrations import DEMOS, demo_splits
 from mili_jax.pipeline.run import Run, config_part, finish_stage, parameters
-from mili_jax.pipeline.train import DEMOS, LOOP, embed, load_params
+from mili_jax.pipeline.train import LOOP, embed, load_params
 from mili_jax.pipeline.trials import answered_trials
 from mili_jax.types import EpisodeMeta
 
@@ -21,14 +22,15 @@ def pair(run: Run, number: int) -> None:
     """Stage (lines 17-22): useful trials that lie close in the latent space become pairs."""
     name, before = f"pair_{number}", arms.actor_of(run.config, number)
     split = f"round_{number}"
-    inputs = parameters(run, before) | run.dataset.digests(f"labels_{split}.jsonl", split, DEMOS)
+    read = f"labels_{split}.jsonl", split, *DEMOS
+    inputs = parameters(run, before) | run.dataset.digests(*read)
     if not run.workdir.begins(name, config_part(run, *LOOP), inputs):
         return
     began, c = time.time(), run.config.improve
     params = load_params(run, before)
     metas, useful, clear = answered_trials(run, number)
     z, _ = embed(run, params, [split])
-    demo_z, demos = embed(run, params, [DEMOS])
+    demo_z, demos = embed(run, params, demo_splits(run.dataset))
     trials = Trials(
         ids=[m.episode_id for m in metas],
         z=z,

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from mili_jax.domains import base, rollout
 from mili_jax.domains.rollout import Trial
 from mili_jax.improve import arms
+from mili_jax.pipeline.demonstrations import demo_splits
 from mili_jax.pipeline.run import Run
 from mili_jax.pipeline.train import embed, load_params
 from mili_jax.storage.labels import resolve
@@ -31,8 +32,8 @@ def write_report(run: Run) -> Path:
         for step, values in workdir.read_metrics(name).items()
     ]
     params = load_params(run, last)
-    splits = ["demos_train", "demos_validation", "demos_test"]
-    z, metas = embed(run, params, splits)
+    shown = [*demo_splits(run.dataset), "demos_validation", "demos_test"]
+    z, metas = embed(run, params, shown)
     kinds = [run.domain.group(m.task) for m in metas]
     rows = workdir.read_rows()
     return page.write_report(

@@ -14,11 +14,11 @@ from mili_jax.batches.pool import Pool, concatenate, read_pool
 from mili_jax.batches.sampling import PairTable
 from mili_jax.improve import arms
 from mili_jax.improve.arms import Arm
+from mili_jax.pipeline.demonstrations import DEMOS
 from mili_jax.pipeline.rolling import LOG
 from mili_jax.pipeline.run import Run, config_part, parameters
 from mili_jax.pipeline.schema import pair_rows
 from mili_jax.pipeline.train import (
-    DEMOS,
     LOOP,
     baseline_hyper,
     demonstration_pool,
@@ -47,7 +47,7 @@ def retrain(run: Run, number: int) -> None:
 def _retrain(run: Run, policy: PolicyId) -> None:
     c, arm, number = run.config.improve, arms.arm_of(run.config, policy), policy.round
     name, start = str(policy), arms.start_of(run.config, policy)
-    inputs = (parameters(run, start) if c.warm_start else {}) | run.dataset.digests(DEMOS)
+    inputs = (parameters(run, start) if c.warm_start else {}) | run.dataset.digests(*DEMOS)
     if arm.pairs is not None:
         for past in range(1, number + 1):
             tables = f"pairs_{arm.name}_{past}.csv", f"labels_round_{past}.jsonl"

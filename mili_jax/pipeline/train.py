@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mili_jax.batches import sampling
-from mili_jax.batches.pool import Pool, build_pool, hold, read_pool
+from mili_jax.batches.pool import Pool, build_pool, concatenate, hold, read_pool
 from mili_jax.batches.sampling import PairTable
 from mili_jax.improve import arms
 from mili_jax.learning import acting, augment, calibration, mil, step
@@ -24,6 +24,7 @@ from mili_jax.learning.mesh import make_mesh
 from mili_jax.learning.mil import MilHyper, Shown
 from mili_jax.learning.step import TrainState
 from mili_jax.pipeline import loop
+from mili_jax.pipeline.demonstrations import DEMOS, demo_splits
 from mili_jax.pipeline.run import Run, config_part
 from mili_jax.pipeline.schema import SUPPORTS, pair_rows
 from mili_jax.policy.policy import init_params
@@ -38,12 +39,11 @@ _make_meta_step = functools.cache(mil.make_train_step)
 _make_embed = functools.cache(acting.make_embed)
 _LEARNING = ("domain", "data", "policy", "train")
 LOOP = (*_LEARNING, "improve")
-DEMOS = "demos_train"  # the split that is trained on
 
 
 def pretrain(run: Run) -> None:
     """Stage (line 5): one-shot imitation and the latent space, eq. 3 on the demonstrations."""
-    inputs = run.dataset.digests(DEMOS)
+    inputs = run.dataset.digests(*DEMOS)
     if not run.workdir.begins("pretrain", config_part(run, *_LEARNING), inputs):
         return
     c = run.config.train
@@ -53,7 +53,7 @@ def pretrain(run: Run) -> None:
 
 def train_baselines(run: Run) -> None:
     """Stages: behaviour cloning (eq. 1) and MIL on the same demonstrations."""
-    sections, inputs = (*_LEARNING, "baselines"), run.dataset.digests(DEMOS)
+    sections, inputs = (*_LEARNING, "baselines"), run.dataset.digests(*DEMOS)
     for name in run.config.baselines.methods:
         if not run.workdir.begins(name, config_part(run, *sections), inputs):
             continue
@@ -115,7 +115,12 @@ def mil_hyper(config: ConfigDict, name: str) -> MilHyper:
 
 
 def demonstration_pool(run: Run) -> Pool:
-    return read_pool(run.domain, run.dataset, DEMOS, demonstrations=True)
+    """All demonstrations that are trained on, the expert's and people's."""
+    found = [
+        read_pool(run.domain, run.dataset, split, demonstrations=True)
+        for split in demo_splits(run.dataset)
+    ]
+    return found[0] if len(found) == 1 else concatenate(found)
 
 
 def hyper_of(config: ConfigDict, steps: int, learning_rate: float) -> Hyper:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
@@ -63,9 +64,19 @@ class Served:
         self.process.wait(PATIENCE)
 
 
+@pytest.fixture(scope="module")
+def served_once():
+    """As `served`; the servers are those of all tests of a module."""
+    yield from _starting()
+
+
 @pytest.fixture
 def served():
     """A function that starts `python ARGS`, waits for the address, and ends it after the test."""
+    yield from _starting()
+
+
+def _starting():
     started = []
 
     def start(*argv):
@@ -127,3 +138,24 @@ def person(browser):
     yield come
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def iwer(tmp_path_factory):
+    """The script of npm's iwer, which emulates a headset: it is fetched, not shipped, and goes into
+    a page before the page's own scripts."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("no npm, which brings the emulated headset")
+    folder = tmp_path_factory.mktemp("iwer")
+    call = [npm, "pack", "iwer@2.5.0", "--silent"]
+    try:
+        done = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm has not brought iwer within {PATIENCE} s")
+    if done.returncode:
+        pytest.skip(f"npm cannot bring iwer: {' '.join(done.stderr.split())[:200]}")
+    with tarfile.open(folder / done.stdout.strip().splitlines()[-1]) as archive:
+        found = archive.extractfile("package/build/iwer.min.js")
+        assert found is not None
+        return found.read().decode()

@@ -1,12 +1,14 @@
-"""A small site for tests of the server: echo over HTTP and WebSocket. Arguments: port, token."""
+"""A small site for tests of the server: echo over HTTP and WebSocket. Arguments: port, token, and a
+folder for a certificate if it shall be encrypted."""
 
 import asyncio
 import sys
+from pathlib import Path
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router, WebSocketRoute
 
-from mili_jax.people import serving
+from mili_jax.people import lan, serving
 from mili_jax.people.limits import Limits
 from mili_jax.types import DataError
 from mili_jax.workers import stopping
@@ -66,5 +68,7 @@ if __name__ == "__main__":
     stopping.listen()
     limits = Limits(patience=1.5, answer=3.0, connections=40)
     listening = serving.bind(int(sys.argv[1]))
-    serving.serve(app, name="small", listening=listening, token=sys.argv[2], limits=limits)
+    tls = lan.certificate(Path(sys.argv[3]), serving.HOST) if sys.argv[3:] else None
+    token = sys.argv[2]
+    serving.serve(app, name="small", listening=listening, token=token, limits=limits, tls=tls)
     raise stopping.stopped("with all answered")

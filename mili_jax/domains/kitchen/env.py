@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 
 from mili_jax import given
-from mili_jax.domains.kitchen import objects, scenes, tasks
+from mili_jax.domains.kitchen import objects, scenes, tasks, viewpoints
 from mili_jax.domains.kitchen.families import OWN
 from mili_jax.domains.kitchen.family import Families, KitchenTask
 from mili_jax.domains.kitchen.history import History
@@ -24,6 +24,7 @@ from mili_jax.domains.kitchen.viewpoints import LIGHTS
 from mili_jax.domains.kitchen.world import REACH, TILT_LIMIT, TOOL_Z, Scene, World
 from mili_jax.types import SimulationError
 
+PICTURE = 384, 288  # width and height in pixels, for people
 HORIZON = 45  # control steps, 4.5 s
 REST_STEPS = 5  # control steps without motion that end an episode
 REST_MOTION = 0.006  # m over REST_STEPS
@@ -168,7 +169,19 @@ class KitchenEnv(gymnasium.Env):
     def render(self) -> np.ndarray:
         """uint8 [288, 384, 3], an oblique view for people."""
         self._at("render")
-        return self.world.picture(384, 288)
+        return self.world.picture(*PICTURE)
+
+    def marks(self) -> tuple[tuple[str, float, float], ...]:
+        """The objects of the commanded task that are there: each one's name, and where its top is
+        in `render`, from the left and from the top, 0 to 1."""
+        task, _ = self._at("marks")
+        found = []
+        for name in task.objects:
+            if name in self.world.bodies:
+                x, y, z = self.world.position(name)
+                top = np.array([x, y, z + self.world.catalogue[name].height])
+                found.append((name, *viewpoints.seen_at(top, PICTURE[0] / PICTURE[1])))
+        return tuple(found)
 
     def close(self) -> None:
         self.world.close()

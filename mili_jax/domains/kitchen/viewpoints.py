@@ -71,6 +71,20 @@ class Viewpoint:
         return np.clip(np.round(height * (255 / DEPTH)), 0, 255).astype(np.uint8)
 
 
+def for_people(ratio: float) -> tuple[list[float], list[float]]:
+    """The renderer's view and projection matrices, column by column, of an oblique picture for
+    people whose width is `ratio` of its height."""
+    view = p.computeViewMatrix([0.0, -0.62, 0.55], [0.0, -0.01, 0.02], [0, 0, 1])
+    return list(view), list(p.computeProjectionMatrixFOV(46.0, ratio, 0.1, 2.0))
+
+
+def seen_at(place: np.ndarray, ratio: float) -> tuple[float, float]:
+    """Where a point [3] (m) is in that picture: from the left and from the top, 0 to 1."""
+    view, projection = (np.array(m).reshape(4, 4).T for m in for_people(ratio))
+    x, y, _, w = projection @ view @ np.array([*place, 1.0])
+    return float(x / w + 1) / 2, float(1 - y / w) / 2
+
+
 VIEWPOINTS = {
     "top": Viewpoint(
         eye=(0.0, 0.0, CAMERA_HEIGHT),

@@ -378,8 +378,7 @@ class World:
 
     def picture(self, width: int, height: int) -> np.ndarray:
         """uint8 [height, width, 3]: an oblique view for people, not for policies."""
-        view = p.computeViewMatrix([0.0, -0.62, 0.55], [0.0, -0.01, 0.02], [0, 0, 1])
-        projection = p.computeProjectionMatrixFOV(46.0, width / height, 0.1, 2.0)
+        view, projection = viewpoints.for_people(width / height)
         return self._render(width, height, view, projection, viewpoints.LIGHTS["above"])[0]
 
     def _render(
