@@ -2,7 +2,8 @@
 
     mili run --config=run --workdir=runs/run
 
-Under 25 minutes on 2 cores.
+Under 30 minutes on 2 cores, measured while one of them did other work. Validation tasks, one seed:
+before the trials 74.5%, after them 79.1%, without them but with as many steps and rows 67.7%.
 """
 
 from __future__ import annotations
