@@ -144,6 +144,8 @@ def person(browser):
 def iwer(tmp_path_factory):
     """The script of npm's iwer, which emulates a headset: it is fetched, not shipped, and goes into
     a page before the page's own scripts."""
+    # Without npm or its registry there is no headset. A controller's axes are tested by
+    # hand-worked poses (`test_hand.py`), and its messages by the scripted person.
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("no npm, which brings the emulated headset")

@@ -25,6 +25,7 @@ def here():
     try:
         return lan.address()
     except ConfigError as error:
+        # Without a network there is nobody to serve. The refusal is tested all the same, below.
         pytest.skip(str(error))
 
 
@@ -42,6 +43,21 @@ def ask(server, folder, host, path="/", **headers):
         return answer.status, dict(answer.getheaders()), answer.read()
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("found", [OSError("Network is unreachable"), "127.0.0.1", "0.0.0.0"])
+def test_a_machine_without_a_network_is_told_so(found, monkeypatch):
+    class Asked(socket.socket):
+        def connect(self, _):
+            if isinstance(found, OSError):
+                raise found
+
+        def getsockname(self):
+            return found, 0
+
+    monkeypatch.setattr(lan.socket, "socket", Asked)
+    with pytest.raises(ConfigError, match="--lan: this machine is in no network; leave --lan out"):
+        lan.address()
 
 
 def test_a_certificate_is_kept_and_made_again_for_another_address(tmp_path):
