@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from made import run_of, useful
@@ -24,11 +25,29 @@ CLIENT = "c" * 12
 WHO = {"annotator": "ana", "client": CLIENT}
 
 
+def asked(server, path, *rest):
+    """(status, body) of a request that waits, as the page does, when it is asked to."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        status, _, body = ask(server, path, *rest, token=server.token)
+        if status != 429:
+            return status, body
+        time.sleep(0.5)
+    raise AssertionError(f"{path}: refused as too many for 60 s")
+
+
 def say(server, path, **content):
     """(status, message) of what the server answers to this message."""
-    body = json.dumps({**WHO, **content}).encode()
-    status, _, found = ask(server, path, "POST", body, token=server.token)
+    status, found = asked(server, path, "POST", json.dumps({**WHO, **content}).encode())
     return status, json.loads(found)
+
+
+def ready(server):
+    """Waits until the names of all trials are known."""
+    end = time.monotonic() + 60
+    while not page_of(server)[1]["progress"]["ready"]:
+        assert time.monotonic() < end, "the trials' names are not read after 60 s"
+        time.sleep(0.1)
 
 
 def page_of(server, **content):
@@ -97,9 +116,7 @@ def test_the_same_answer_twice_is_one_and_a_correction_is_kept(tmp_path, label):
     assert say(server, "/api/answers", answers=[[5, 1, "no", 1], [5, 1, "yes", 1]])[1]["new"] == 1
     server.end(signal.SIGKILL)
     server = label(tmp_path)
-    found = page_of(server)[1]["progress"]
-    while not found["ready"]:
-        found = page_of(server)[1]["progress"]
+    ready(server)
     assert say(server, "/api/answers", answers=[[3, 1, "no", 9], [4, 1, "no", 9]])[1]["new"] == 0
     kept = [(x.episode_id[-2:], x.answer, x.seconds) for x in labels_of(tmp_path)]
     assert kept == [
@@ -293,13 +310,12 @@ def test_memory_stays_as_it_is_over_many_trials(tmp_path, label):
             found = page_of(server)[1]
             questions = found["page"]["questions"]
             for trial, _ in questions:
-                assert ask(server, f"/clip/{digest}/{trial}", token=server.token)[0] == 200
+                assert asked(server, f"/clip/{digest}/{trial}")[0] == 200
             answers = [[t, k, "yes" if useful(t) else "no", 0.1] for t, k in questions]
             assert say(server, "/api/answers", answers=answers)[0] == 200
 
     digest = say(server, "/api/start")[1]["digest"]
-    while not page_of(server)[1]["progress"]["ready"]:
-        pass
+    ready(server)
     answer(10)
     before = server.rss()
     answer(100)
