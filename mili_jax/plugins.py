@@ -29,7 +29,7 @@ def find(kind: str, name: str, own: Mapping[str, object]) -> Any:
     `own` may hold such texts, too, for what should not be imported before it is asked for. Raises
     ConfigError for an unknown name and for what cannot be imported.
     """
-    others = registered(kind)
+    others = {} if name in own else registered(kind)
     where = own[name] if name in own else others.get(name, name)
     if not isinstance(where, str):
         return where

@@ -11,6 +11,7 @@ import re
 import sys
 import textwrap
 import traceback
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,12 +55,12 @@ def _of_file(file: Path, name: str) -> ConfigDict:
 
     if not file.is_file():
         raise ConfigError(f"--config={file}: there is no such file")
-    spec = importlib.util.spec_from_file_location(_MODULE, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = types.ModuleType(_MODULE)
+    module.__file__ = str(file)
     sys.modules[_MODULE] = module
     try:
-        spec.loader.exec_module(module)
+        # Not imported, for that would leave a folder beside somebody's file.
+        exec(compile(file.read_bytes(), file, "exec"), vars(module))
         made: object = _called(file, module, name)
     except ConfigError:
         raise

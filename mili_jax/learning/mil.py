@@ -12,6 +12,8 @@ supports.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import jax
@@ -288,8 +290,19 @@ def improvement(
             "and measure on another"
         )
 
+    outer = _make_outer(policy, hyper, mil)
+    before, after = outer(params, _rows(shown, support), _rows(shown, query))
+    return np.asarray(before), np.asarray(after)
+
+
+@functools.cache
+def _make_outer(
+    policy: Policy, hyper: Hyper, mil: MilHyper
+) -> Callable[[Params, Shown, Shown], tuple[Array, Array]]:
+    """The outer loss of tasks before and after adapting to their supports, jitted."""
+
     @jax.jit
-    def both(params: Params, support: Shown, query: Shown) -> tuple[Array, Array]:
+    def outer(params: Params, support: Shown, query: Shown) -> tuple[Array, Array]:
         of_task = Losses(policy, hyper, mil, params)
         theta = of_task.theta
 
@@ -298,5 +311,4 @@ def improvement(
 
         return jax.vmap(one)(of_task.encoded(support), of_task.encoded(query))
 
-    before, after = both(params, _rows(shown, support), _rows(shown, query))
-    return np.asarray(before), np.asarray(after)
+    return outer

@@ -27,7 +27,7 @@ from mili_jax.pipeline import loop
 from mili_jax.pipeline.demonstrations import DEMOS, demo_splits
 from mili_jax.pipeline.run import Run, config_part
 from mili_jax.pipeline.schema import SUPPORTS, pair_rows
-from mili_jax.policy.policy import init_params
+from mili_jax.policy.policy import Policy, init_params
 from mili_jax.types import Batch, EpisodeMeta, Params, PolicyId
 
 EMBEDDED = 256  # episodes in memory when a split is embedded
@@ -251,14 +251,19 @@ def load_params(run: Run, policy: PolicyId) -> Params:
     name = str(policy)
     # The last step and no other: a stage that did not finish has earlier checkpoints too.
     last, frames = run.workdir.read_manifest(name)["steps"], run.config.policy.frames
-    hyper = hyper_of(run.config, 1, 1.0)
-    if arms.adapts(run.config, policy):
-        options = mil_hyper(run.config, policy.arm)
-        state = jax.eval_shape(lambda: mil.init_state(run.policy, hyper, options, 0, frames))
-    else:
-        state = jax.eval_shape(lambda: step.init_state(run.policy, hyper, 0, frames))
+    adapts = arms.adapts(run.config, policy)
+    options = mil_hyper(run.config, policy.arm) if adapts else None
+    state = _state_of(run.policy, hyper_of(run.config, 1, 1.0), options, frames)
     params: Params = run.workdir.load_checkpoint(name, state, last).average
     return params
+
+
+@functools.cache
+def _state_of(policy: Policy, hyper: Hyper, options: MilHyper | None, frames: int) -> TrainState:
+    """The shapes of a training's state."""
+    if options is None:
+        return jax.eval_shape(lambda: step.init_state(policy, hyper, 0, frames))
+    return jax.eval_shape(lambda: mil.init_state(policy, hyper, options, 0, frames))
 
 
 def supports_of(run: Run, splits: Sequence[str]) -> tuple[Shown, list[EpisodeMeta]]:
