@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 
 # `make compare` trains every method over three seeds: hours, and it goes on where it was stopped.
-.PHONY: demo run compare test lint docs setup bench wheel label-demo clean
+.PHONY: demo run compare test test-long lint docs setup bench wheel label-demo clean
 
 demo: setup
 	$(BIN)/mili demo --out=demo.mp4
@@ -17,7 +17,10 @@ compare: setup
 	$(BIN)/mili compare --config=compare --seeds=0,1,2 --workdir=runs/compare
 
 test: setup
-	$(BIN)/python -m pytest tests -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest tests -q -n 3 --dist worksteal
+
+test-long: setup
+	$(BIN)/python -m pytest tests -q -n 3 --dist worksteal -m long
 
 lint: setup
 	$(BIN)/ruff check .

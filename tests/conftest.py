@@ -21,7 +21,12 @@ from runs import ROOT, command
 # A test's programs run for seconds, many the same: they are compiled quickly, and once for all the
 # processes. Before JAX is imported, and for every process that is started from here.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# XLA's older way to make kernels compiles a train step in a quarter of the time.
+QUICK = "--xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
+# Programs start faster if what they import is compiled once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 
@@ -129,7 +134,7 @@ def finished(call, tmp_path_factory):
     with (shared / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "stderr").exists():
-            code, out, err = call("mili", shared / "run")
+            code, out, err = call("mili", shared / "run", "--config.machine.processes=1")
             assert code == 0, err
             (shared / "stdout").write_text(out)
             (shared / "stderr").write_text(err)

@@ -218,7 +218,7 @@ def test_actors_that_do_not_come_are_not_waited_for_for_ever(trials, monkeypatch
         cluster.kill(other)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_actors_that_are_at_work_are_waited_for(monkeypatch, caplog, tmp_path):
     """A job may take longer than the time in which an actor has to show that it is there."""
     monkeypatch.setattr(ray, "LOOK", 0.5)

@@ -50,6 +50,7 @@ def train(out: Path, devices: int, processes: int = 1) -> list[dict[str, np.ndar
         address = f"127.0.0.1:{free.getsockname()[1]}"
     # Compiling takes longer than training here.
     flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"{os.environ['XLA_FLAGS']} {flags}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     files = [out / f"{devices}_{processes}_{i}.npz" for i in range(processes)]
     running = [

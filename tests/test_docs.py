@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -36,12 +37,13 @@ def id_of(page):
     return page.relative_to(ROOT).as_posix()
 
 
-def run(program, here):
+def run(program, here, given=None):
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(
         [str(word) for word in program],
         cwd=here,
         env={**os.environ, "PYTHONPATH": path},
+        input=given,
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -131,12 +133,23 @@ def small(words):
     return words
 
 
-def program(command):
+# All of a page in one process: what its first command has imported and compiled serves the others.
+STEPS = """
+import json, sys
+from mili_jax import cli
+for kind, what in json.load(sys.stdin):
+    print(kind, what, file=sys.stderr)
+    if kind == "python":
+        exec(compile(what, "<the page>", "exec"), {"__name__": "__main__"})
+    elif cli.execute(what) not in (0, None):
+        sys.exit(1)
+"""
+
+
+def step(command):
     first, *rest = small(shlex.split(command))
-    if first == "mili":
-        return [sys.executable, "-m", "mili_jax.cli", *rest]
-    assert first == "python", f"who runs {command!r}?"
-    return [sys.executable, *rest]
+    assert first == "mili", f"who runs {command!r}?"
+    return first, rest
 
 
 def elsewhere(command):
@@ -150,13 +163,16 @@ def test_what_a_page_shows_runs(page, finished, tmp_path):
     text = page.read_text()
     if "runs/run" in text:
         shutil.copytree(finished, tmp_path / "runs" / "run")
+    steps = []
     for kind, block in re.findall(r"^```(python|sh)[^\n]*\n(.*?)^```$", text, re.M | re.S):
         if kind == "python":
-            run([sys.executable, "-c", block], tmp_path)
+            steps.append((kind, block))
             continue
         for command in commands(f"```sh\n{block}```\n"):
             if elsewhere(command) is None and not command.startswith("make "):
-                run(program(command), tmp_path)
+                steps.append(step(command))
+    if steps:
+        run([sys.executable, "-c", STEPS], tmp_path, json.dumps(steps))
 
 
 def test_commands_that_are_run_elsewhere_are():
@@ -213,7 +229,7 @@ def test_every_command_is_one_that_there_is(page, command):
     [
         ("demo", ".venv/bin/mili demo --out=demo.mp4"),
         ("run", ".venv/bin/mili run --config=run --workdir=runs/run"),
-        ("test", ".venv/bin/python -m pytest tests -q -n 2 --dist worksteal"),
+        ("test", ".venv/bin/python -m pytest tests -q -n 3 --dist worksteal"),
     ],
 )
 def test_a_target_of_make_is_the_command_that_the_page_says(target, command):

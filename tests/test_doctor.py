@@ -147,7 +147,10 @@ def test_the_run_makes_again_what_was_damaged_and_nothing_else(call, finished, c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["checksums.json", "dataset_info.json"])
+@pytest.mark.parametrize("name", [
+    "checksums.json",
+    pytest.param("dataset_info.json", marks=pytest.mark.long),
+])  # fmt: skip
 def test_a_description_is_made_again_from_the_shards(call, finished, copy, name):
     damage(data_of(copy) / name)
     assert data_of(copy) / name in {found.path for found in doctor.examine(copy)}

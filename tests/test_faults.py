@@ -66,7 +66,7 @@ def digests(folder):
 COLLECTOR = "import sys, workers; workers.collect(sys.argv[1])"
 
 
-@pytest.mark.parametrize("kills", lengths(4, 100))
+@pytest.mark.parametrize("kills", lengths(3, 100))
 def test_the_collector_killed_at_random_instants(kills, tmp_path):
     began = time.monotonic()
     assert program(COLLECTOR, tmp_path / "whole", stderr=subprocess.DEVNULL).wait() == 0
@@ -259,7 +259,7 @@ def shim(tmp_path_factory):
     return library
 
 
-@pytest.mark.parametrize("stride", lengths(67, 1))
+@pytest.mark.parametrize("stride", lengths(100, 1))
 def test_the_disk_refuses_each_of_the_first_200_writes(stride, shim, tmp_path):
     run = program(
         FAILING, shim, tmp_path, 200, stride,

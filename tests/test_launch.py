@@ -32,7 +32,7 @@ def submit(workdir, *given):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("on", ["local", "ray"])
+@pytest.mark.parametrize("on", ["local", pytest.param("ray", marks=pytest.mark.long)])
 def test_jobs_run_in_their_order_and_a_failure_is_told(on, tmp_path):
     """`label` comes too early: the job before it is done, the one after it is not."""
     listed = "--stages=demos,label,pretrain"

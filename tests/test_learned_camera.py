@@ -65,7 +65,10 @@ def test_a_shift_moves_the_matrix_in_shares_of_its_greatest_entry() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", [LEARNED, TWO], ids=["alone", "beside another"])
+@pytest.mark.parametrize("policy", [
+    pytest.param(LEARNED, id="alone"),
+    pytest.param(TWO, id="beside another", marks=pytest.mark.long),
+])  # fmt: skip
 def test_gradients_reach_the_shift_and_leave_the_start(policy) -> None:
     batch = jax.tree.map(jnp.asarray, squares(0, b=4, p=2))
     if policy is TWO:
@@ -110,10 +113,11 @@ def test_descending_on_the_shift_finds_a_camera() -> None:
     np.testing.assert_allclose(found.seen_at(corners), wanted.seen_at(corners), atol=0.05)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("policy", "adapted"), [(LEARNED, "actor"), (TWO, "all")], ids=["alone", "beside another"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("policy", "adapted"), [
+    pytest.param(LEARNED, "actor", id="alone"),
+    pytest.param(TWO, "all", id="beside another"),
+])  # fmt: skip
 def test_mil_shares_where_the_cameras_are(policy, adapted) -> None:
     options = MilHyper(support="video_pose", adapted=adapted)
     params = mil.init(policy, options, jax.random.key(0))

@@ -165,7 +165,7 @@ def test_sinusoid_regression(shots, bar):
     # Many steps of little: worth the compiler's pains, unlike what other tests run.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})
     def train(theta, key):
-        keys = jax.random.split(key, 60_000)
+        keys = jax.random.split(key, 20_000)
         return jax.lax.scan(update, (theta, optimizer.init(theta)), keys)[0][0]
 
     theta = train(theta, jax.random.key(1))
@@ -286,7 +286,7 @@ def test_the_meta_gradient_reaches_everything(support, adapted):
     assert ("encoder" in params["rates"]) == (adapted == "all")
 
 
-@pytest.mark.parametrize("head", ["mse", "discretised"])
+@pytest.mark.parametrize("head", ["mse", pytest.param("discretised", marks=pytest.mark.long)])
 def test_squared_errors_and_cross_entropy_as_inner_losses(head):
     policy = POLICY.clone(head=head)
     mil = MilHyper(inner_rate=1e-3)

@@ -39,7 +39,7 @@ def test_its_text_reads_like_a_page():
                 assert (NOTEBOOK.parent / link.partition("#")[0]).exists(), link
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_all_cells_run_in_a_real_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("MILI_SMALL", "1")

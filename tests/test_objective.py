@@ -183,7 +183,7 @@ def test_finding_again_trains_encoder_portraits_and_finder_on_every_row() -> Non
     assert size(change["encoder"]) > 1e-3
     assert size(change["embedder"]["anchored"]["portraits"]) > 1e-3
     assert size(change["actor"]["finder"]) > 1e-3
-    assert size(change["embedder"]["anchored"]["pooled"]) < 1e-4
+    assert size(change["embedder"]["anchored"]["pooled"]) < 5e-4
     assert size(change["actor"]["mover"]) < 1e-4
     # Also on rows that no other loss reads as demonstrations.
     unread = batch._replace(demo_image=batch.demo_image.at[2:, 0].set(0))

@@ -99,11 +99,11 @@ WIDE = Camera("wide", ((4.0, 0, 0, 0), (0, 4 * 40 / 24, 0, 0), (0, 0, -1.0, 1.0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "cameras",
-    [(WIDE,), (ABOVE, SIDE), (NOWHERE, HAND)],
-    ids=["not square", "two", "first unknown"],
-)
+@pytest.mark.parametrize("cameras", [
+    pytest.param((WIDE,), id="not square", marks=pytest.mark.long),
+    pytest.param((ABOVE, SIDE), id="two", marks=pytest.mark.long),
+    pytest.param((NOWHERE, HAND), id="first unknown"),
+])  # fmt: skip
 def test_a_tool_seen_by_any_cameras(cameras: tuple[Camera, ...]) -> None:
     spec = table(24, cameras, width=40) if cameras == (WIDE,) else table(32, cameras)
     policy = Policy(spec, **SMALL)

@@ -238,7 +238,7 @@ def kill_when(appears, absent, workdir):
 
 @pytest.mark.slow
 def test_killed_runs_continue_and_end_the_same(call, finished, tmp_path):
-    """Killed four times, then finished stage by stage with the single binaries."""
+    """Killed four times, and then left to its end."""
     workdir = tmp_path / "run"
     shards = "dataset/mili/1.0.0/mili-"
     for appears, absent in (
@@ -251,19 +251,8 @@ def test_killed_runs_continue_and_end_the_same(call, finished, tmp_path):
     metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [m["step"] for m in metrics if m["stage"] == "pretrain"] == [20, 40]
 
-    for module, *flags in (
-        ("demos",),
-        ("pretrain",),
-        ("evaluate", "--round=0"),
-        ("collect", "--round=1"),
-        ("label", "--round=1"),
-        ("pair", "--round=1"),
-        ("retrain", "--round=1"),
-        ("evaluate", "--round=1"),
-        ("report",),
-    ):
-        code, _, err = call(module, workdir, *flags)
-        assert code == 0, err
+    code, _, err = call("mili", workdir)
+    assert code == 0, err
     assert {p.stem for p in (workdir / "stages").glob("*.json")} == STAGES
     assert_same_episodes(finished, workdir)
     assert_same_checkpoints(finished, workdir)
@@ -720,44 +709,41 @@ COMPARED = {
 }
 
 
-@pytest.mark.slow
-def test_every_method_over_seeds_in_one_command(tmp_path):
+def compare(folder, *seeds):
+    """The rows of `compare`, with every method, small."""
     small = {**SMALL, "improve.trials": 30, "baselines.bc_steps": 5, "baselines.mil_steps": 2}
-    small["machine.processes"] = 0  # a process less for each of the many evaluations
+    listed = ",".join(map(str, seeds))
     # One after the other: the second finds compiled what the first has compiled.
-    call = [sys.executable, "-m", "experiments.compare", "--seeds=0,1", "--jobs=1"]
-    call.append(f"--workdir={tmp_path}")
+    call = [sys.executable, "-m", "experiments.compare", f"--seeds={listed}", "--jobs=1"]
+    call.append(f"--workdir={folder}")
     call += ["--config=experiments/configs/mili.py:compare_test"]
     call += [f"--config.{field}={value}" for field, value in small.items()]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + (folder / "seed_0.log").read_text()[-2000:]
+    assert done.stdout.split("\n")[-2] == str(folder / "report" / "index.html")
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
 
-    def compare():
-        return subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
 
-    done = compare()
-    assert done.returncode == 0, done.stderr + (tmp_path / "seed_0.log").read_text()[-2000:]
-    assert done.stdout.split("\n")[-2] == str(tmp_path / "report" / "index.html")
-    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+@pytest.mark.slow
+def test_every_method_in_one_command(tmp_path):
+    rows = compare(tmp_path, 0)
     measured = [row for row in rows if "task" in row]
     assert {(row["method"], row["round"]) for row in measured} == COMPARED
     met = {(row["task"], row["arrangements"]) for row in measured}
     assert len(met) == len({row["task"] for row in measured}), "every method the same ones"
     for name in COMPARED:
         mine = [row for row in measured if (row["method"], row["round"]) == name]
-        assert sorted((row["seed"], row["task"]) for row in mine) == sorted(
-            {(row["seed"], row["task"]) for row in measured}
-        )
+        assert sorted(row["task"] for row in mine) == sorted({row["task"] for row in measured})
         mil = {"mil": 2 + 2 * name[1], "mil_video": 2, "mil_pairs": 4}
         steps = {"bc": 5, **mil}.get(name[0], 40 + 10 * name[1])
         assert {row["steps"] for row in mine} == {steps}
         alone = {"meta_imitation": 0, "more_demonstrations": 0, "mil": 0}
         seen = {"mili_trials_24": 24, **alone}.get(name[0], 30) * name[1]
         assert {row["trials"] for row in mine} == {seen}
-    facts = json.loads((tmp_path / "seed_1/stages/evaluate_mil.json").read_text())
+    facts = json.loads((tmp_path / "seed_0/stages/evaluate_mil.json").read_text())
     assert facts["adaptation"]["tasks"] == 8 and 0 <= facts["adaptation"]["improved"] <= 1
     costs = [row for row in rows if "cost_of" in row]
-    assert {(row["cost_of"], row["round"], row["seed"]) for row in costs} == {
-        (*name, seed) for name in COMPARED for seed in (0, 1)
-    }
+    assert {(row["cost_of"], row["round"]) for row in costs} == COMPARED
     mili = [row for row in costs if row["cost_of"] == "mili"]
     assert {row["steps"] for row in mili} == {50, 60} and all(row["seconds"] > 0 for row in mili)
     adapting = {"mil", "mil_video", "mil_pairs"}
@@ -774,6 +760,20 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
     assert drawn[1]["trials"] >= drawn[0]["trials"] and drawn[1]["pairs"] >= drawn[0]["pairs"]
     page = (tmp_path / "report/index.html").read_text()
     assert 'id="costs"' in page and "Behaviour cloning" in page and 'id="sweeps"' in page
+
+
+@pytest.mark.long
+def test_every_method_over_seeds(tmp_path):
+    rows = compare(tmp_path, 0, 1)
+    measured = [row for row in rows if "task" in row]
+    for name in COMPARED:
+        mine = [row for row in measured if (row["method"], row["round"]) == name]
+        assert sorted((row["seed"], row["task"]) for row in mine) == sorted(
+            {(row["seed"], row["task"]) for row in measured}
+        )
+    assert {(row["cost_of"], row["round"], row["seed"]) for row in rows if "cost_of" in row} == {
+        (*name, seed) for name in COMPARED for seed in (0, 1)
+    }
     figures = write_figures([tmp_path / "results.jsonl"], tmp_path / "figures")
     names = ("bars", "improvement", "improvement-dark", "rounds", "alpha", "sweeps")
     assert [path.name for path in figures] == [*(f"{name}.png" for name in names), "summary.md"]
@@ -793,10 +793,11 @@ def test_every_method_over_seeds_in_one_command(tmp_path):
         write_figures([*halves, halves[1]], tmp_path / "halves")
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed_*/stages/*")}
-    assert compare().returncode == 0  # which trains nothing again
+    assert compare(tmp_path, 0, 1) == rows  # and nothing is trained again
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("seed_*/stages/*")}
 
     # Seeds that cannot be compared are refused, and the old page stays.
+    page = (tmp_path / "report/index.html").read_text()
     one, two = tmp_path / "seed_0", tmp_path / "seed_1"
     with pytest.raises(ConfigError, match="both of seed 0"):
         write_comparison([one, one], tmp_path / "report")

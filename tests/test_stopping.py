@@ -320,7 +320,7 @@ STARTERS = {
 
 @pytest.mark.parametrize("kind", [
     pytest.param("compare", marks=pytest.mark.slow),
-    pytest.param("launch, Ray", marks=pytest.mark.slow),
+    pytest.param("launch, Ray", marks=pytest.mark.long),
     pytest.param("launch, submitit", marks=pytest.mark.fault),
 ])  # fmt: skip
 def test_who_starts_commands_passes_a_signal_on_and_waits(kind, tmp_path):
@@ -345,12 +345,13 @@ def test_who_starts_commands_passes_a_signal_on_and_waits(kind, tmp_path):
         assert "seed 0: pretrain" in err, "it showed what it was at"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_whole_run_interrupted_again_and_again_ends_with_the_same_bits(finished, call, tmp_path):
     """One command makes everything, so that each signal meets another part of it."""
     rng = random.Random(0)
     workdir = tmp_path / "run"
-    codes = [interrupted(command("mili", workdir), rng, 20) for _ in range(4)]
+    beside = command("mili", workdir, "--config.machine.processes=1")
+    codes = [interrupted(beside, rng, 20) for _ in range(3)]
     code, _, err = call("mili", workdir)
     assert code == 0, err
     assert_same_as(finished, workdir)

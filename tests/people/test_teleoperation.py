@@ -232,7 +232,7 @@ def test_a_second_page_is_refused_and_may_take_over(server, person):
     with opened(server, "/drive?take") as other:
         packet = other.recv(timeout=10)
         length = struct.unpack(">I", packet[:4])[0]
-        assert json.loads(packet[4 : 4 + length])["step"] == step + 1, "the same demonstration"
+        assert json.loads(packet[4 : 4 + length])["step"] > step, "the same demonstration"
         with pytest.raises(ConnectionClosed) as closed:
             while True:
                 person.socket.recv(timeout=10)

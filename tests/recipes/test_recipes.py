@@ -112,7 +112,7 @@ def test_all_of_them_together_go_through_the_whole_loop(tmp_path):
     for heading in ("A head", "A filter", "An arm"):
         RECIPES[heading].write(tmp_path / "site")
     program = [sys.executable, "-m", "mili_jax.cli", "run", *command("A simulator")]
-    program += ["--config.machine.processes=1", "--config.policy.places=4"]
+    program += ["--config.machine.processes=0", "--config.policy.places=4"]
     for heading in ("A head", "A filter", "An arm"):
         program += [flag for flag in command(heading) if flag.startswith("--config.")]
     page = here / run(program, here, env).strip()

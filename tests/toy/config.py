@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
             "evaluate.tasks": 4,
             "evaluate.episodes": 1,
             "evaluate.videos": 1,
-            "machine.processes": 1,
+            "machine.processes": 0,
             "machine.shard": 8,
         }
     )
