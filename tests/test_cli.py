@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from report_rows import result_rows
@@ -549,9 +548,12 @@ def test_demonstrations_and_a_training_that_is_stopped_on_the_way(finished, tmp_
         text=True,
     )
     try:
-        wait_for(lambda: process.poll() is not None or steps_done(run) > 0)
+        err = ""
+        while "0/40" not in err:  # it compiles its step, which takes longer than to be asked
+            assert process.poll() is None, err
+            err += process.stderr.read(1)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=LIMIT)
+        err += process.communicate(timeout=LIMIT)[1]
     finally:
         process.kill()
     assert process.returncode == 75, err
@@ -563,18 +565,6 @@ def test_demonstrations_and_a_training_that_is_stopped_on_the_way(finished, tmp_
         for folder in (run, finished)
     ]
     assert ended[0] == ended[1], "the parameters of the training that nobody stopped"
-
-
-def steps_done(run):
-    """The step of the last checkpoint of pre-training."""
-    return max((int(file.stem) for file in run.glob("checkpoints/pretrain/*.json")), default=0)
-
-
-def wait_for(condition):
-    limit = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
 
 
 @pytest.mark.slow
@@ -601,3 +591,12 @@ def test_a_head_in_the_current_folder_can_be_named(tmp_path):
         timeout=LIMIT,
     )
     assert done.returncode == 1 and "others" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_configuration_s_file_is_python_as_python_would_read_it(tmp_path):
+    """Not with what the module that reads it has imported from `__future__`, and nothing is left."""
+    file = tmp_path / "mine.py"
+    file.write_text("steps: missing = 3\n")
+    with pytest.raises(ConfigError, match=r"mine\.py, line 1: NameError"):
+        configurations.of(str(file))
+    assert list(tmp_path.iterdir()) == [file]

@@ -180,11 +180,15 @@ def test_finding_again_trains_encoder_portraits_and_finder_on_every_row() -> Non
     recalling = gradient()
     on, off = recalling(params, batch), gradient(recall_weight=0.0)(params, batch)
     change = jax.tree.map(lambda a, b: a - b, on, off)
-    assert size(change["encoder"]) > 1e-3
-    assert size(change["embedder"]["anchored"]["portraits"]) > 1e-3
-    assert size(change["actor"]["finder"]) > 1e-3
-    assert size(change["embedder"]["anchored"]["pooled"]) < 5e-4
-    assert size(change["actor"]["mover"]) < 1e-4
+
+    def share(part: Callable[[dict], dict]) -> float:
+        return size(part(change)) / size(part(on))
+
+    assert share(lambda p: p["encoder"]) > 0.1
+    assert share(lambda p: p["embedder"]["anchored"]["portraits"]) > 0.1
+    assert share(lambda p: p["actor"]["finder"]) > 0.1
+    assert share(lambda p: p["embedder"]["anchored"]["pooled"]) < 1e-6  # rounding
+    assert share(lambda p: p["actor"]["mover"]) < 1e-6
     # Also on rows that no other loss reads as demonstrations.
     unread = batch._replace(demo_image=batch.demo_image.at[2:, 0].set(0))
     differs = jax.tree.map(lambda a, b: a - b, on, recalling(params, unread))

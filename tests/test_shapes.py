@@ -43,9 +43,10 @@ def train(policy, hyper=HYPER, frames=2, **options):
     assert same(shapes[0], state) and shapes[1]["loss"].shape == ()
     z = acting.embed_all(acting.make_embed(policy), state.average, batch.demo_image[:, 0],
                          batch.demo_pose[:, 0], 3)
-    act = acting.make_act(policy, 0.5)(state.average, z)
-    for _ in range(2):
-        act(batch.image[:, 0], batch.pose[:, 0])
+    for temperature in (0.0, 0.5):
+        act = acting.make_act(policy, temperature)(state.average, z)
+        for _ in range(2):
+            act(batch.image[:, 0], batch.pose[:, 0])
 
 
 def learn_to_learn(policy, **options):

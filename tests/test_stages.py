@@ -261,6 +261,27 @@ def test_killed_runs_continue_and_end_the_same(call, finished, tmp_path):
     assert not list(workdir.rglob(".*.tmp"))
 
 
+@pytest.mark.long
+def test_stage_by_stage_is_what_one_command_does(call, finished, tmp_path):
+    for module, *flags in (
+        ("demos",),
+        ("pretrain",),
+        ("evaluate", "--round=0"),
+        ("collect", "--round=1"),
+        ("label", "--round=1"),
+        ("pair", "--round=1"),
+        ("retrain", "--round=1"),
+        ("evaluate", "--round=1"),
+        ("report",),
+    ):
+        code, _, err = call(module, tmp_path, *flags)
+        assert code == 0, err
+    assert {p.stem for p in (tmp_path / "stages").glob("*.json")} == STAGES
+    assert_same_episodes(finished, tmp_path)
+    assert_same_checkpoints(finished, tmp_path)
+    assert rows_of(tmp_path) == rows_of(finished)
+
+
 # Made again when what it was made from has changed
 
 

@@ -170,7 +170,7 @@ def unbroken(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_a_signalled_training_saves_and_resumes_to_the_same_bits(unbroken, tmp_path):
-    """Again and again, by each of the signals."""
+    """Again and again. SIGINT has the next test to itself."""
     workdir, reached = tmp_path / "run", 0
     for number in (signal.SIGTERM, signal.SIGHUP):
         process = start(workdir)

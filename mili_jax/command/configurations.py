@@ -60,7 +60,7 @@ def _of_file(file: Path, name: str) -> ConfigDict:
     sys.modules[_MODULE] = module
     try:
         # Not imported, for that would leave a folder beside somebody's file.
-        exec(compile(file.read_bytes(), file, "exec"), vars(module))
+        exec(compile(file.read_bytes(), file, "exec", dont_inherit=True), vars(module))
         made: object = _called(file, module, name)
     except ConfigError:
         raise
