@@ -38,12 +38,15 @@ SPLIT = "round_1"
 
 
 def copy(source: Path, target: Path) -> None:
-    """The run without its labels, which nobody has declared yet."""
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("report", "tensorboard", "lock"))
-    (target / "manifest.json").unlink()
-    labels = labels_path(Dataset(target / "dataset").path, SPLIT)
+    """The run without its labels, and with a configuration that is still open."""
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part, ignore=shutil.ignore_patterns("report", "tensorboard", "lock"))
+    (part / "manifest.json").unlink()
+    labels = labels_path(Dataset(part / "dataset").path, SPLIT)
     labels.unlink()
     verify.forget(labels.parent, [labels.name])
+    part.rename(target)
 
 
 def answers(run: Run, count: int, order: str, wrong: float) -> list[Label]:
@@ -54,13 +57,13 @@ def answers(run: Run, count: int, order: str, wrong: float) -> list[Label]:
     mine = rng.permutation(len(metas))
     if order == "random":
         asked = mine[:count]
+        said = useful[asked] ^ (rng.random(count) < wrong)
     else:
-        found, _ = answer(features(run, 1)[mine], useful[mine], count, wrong, rng)
+        found, said, _ = answer(features(run, 1)[mine], useful[mine], count, wrong, rng)
         asked = mine[found]
-    turned = rng.random(len(asked)) < wrong
-    said = zip(asked, useful[asked] ^ turned, strict=True)
     return [
-        Label(metas[k].episode_id, Answer.YES if yes else Answer.NO, "stand-in") for k, yes in said
+        Label(metas[k].episode_id, Answer.YES if yes else Answer.NO, "stand-in")
+        for k, yes in zip(asked, said, strict=True)
     ]
 
 
@@ -75,8 +78,8 @@ def main(argv: list[str]) -> None:
     run = open_run(config, target)
     with run.workdir:
         if not run.dataset.read_labels(SPLIT):
-            said = answers(run, _COUNT.value, _ORDER.value, _SHARE.value)
-            run.dataset.write_labels(SPLIT, said)
+            given = answers(run, _COUNT.value, _ORDER.value, _SHARE.value)
+            run.dataset.write_labels(SPLIT, given)
         for stage in (collect.label, pair.pair, retrain.retrain, evaluate.evaluate):
             stage(run, 1)
         facts = run.workdir.read_manifest("filter_1")["filter"]

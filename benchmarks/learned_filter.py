@@ -30,8 +30,9 @@ PAGE = 9  # questions
 
 def answer(
     x: np.ndarray, useful: np.ndarray, count: int, wrong: float, rng: np.random.Generator
-) -> tuple[np.ndarray, Decision | None]:
-    """Gives `count` answers: the numbers of their trials, and what the filter decides then."""
+) -> tuple[np.ndarray, np.ndarray, Decision | None]:
+    """Gives `count` answers: the numbers of their trials, what was said, and what the filter
+    decides then."""
     queue = Queue(len(x), twice=0.0)
     asked: list[int] = []
     said: list[bool] = []
@@ -46,7 +47,7 @@ def answer(
             trained_on = len(asked)
             if (found := decide(x, np.array(asked), np.array(said))) is not None:
                 queue.rescore(found.probability)
-    return np.array(asked), decide(x, np.array(asked), np.array(said))
+    return np.array(asked), np.array(said), decide(x, np.array(asked), np.array(said))
 
 
 def shares(useful: np.ndarray, asked: np.ndarray, found: Decision | None) -> tuple[float, ...]:
@@ -81,7 +82,7 @@ def main(argv: list[str]) -> None:
         for order in range(_ORDERS.value):
             rng = np.random.default_rng(order)
             mine = rng.permutation(len(useful))
-            asked, decision = answer(x[mine], useful[mine], count, _WRONG.value, rng)
+            asked, _, decision = answer(x[mine], useful[mine], count, _WRONG.value, rng)
             found.append(shares(useful[mine], asked, decision))
         precision, recall, part = np.array(found).T
         cells = spread(precision), spread(recall), spread(part)
