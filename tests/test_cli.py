@@ -594,7 +594,7 @@ def test_a_head_in_the_current_folder_can_be_named(tmp_path):
 
 
 def test_a_configuration_s_file_is_python_as_python_would_read_it(tmp_path):
-    """Not with what the module that reads it has imported from `__future__`, and nothing is left."""
+    """Without the `__future__` of the module that reads it; and nothing is left beside it."""
     file = tmp_path / "mine.py"
     file.write_text("steps: missing = 3\n")
     with pytest.raises(ConfigError, match=r"mine\.py, line 1: NameError"):
