@@ -91,7 +91,7 @@ def test_help_of_run_says_how_long_each_configuration_takes(here):
     out = " ".join(here("run", "--help")[1].split())
     for name in NAMES:
         assert f" {name} " in out
-    assert "30 minutes on 2 cores" in out and "Under three minutes on 2 cores" in out
+    assert "16 minutes on 2 cores" in out and "Under three minutes on 2 cores" in out
     assert "its manifest has it" in out, "when --config is not needed"
     assert {name for name, _, _ in configurations.summaries()} == set(NAMES)
 
