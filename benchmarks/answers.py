@@ -1,14 +1,17 @@
 """How many answers the loop needs, with the simulator's in place of a person's.
 
-    mili run --config=run --config.improve.trials=4000 --config.improve.arms=mili --workdir=runs/all
-    python -m benchmarks.answers runs/all --out=runs/400 --answers=400
-    python -m benchmarks.answers runs/all --out=runs/random --answers=400 --order=random
+    for stage in demos pretrain collect; do
+      mili $stage runs/base --config=run --config.improve.trials=4000 \
+        --config.improve.filter=learned --config.improve.arms=mili --round=1
+    done
+    python -m benchmarks.answers runs/base --out=runs/all --answers=4000
+    python -m benchmarks.answers runs/base --out=runs/400 --answers=400
+    python -m benchmarks.answers runs/base --out=runs/random --answers=400 --order=random
 
-The first answers for every trial. The others copy that run, forget its labels, answer for so many
-of its trials, let the filter `learned` decide about the rest, and go on from there: pairs,
-training, evaluation. With the order `uncertain` the label page's own queue chooses what is asked,
-with `random` a drawing does. `--wrong` turns a share of the answers round. The same command goes on
-where it was stopped.
+Each copies that run, answers for so many of its trials, lets the filter `learned` decide about the
+rest, and goes on: pairs, training, evaluation. With the order `uncertain` the label page's own
+queue chooses what is asked, with `random` a drawing does. `--wrong` turns a share of the answers
+round. The same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -20,15 +23,12 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from benchmarks.learned_filter import answer
+from benchmarks.stand_in import answer
 from mili_jax.pipeline import collect, evaluate, pair, retrain
 from mili_jax.pipeline.describe import features
 from mili_jax.pipeline.run import Run, open_run
 from mili_jax.pipeline.stored import configuration
-from mili_jax.storage import verify
-from mili_jax.storage.dataset import Dataset
-from mili_jax.storage.labels import Answer, Label
-from mili_jax.storage.splits import labels_path
+from mili_jax.storage.labels import Answer, Kind, Label
 
 _OUT = flags.DEFINE_string("out", None, "folder of the new run", required=True)
 _COUNT = flags.DEFINE_integer("answers", 400, "of people")
@@ -38,14 +38,10 @@ SPLIT = "round_1"
 
 
 def copy(source: Path, target: Path) -> None:
-    """The run without its labels, and with a configuration that is still open."""
+    """The run as it is, in a folder of its own."""
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(source, part, ignore=shutil.ignore_patterns("report", "tensorboard", "lock"))
-    (part / "manifest.json").unlink()
-    labels = labels_path(Dataset(part / "dataset").path, SPLIT)
-    labels.unlink()
-    verify.forget(labels.parent, [labels.name])
+    shutil.copytree(source, part, ignore=shutil.ignore_patterns("tensorboard", "lock"))
     part.rename(target)
 
 
@@ -72,17 +68,16 @@ def main(argv: list[str]) -> None:
     source, target = Path(argv[1]), Path(_OUT.value)
     if not target.exists():
         copy(source, target)
-    config = configuration(source)
-    with config.unlocked():
-        config.improve.filter, config.improve.arms = "learned", ("mili",)
-    run = open_run(config, target)
+    run = open_run(configuration(target), target)
     with run.workdir:
-        if not run.dataset.read_labels(SPLIT):
+        people = [x for x in run.dataset.read_labels(SPLIT) if x.kind is Kind.PERSON]
+        if not people:
             given = answers(run, _COUNT.value, _ORDER.value, _SHARE.value)
             run.dataset.write_labels(SPLIT, given)
         for stage in (collect.label, pair.pair, retrain.retrain, evaluate.evaluate):
             stage(run, 1)
-        facts = run.workdir.read_manifest("filter_1")["filter"]
+        made = run.workdir.read_manifest("filter_1")
+        facts = {name: made.get(name) for name in ("answered_before", "useful", "filter")}
         rows = (target / "rows" / "evaluate_mili_1.jsonl").read_text().splitlines()
     measured = [row for row in map(json.loads, rows) if "task" in row]
     successes, n = (sum(row[name] for row in measured) for name in ("successes", "n"))

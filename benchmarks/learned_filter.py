@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from mili_jax.improve.classifier import LEAST, Decision, decide
-from mili_jax.people.ordering import GROWTH
-from mili_jax.people.questions import Queue
+from benchmarks.stand_in import answer
+from mili_jax.improve.classifier import Decision
 from mili_jax.pipeline.describe import features
 from mili_jax.pipeline.run import open_stored
 
@@ -25,29 +24,6 @@ _ROUND = flags.DEFINE_integer("round", 1, "whose trials")
 _ANSWERS = flags.DEFINE_list("answers", ["200", "400"], "of people")
 _ORDERS = flags.DEFINE_integer("orders", 5, "of the trials")
 _WRONG = flags.DEFINE_float("wrong", 0.0, "share of the answers that are wrong", 0.0, 0.5)
-PAGE = 9  # questions
-
-
-def answer(
-    x: np.ndarray, useful: np.ndarray, count: int, wrong: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, Decision | None]:
-    """Gives `count` answers: the numbers of their trials, what was said, and what the filter
-    decides then."""
-    queue = Queue(len(x), twice=0.0)
-    asked: list[int] = []
-    said: list[bool] = []
-    trained_on = 0
-    while len(asked) < count and (page := queue.page("a", "a", min(PAGE, count - len(asked)))):
-        for question in page.questions:
-            queue.record("a", question.trial, 1)
-            asked.append(question.trial)
-            said.append(bool(useful[question.trial] ^ (rng.random() < wrong)))
-        queue.release("a", page.questions)
-        if len(asked) >= max(LEAST, GROWTH * trained_on):
-            trained_on = len(asked)
-            if (found := decide(x, np.array(asked), np.array(said))) is not None:
-                queue.rescore(found.probability)
-    return np.array(asked), np.array(said), decide(x, np.array(asked), np.array(said))
 
 
 def shares(useful: np.ndarray, asked: np.ndarray, found: Decision | None) -> tuple[float, ...]:
