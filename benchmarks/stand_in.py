@@ -1,4 +1,4 @@
-"""A stand-in for a person at the label page: answers as the simulator does, now and then wrongly."""
+"""A stand-in for a person at the label page: the simulator's answers, now and then wrong."""
 
 from __future__ import annotations
 
