@@ -155,6 +155,17 @@ def test_other_sections_show_what_they_were_given(full):
     assert len(chosen) == 2
 
 
+def test_what_is_long_in_the_provenance_is_folded_and_still_there(tmp_path):
+    many = {f"stage_{k}": {"seconds": k, "commit": "c" * 40} for k in range(30)}
+    page = Page(
+        write_report(tmp_path / "r", **small(manifest={"versions": {"a": 1}, "stages": many}))
+    )
+    source = page.source[page.source.index('id="provenance"') :]
+    open_, _, folded = source.partition("<details>")
+    assert "Versions" in open_ and "stage_7.seconds" not in open_
+    assert "Stages (60 values)" in folded and "stage_29.seconds" in folded
+
+
 def test_films_of_the_page_come_successes_first(full):
     _, page, _ = full
     films = [ref for ref in page.references if ref.endswith(".mp4")]

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from mili_jax.report.markup import esc, html_table, section
 from mili_jax.report.rows import ResultRow
 
+MOST = 20  # values of a table that stands open
+
 
 def provenance_section(
     config: Mapping[str, object], manifest: Mapping[str, object], rows: Sequence[ResultRow]
@@ -17,16 +19,22 @@ def provenance_section(
         found = sorted(given)
         if found and key not in scalars and plural not in scalars:
             scalars[key if len(found) == 1 else plural] = found[0] if len(found) == 1 else found
-    parts = [_pairs_table("Run", scalars)] if scalars else []
-    for key, value in manifest.items():
-        if isinstance(value, Mapping) and value:
-            parts.append(_pairs_table(key.replace("_", " "), _flatten(value)))
-    cards = f'<div class="pairs">{"".join(parts)}</div>' if parts else ""
-    if config:
-        table = _pairs_table("Config", _flatten(config))
-        cards += f"<details><summary>Config ({len(_flatten(config))} values)</summary>{table}"
-        cards += "</details>"
+    maps = {k: _flatten(v) for k, v in manifest.items() if isinstance(v, Mapping) and v}
+    short = {"Run": scalars, **{k: v for k, v in maps.items() if len(v) <= MOST}}
+    long = {**{k: v for k, v in maps.items() if len(v) > MOST}, "Config": _flatten(config)}
+    tables = [_pairs_table(_titled(name), values) for name, values in short.items() if values]
+    cards = f'<div class="pairs">{"".join(tables)}</div>' if tables else ""
+    cards += "".join(_folded(_titled(name), values) for name, values in long.items() if values)
     return section("provenance", "Provenance", cards) if cards else ""
+
+
+def _titled(name: str) -> str:
+    return name[:1].upper() + name[1:].replace("_", " ")
+
+
+def _folded(name: str, values: Mapping[str, object]) -> str:
+    summary = f"{esc(name)} ({len(values)} values)"
+    return f"<details><summary>{summary}</summary>{_pairs_table(name, values)}</details>"
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
