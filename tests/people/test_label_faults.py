@@ -161,6 +161,32 @@ def test_a_disk_that_refuses_loses_nothing(tmp_path, label, person):
     assert said.count("answers were not saved") == 1 and "could not be written" in said
 
 
+def test_answers_that_can_never_be_taken_hold_nothing_up(tmp_path, label, person):
+    """Two that another program left in the browser, before and between good ones."""
+    dataset = run_of(tmp_path, 27)
+    page = person(label(tmp_path))
+    waits_for_page(page)
+    digest = dataset.digests("round_1")["round_1"][:16]
+    left = [
+        [[9999, 1, "yes", 1]],
+        [[3, 1, "yes" if useful(3) else "no", 1]],
+        [[4, 1, "perhaps", 1]],
+        [[5, 1, "yes" if useful(5) else "no", 1]],
+    ]
+    page.evaluate(
+        "([key, left]) => localStorage.setItem(key, JSON.stringify(left))",
+        [f"mili.outbox.{digest}.abc", [{"annotator": "ana", "answers": a} for a in left]],
+    )
+    page.reload()
+    until(page, "document.querySelector('#trouble').textContent.includes('refuses an answer')")
+    answers_all(page)
+    assert "refuses" in page.inner_text("#trouble")
+    assert resolve(labels_of(tmp_path)) == {f"round_1-{k:06d}": useful(k) for k in range(27)}
+    kept = page.evaluate(f"JSON.parse(localStorage.getItem('mili.refused.{digest}'))")
+    assert [entry["answers"] for entry in kept] == [left[0], left[2]]
+    assert not page.faults
+
+
 def test_a_damaged_trial_is_left_out_and_named(tmp_path, label, person):
     dataset = run_of(tmp_path, 30)
     shard = next(dataset.path.glob("*round_1.array_record*"))

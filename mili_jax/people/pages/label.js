@@ -109,11 +109,8 @@ function onProgress(progress) {
 function onOutbox(waiting, wrong, said) {
   $("saved").textContent = waiting ? `${waiting} not saved yet` : "all saved";
   $("saved").classList.toggle("waits", Boolean(wrong));
-  if (wrong) trouble(`${wrong} Your answers are kept in this browser and sent again.`);
-  if (said) {
-    trouble("");
-    onProgress(said.progress);
-  }
+  trouble(wrong || (outbox ? outbox.lost : ""));
+  if (said) onProgress(said.progress);
 }
 
 function trouble(text) {
@@ -151,7 +148,7 @@ async function poll() {
   if (document.hidden) return;
   try {
     onProgress((await post("api/progress", who())).progress);
-    if (!outbox.size && !state.progress.trouble) trouble("");
+    if (!outbox.size && !state.progress.trouble) trouble(outbox.lost);
   } catch (error) {
     trouble(error.message);
   }

@@ -2,6 +2,7 @@
 
 const TRIES = [300, 700, 1500, 3000, 5000]; // ms between tries
 const MOST = 90; // answers in one message
+const REFUSED = [400, 413]; // statuses of a message that is refused each time it is sent
 
 export class ServerError extends Error {
   constructor(text, status) {
@@ -46,14 +47,17 @@ export function keep(storage, key, value) {
 }
 
 // Answers on their way. They stay in the browser's storage until the server says that they are on
-// its disk; sending one twice is harmless.
+// its disk; sending one twice is harmless. What it can never take is set aside in the storage, so that
+// nothing waits behind it.
 export class Outbox {
   constructor(digest, client, changed) {
     this.prefix = `mili.outbox.${digest}.`;
     this.key = this.prefix + client;
+    this.refused = `mili.refused.${digest}`;
     this.client = client;
     this.changed = changed; // called with (answers waiting, what is wrong, what the server said)
     this.waiting = recall(localStorage, this.key, []);
+    this.lost = ""; // what the person should know of answers that were refused
     this.tries = 0;
     this.busy = false;
     this.adopt();
@@ -93,30 +97,52 @@ export class Outbox {
   async send() {
     if (this.busy) return;
     this.busy = true;
+    let most = MOST;
     while (this.waiting.length) {
       const { annotator } = this.waiting[0];
       let n = 0;
       let count = 0;
       const answers = [];
       while (n < this.waiting.length && this.waiting[n].annotator === annotator) {
-        if (count && count + this.waiting[n].answers.length > MOST) break;
+        if (count && count + this.waiting[n].answers.length > most) break;
         count += this.waiting[n].answers.length;
         answers.push(...this.waiting[n].answers);
         n += 1;
       }
       try {
         const said = await post("api/answers", { annotator, client: this.client, answers });
-        this.waiting.splice(0, n);
-        keep(localStorage, this.key, this.waiting.length ? this.waiting : null);
+        this.drop(n);
         this.tries = 0;
+        most = MOST;
         this.changed(this.size, "", said);
       } catch (error) {
-        this.changed(this.size, error.message, null);
+        if (REFUSED.includes(error.status)) {
+          if (n === 1) this.setAside(error.message);
+          most = 0; // one at a time, until one is taken
+          continue;
+        }
+        const kept = "Your answers are kept in this browser and sent again.";
+        this.changed(this.size, `${error.message} ${kept}`, null);
         const wait = TRIES[Math.min(this.tries, TRIES.length - 1)];
         this.tries += 1;
         await new Promise((go) => setTimeout(go, wait));
       }
     }
     this.busy = false;
+  }
+
+  drop(n) {
+    const gone = this.waiting.splice(0, n);
+    keep(localStorage, this.key, this.waiting.length ? this.waiting : null);
+    return gone;
+  }
+
+  setAside(why) {
+    const gone = this.drop(1);
+    keep(localStorage, this.refused, [...recall(localStorage, this.refused, []), ...gone]);
+    const count = gone[0].answers.length;
+    const what = count === 1 ? "an answer" : `${count} answers`;
+    this.lost = `The server refuses ${what} (${why}). What is refused stays in this browser.`;
+    this.changed(this.size, "", null);
   }
 }
