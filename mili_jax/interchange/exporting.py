@@ -154,7 +154,7 @@ def _read_back(
         for before, recording in zip(read_all(dataset, [split]), recordings, strict=True):
             episode = before.episode
             converted = convert(recording, plan)
-            after, answers = to_episode(converted, "")
+            after, answers = to_episode(converted, "", split)
             difference = np.abs(episode.image.astype(np.int16) - after.image)
             same = {
                 "pose": after.pose.tobytes() == episode.pose.tobytes(),

@@ -19,6 +19,7 @@ from mili_jax.interchange.convert import convert, left_out
 from mili_jax.interchange.guess import guess
 from mili_jax.interchange.mapping import Mapping
 from mili_jax.interchange.mapping_file import as_plain, parse, render
+from mili_jax.interchange.parts import check_apart, numbers_of, split_of
 from mili_jax.interchange.recording import NUMBER, PICTURE, TEXT, Source
 from mili_jax.interchange.sources import open_source
 from mili_jax.interchange.store import finish, to_episode, write_shard
@@ -104,14 +105,15 @@ def check(source: Source, mapping: Mapping) -> None:
         raise ConfigError(
             f"the mapping is for {mapping.format}, the source is read as {source.format}"
         )
-    for split in mapping.splits:
-        if split not in source.splits:
+    for text in mapping.splits:
+        if (split := split_of(text, source.splits)) not in source.splits:
             there = ", ".join(f"{name} ({n})" for name, n in source.splits.items())
             said = " ".join(note for note in source.notes if repr(split) in note)
             raise ConfigError(
                 f"the mapping takes the split {split!r}, and {source.path} has {there}. {said}"
                 "".strip()
             )
+    check_apart(mapping.splits, source.splits)
     wanted = [
         (field, PICTURE, f"camera {line.name!r}")
         for line in mapping.cameras
@@ -240,19 +242,21 @@ def _fill(
 
 def _shard_size(source: Source, plan: Mapping) -> int:
     """Episodes a shard, by the length of the first one."""
-    first = next(iter(source.read(next(iter(plan.splits)), [0], [plan.action[0].field])))
+    text = next(iter(plan.splits))
+    split, number = split_of(text, source.splits), numbers_of(text, source.splits)[0]
+    first = next(iter(source.read(split, [number], [plan.action[0].field])))
     size = first.length * plan.height * plan.width * 3 * len(plan.cameras)
     return int(min(_SHARD_EPISODES, max(1, _SHARD_BYTES // size)))
 
 
 def _kept(source: Source, plan: Mapping, split: str, report: Report) -> list[int]:
     """The episodes of a split that the mapping does not leave out."""
-    numbers = range(source.splits[split])
+    numbers = numbers_of(split, source.splits)
     if plan.short != "skip" and plan.task.empty != "skip":
         return list(numbers)
     names = {plan.action[0].field} | ({plan.task.field} if plan.task.field else set())
     kept = []
-    for recording in source.read(split, numbers, names):
+    for recording in source.read(split_of(split, source.splits), numbers, names):
         if (why := left_out(recording, plan)) is None:
             kept.append(recording.number)
         else:
@@ -274,11 +278,12 @@ class _Found:
 def _import_shard(source: Source, plan: Mapping, root: Path, job: _Job) -> _Found:
     found = _Found()
     episodes = []
-    for recording in source.read(job.split, job.numbers, plan.used):
+    split = split_of(job.split, source.splits)
+    for recording in source.read(split, job.numbers, plan.used):
         converted = convert(recording, plan)
-        default = f"{job.split}-{recording.number:06d}"
+        default = f"{split}-{recording.number:06d}"
         try:
-            episode, labels = to_episode(converted, default)
+            episode, labels = to_episode(converted, default, plan.splits[job.split])
         except DataError as error:
             raise DataError(f"{recording.where}: {error}") from None
         episodes.append(episode)

@@ -151,8 +151,9 @@ class Mapping:
       their span, is refused, clipped or kept. An angle is brought within its bounds by whole turns
       first, unless all is kept.
     fps: steps a second in the files, None where nobody knows. to_fps: those to keep, None for all.
-    splits: from the files' split to ours. last_step: "keep" it, or "drop" it where the files have
-      no action in it. short: "refuse" an episode of a single step, "skip" it, or "keep" it.
+    splits: from the files' split, or a part of it (`parts`), to ours. last_step: "keep" it, or
+      "drop" it where the files have no action in it. short: "refuse" an episode of a single step,
+      "skip" it, or "keep" it.
     facts: further facts of an episode (keys of FACTS) and the fields that have them.
 
     Raises ConfigError naming what does not fit.

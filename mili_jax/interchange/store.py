@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from mili_jax.types import ConfigError, DataError, Episode, EpisodeMeta
 
 T = TypeVar("T")
 
+_ROUND = re.compile(r"round_(\d{1,9})")  # a split of trials
 RENDERER = "camera"  # of pictures that no simulator drew
 
 
@@ -37,12 +39,15 @@ def open_dataset(root: Path | str) -> tuple[Dataset, Spec]:
     return dataset, dataset.spec
 
 
-def to_episode(converted: Converted, default_id: str) -> tuple[Episode, list[dict[str, object]]]:
-    """An episode of ours, and the answers of the filter that came with it.
+def to_episode(
+    converted: Converted, default_id: str, split: str
+) -> tuple[Episode, list[dict[str, object]]]:
+    """An episode of a split of ours, and the answers of the filter that came with it.
 
     Raises DataError for facts that are not what they should be.
     """
     facts = dict(converted.facts)
+    trials = _ROUND.fullmatch(split)
     labels = _rows("labels", facts.pop("labels", "[]"), dict)
     success = converted.success
     achieved = facts.pop("achieved_tasks", None)
@@ -53,7 +58,7 @@ def to_episode(converted: Converted, default_id: str) -> tuple[Episode, list[dic
         task=converted.task,
         scene=facts.pop("scene", ""),
         seed=facts.pop("seed", 0),
-        round=facts.pop("round", 0),
+        round=facts.pop("round", int(trials[1]) if trials else 0),
         policy=facts.pop("policy", "expert"),
         demonstration=facts.pop("demonstration", ""),
         renderer=facts.pop("renderer", RENDERER),

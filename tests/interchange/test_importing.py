@@ -320,3 +320,40 @@ def test_the_command_asks_for_what_it_cannot_know(tmp_path):
     )  # fmt: skip
     assert Dataset(tmp_path / "out").splits() == {"demos_train": 3}
     assert os.path.exists(written)  # it is the person's now
+
+
+def test_parts_of_one_split_become_splits_of_ours(tmp_path):
+    made = write_rlds(tmp_path / "d", {"train": 9})["train"]
+    splits = {"train[:4]": "demos_train", "train[4:-2]": "round_2", "train[-2:]": "demos_test"}
+    report = import_episodes(tmp_path / "d", "rlds", plan("rlds", splits=splits), tmp_path / "out")
+    assert report.episodes == {"demos_train": 4, "round_2": 3, "demos_test": 2}
+    first = 0
+    for ours, count in report.episodes.items():
+        found = stored(tmp_path / "out", ours)
+        for episode, wanted in zip(found, made[first : first + count], strict=True):
+            assert episode.pose.tobytes() == wanted.state.tobytes()
+            assert episode.meta.round == (2 if ours == "round_2" else 0)
+        first += count
+    names = [e.meta.episode_id for ours in report.episodes for e in stored(tmp_path / "out", ours)]
+    assert names == [f"train-{k:06d}" for k in range(9)]
+    again = parse((tmp_path / "out" / importing.MAPPING_FILE).read_text(), "it")
+    assert again.splits == splits
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        ({"train[:5]": "demos_train", "train[4:]": "round_1"}, "episode 4 is in 'train[:5]' and"),
+        ({"train[:2]": "demos_train", "train": "round_1"}, "episode 0 is in"),
+        ({"train[9:]": "demos_train"}, "'train[9:]' has no episode; there are 9"),
+        ({"train[::0]": "demos_train"}, "has a step of 0"),
+        ({"test[:2]": "demos_train"}, "takes the split 'test'"),
+        ({"train[2]": "demos_train"}, "takes the split 'train[2]'"),
+        ({"train[::-1]": "demos_train"}, "takes the split 'train[::-1]'"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(tmp_path, splits, said):
+    write_rlds(tmp_path / "d", {"train": 9})
+    with pytest.raises(ConfigError) as caught:
+        import_episodes(tmp_path / "d", "rlds", plan("rlds", splits=splits), tmp_path / "out")
+    assert said in str(caught.value) and not (tmp_path / "out").exists()
