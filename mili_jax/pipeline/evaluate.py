@@ -6,25 +6,22 @@ import dataclasses
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from mili_jax.domains import base
 from mili_jax.domains.base import SPLITS
-from mili_jax.domains.rollout import Actor, Player, Trial
+from mili_jax.domains.rollout import Player, Trial
 from mili_jax.improve import arms
-from mili_jax.learning.actors import MakeActor, MakeAdaptingActor
-from mili_jax.learning.mil import improvement
+from mili_jax.pipeline.followers import follower
 from mili_jax.pipeline.rolling import roll_out
 from mili_jax.pipeline.run import Run, config_part, finish_stage, parameters, signature
 from mili_jax.pipeline.schema import SEED_STRIDE
-from mili_jax.pipeline.train import LOOP, baseline_hyper, embed, load_params, mil_hyper, supports_of
-from mili_jax.report import statistics
+from mili_jax.pipeline.train import LOOP, load_params
 from mili_jax.storage.provenance import source_commit
-from mili_jax.types import EpisodeMeta, Params, PolicyId, Task
+from mili_jax.types import EpisodeMeta, PolicyId, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +80,7 @@ def _evaluate(run: Run, policy: PolicyId, method: str) -> None:
     began, config = time.time(), run.config
     params = load_params(run, policy)
     plan = arrangements(config)
-    maker, measured = _held_out(run, policy, params)
+    maker, measured = follower(run, policy, params, ["demos_validation", "demos_test"])
     player = functools.partial(Player, maker, config.domain.name, run.spec)
     conditions = config.evaluate.conditions
     if method not in (("mili",) if policy.round else ("meta_imitation", "mil")):
@@ -151,45 +148,3 @@ def _rows(
                 }
             )
     return rows
-
-
-def _held_out(
-    run: Run, policy: PolicyId, params: Params
-) -> tuple[Callable[[], Actor], dict[str, object]]:
-    """Makes the actor of a policy for held-out demonstrations, and what can be measured of it on
-    them alone: how well its embedding tells tasks apart, or whether adapting to one demonstration
-    of a task lowers the loss on another."""
-    held = [f"demos_{s}" for s in ("validation", "test")]
-    if arms.adapts(run.config, policy):
-        return _adapting(run, policy, params, held)
-    if policy.arm == "bc":  # acts without a demonstration, whichever it is given
-        nothing = np.zeros(run.config.policy.embedding_size, np.float32)
-        ids = [m.episode_id for split in held for m in run.dataset.read_metadata(split)]
-        return MakeActor(run.policy, params, dict.fromkeys(ids, nothing)), {}
-    z, metas = embed(run, params, held)
-    neighbours = {
-        "task": statistics.nearest_neighbour(z, [m.task for m in metas]),
-        "family": statistics.nearest_neighbour(z, [run.domain.group(m.task) for m in metas]),
-    }
-    table = {m.episode_id: row for m, row in zip(metas, z, strict=True)}
-    return MakeActor(run.policy, params, table), {"neighbours": neighbours}
-
-
-def _adapting(
-    run: Run, policy: PolicyId, params: Params, held: Sequence[str]
-) -> tuple[Callable[[], Actor], dict[str, object]]:
-    hyper, mil = baseline_hyper(run.config, policy.arm), mil_hyper(run.config, policy.arm)
-    shown, metas = supports_of(run, held)
-    kinds = np.unique([m.task for m in metas], return_inverse=True)[1]
-    of_task = [np.flatnonzero(kinds == k) for k in range(kinds.max() + 1)]
-    support, query = (np.array([rows[k] for rows in of_task]) for k in (0, 1))
-    before, after = improvement(run.policy, hyper, mil, params, shown, support, query)
-    table = {m.episode_id: jax.tree.map(lambda a, k=k: a[k], shown) for k, m in enumerate(metas)}
-    adaptation = {
-        "tasks": len(of_task),
-        "before": float(before.mean()),
-        "after": float(after.mean()),
-        "improved": float(np.mean(after < before)),
-    }
-    maker = MakeAdaptingActor(run.policy, hyper, mil, params, table)
-    return maker, {"adaptation": adaptation}
