@@ -92,8 +92,8 @@ class Learned:
         advice = f"answer more with `mili label --round={number}`, then the same command goes on"
         if len(known) < classifier.LEAST:
             raise DataError(
-                f"{where}: people have answered for {len(known)} trials; the learned filter needs "
-                f"{classifier.LEAST}: {advice}"
+                f"{where}: people have answered for {len(known)} of {len(names)} trials; the "
+                f"learned filter needs {min(classifier.LEAST, len(names))}: {advice}"
             )
         index = np.array([k for k, _ in known])
         found = classifier.decide(trials.features(), index, np.array([u for _, u in known], bool))

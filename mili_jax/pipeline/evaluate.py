@@ -15,12 +15,12 @@ from mili_jax.domains import base
 from mili_jax.domains.base import SPLITS
 from mili_jax.domains.rollout import Player, Trial
 from mili_jax.improve import arms
+from mili_jax.pipeline import measured, offline
 from mili_jax.pipeline.followers import follower
 from mili_jax.pipeline.rolling import roll_out
 from mili_jax.pipeline.run import Run, config_part, finish_stage, parameters, signature
 from mili_jax.pipeline.schema import SEED_STRIDE
 from mili_jax.pipeline.train import LOOP, load_params
-from mili_jax.storage.provenance import source_commit
 from mili_jax.types import EpisodeMeta, PolicyId, Task
 
 
@@ -64,11 +64,12 @@ def evaluate(run: Run, number: int) -> None:
     """Stages: one-shot success on held-out tasks of every policy of a round (0: pre-training).
 
     The loop's policies and MIL are given the right, a wrong and no demonstration, the others the
-    right one alone. Raises ConfigError for a domain without a simulator.
+    right one alone. Without a simulator nobody can try; then held-out episodes say how near the
+    actions come to theirs (`offline`).
     """
-    base.simulator_of(run.domain, "the stage `evaluate`")
+    one = _evaluate if run.domain.simulator else offline.evaluate
     for policy, method in arms.policies(run.config, number).items():
-        _evaluate(run, policy, method)
+        one(run, policy, method)
 
 
 def _evaluate(run: Run, policy: PolicyId, method: str) -> None:
@@ -80,11 +81,9 @@ def _evaluate(run: Run, policy: PolicyId, method: str) -> None:
     began, config = time.time(), run.config
     params = load_params(run, policy)
     plan = arrangements(config)
-    maker, measured = follower(run, policy, params, ["demos_validation", "demos_test"])
+    maker, known = follower(run, policy, params, ["demos_validation", "demos_test"])
     player = functools.partial(Player, maker, config.domain.name, run.spec)
-    conditions = config.evaluate.conditions
-    if method not in (("mili",) if policy.round else ("meta_imitation", "mil")):
-        conditions = conditions[:1]
+    conditions = measured.conditions(run, policy, method)
     trials = {
         condition: [
             Trial(
@@ -103,20 +102,9 @@ def _evaluate(run: Run, policy: PolicyId, method: str) -> None:
     everything = [trial for condition in conditions for trial in trials[condition]]
     facts = roll_out(run, split, everything, player, f"evaluation of {policy}")
     outcomes = {m.episode_id: m for m in run.dataset.read_metadata(split)}
-    trained = [run.workdir.read_manifest(str(p))["steps"] for p in arms.lineage(config, policy)]
-    about = {
-        "config": config.name,
-        "domain": config.domain.name,
-        "commit": source_commit(),
-        "method": method,
-        "round": policy.round,
-        "seed": config.seed,
-        "split": config.evaluate.split,
-        "steps": sum(trained),
-        "trials": arms.trials_seen(config, policy),
-    }
+    about = {**measured.about(run, policy), "method": method}
     run.workdir.write_rows(stage, _rows(about, plan, trials, outcomes))
-    finish_stage(run, stage, subset, began, inputs=inputs, **measured, **facts)
+    finish_stage(run, stage, subset, began, inputs=inputs, **known, **facts)
 
 
 def _rows(

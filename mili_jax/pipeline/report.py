@@ -31,8 +31,9 @@ def write_report(run: Run) -> Path:
         for name in names
         for step, values in workdir.read_metrics(name).items()
     ]
-    params = load_params(run, last)
-    shown = [*demo_splits(run.dataset), "demos_validation", "demos_test"]
+    params, there = load_params(run, last), run.dataset.splits()
+    held = [split for split in ("demos_validation", "demos_test") if split in there]
+    shown = [*demo_splits(run.dataset), *held]
     z, metas = embed(run, params, shown)
     kinds = [run.domain.group(m.task) for m in metas]
     rows = workdir.read_rows()
@@ -42,15 +43,16 @@ def write_report(run: Run) -> Path:
         config=config.to_dict(),
         manifest=workdir.provenance(),
         rows=[row for row in rows if "task" in row],
+        errors=[row for row in rows if "error_of" in row],
         pairing_rows=[row for row in rows if "alpha" in row],
         metrics=metrics,
         embedding={
             "z": z,
             "family": kinds,
             "task": [m.task for m in metas],
-            "split": [m.episode_id.split("-")[0] for m in metas],
+            "split": [name.split("_")[1] for name in shown for _ in range(there[name])],
         },
-        neighbours=workdir.read_manifest(f"evaluate_{last}")["neighbours"],
+        neighbours=workdir.read_manifest(f"evaluate_{last}").get("neighbours"),
         collection=collection,
         videos=_films(run, last) if run.domain.simulator else (),
         groups=run.domain.groups,

@@ -16,10 +16,17 @@ from mili_jax.report.groups import (
     in_order,
     of_the_same_runs,
 )
-from mili_jax.report.row_checks import check_collection, check_costs, check_pairing, check_results
+from mili_jax.report.row_checks import (
+    check_collection,
+    check_costs,
+    check_errors,
+    check_pairing,
+    check_results,
+)
 from mili_jax.report.rows import (
     CollectionRow,
     CostRow,
+    ErrorRow,
     Neighbours,
     PairingRow,
     Raw,
@@ -37,6 +44,7 @@ class Content:
     """
 
     rows: list[ResultRow]
+    errors: list[ErrorRow]
     pairing_rows: list[PairingRow]
     metrics: Sequence[Raw]
     embedding: Embedded | None
@@ -52,6 +60,7 @@ class Content:
     def check(
         *,
         rows: Sequence[Raw],
+        errors: Sequence[Raw] = (),
         pairing_rows: Sequence[Raw] = (),
         metrics: Sequence[Raw] = (),
         embedding: Mapping[str, object] | None = None,
@@ -80,6 +89,7 @@ class Content:
         named += [film.group for film in films]
         return Content(
             rows=results,
+            errors=check_errors(errors),
             pairing_rows=check_pairing(of_the_same_runs(pairing_rows, rows)),
             metrics=metrics,
             embedding=embedded,

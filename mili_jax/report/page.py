@@ -22,6 +22,7 @@ from mili_jax.report.rows import Raw, ResultRow
 from mili_jax.report.sections.claims import claims
 from mili_jax.report.sections.costs import costs_section
 from mili_jax.report.sections.differences import differences_section
+from mili_jax.report.sections.errors import error_gains, errors_section
 from mili_jax.report.sections.headline import strip
 from mili_jax.report.sections.learning import curves_section, latent_section
 from mili_jax.report.sections.pairing import pairing_section
@@ -40,6 +41,7 @@ def write_report(
     config: Mapping[str, object],
     manifest: Mapping[str, object],
     rows: Sequence[Raw],
+    errors: Sequence[Raw] = (),
     pairing_rows: Sequence[Raw] = (),
     metrics: Sequence[Raw] = (),
     embedding: Mapping[str, object] | None = None,
@@ -56,6 +58,7 @@ def write_report(
       domains.
       "meta_imitation" at round 0 is the policy before trials (else "mili" at round 0); at a later
       round it is the control that trains as many steps on demonstrations alone.
+    errors: `rows.ErrorRow`s, of a domain without a simulator.
     pairing_rows: {"config", "round", "seed", "alpha", "chosen", "pairs", "precision", "recall",
       "family_precision"}, one per alpha; a value may be None.
     metrics: {"stage", "step", name: value, ...}; names holding the word nll, contrastive or
@@ -83,6 +86,7 @@ def write_report(
     check_folder(out)
     content = Content.check(
         rows=rows,
+        errors=errors,
         pairing_rows=pairing_rows,
         metrics=metrics,
         embedding=embedding,
@@ -93,7 +97,7 @@ def write_report(
         margin=margin,
         groups=groups,
     )
-    found = gains(content.rows)
+    found = gains(content.rows) or error_gains(content.errors)
     with replacing_folder(out) as staging:
         (staging / "figures").mkdir()
         page = _page(
@@ -115,6 +119,7 @@ def _sections(staging: Path, content: Content) -> list[str]:
         videos_section(staging, content.films, groups),
         strip(rows, split, content.neighbours),
         success_section(staging, rows, content.groups),
+        errors_section(content.errors),
         rounds_section(staging, rows),
         attribution_section(rows),
         differences_section(rows, split, content.margin),

@@ -11,7 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import cast
 
-from mili_jax.report.rows import DEMOS, CollectionRow, CostRow, PairingRow, Raw, ResultRow
+from mili_jax.report.rows import (
+    DEMOS,
+    CollectionRow,
+    CostRow,
+    ErrorRow,
+    PairingRow,
+    Raw,
+    ResultRow,
+)
 from mili_jax.types import DataError
 
 
@@ -47,6 +55,13 @@ def check_costs(rows: Sequence[Raw], where: Callable[[int], str] | None = None) 
     for i, row in enumerate(rows):
         _Fields(row, name(i)).cost()
     return cast(list[CostRow], list(rows))
+
+
+def check_errors(rows: Sequence[Raw]) -> list[ErrorRow]:
+    """The rows as errors of actions. Errors as `check_results`."""
+    for i, row in enumerate(rows):
+        _Fields(row, f"row of errors {i + 1}").errors()
+    return cast(list[ErrorRow], list(rows))
 
 
 def check_collection(rows: Sequence[Raw]) -> list[CollectionRow]:
@@ -124,6 +139,21 @@ class _Fields:
                 if not isinstance(facts, Mapping):
                     raise self.fail(f"{kind!r} must hold {', '.join(fields)}, is {facts!r}")
                 _Fields(facts, f"{self.name}, {kind!r}").number(*fields, required=True)
+
+    def errors(self) -> None:
+        self.text("error_of", "about", required=True)
+        self.text("config", "commit", "domain", "split")
+        self.count("round", required=True)
+        self.count("seed", "steps", "trials")
+        if self.row.get("demo") not in DEMOS:
+            raise self.fail(f"'demo' must be one of {DEMOS}, is {self.row.get('demo')!r}")
+        names, errors = self.row.get("episodes"), self.row.get("errors")
+        if not isinstance(names, list | tuple) or not isinstance(errors, list | tuple):
+            raise self.fail("'episodes' and 'errors' must be lists")
+        if len(names) != len(errors) or not all(isinstance(name, str) for name in names):
+            raise self.fail(f"{len(errors)} errors of {len(names)} episodes, each named by a text")
+        numbered = {f"errors[{k}]": error for k, error in enumerate(errors)}
+        _Fields(numbered, self.name).number(*numbered)
 
     def collection(self) -> None:
         self.count("trials", "useful", required=True)

@@ -39,6 +39,25 @@ class ResultRow(TypedDict):
     trials: NotRequired[int]
 
 
+class ErrorRow(TypedDict):
+    """How near a policy's actions come to those of held-out episodes of one task (`about`), as
+    shares of the numbers' ranges; of a domain without a simulator. `error_of` is its method."""
+
+    error_of: str
+    round: int
+    about: str
+    demo: str
+    episodes: Sequence[str]
+    errors: Sequence[float]
+    config: NotRequired[str]
+    commit: NotRequired[str]
+    domain: NotRequired[str]
+    seed: NotRequired[int]
+    split: NotRequired[str]
+    steps: NotRequired[int]
+    trials: NotRequired[int]
+
+
 class PairingRow(TypedDict):
     """The pairs of a round at one alpha; `chosen` is the alpha that was used. Shares are None where
     nothing can be said."""
