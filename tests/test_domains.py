@@ -24,7 +24,7 @@ from mili_jax.domains import base, rollout
 from mili_jax.domains.kitchen.spec import spec as kitchen_spec
 from mili_jax.domains.rollout import Request, Teacher, Trial
 from mili_jax.improve.arms import ARMS
-from mili_jax.pipeline import algorithm, collect, demonstrate, evaluate, schema
+from mili_jax.pipeline import collect, demonstrate, schema
 from mili_jax.pipeline.run import open_run
 from mili_jax.spec import Camera, Field, Layout, Spec
 from mili_jax.storage.dataset import Dataset
@@ -446,8 +446,6 @@ def logs(tmp_path):
     [
         (demonstrate.demonstrate, "the stage `demos` needs a simulator"),
         (lambda run: collect.collect(run, 1), "the stage `collect` needs a simulator"),
-        (lambda run: evaluate.evaluate(run, 0), "the stage `evaluate` needs a simulator"),
-        (algorithm.run_all, "the stage `demos` needs a simulator"),
     ],
 )
 def test_stages_that_need_a_simulator_say_so(stage, said, logs):

@@ -36,16 +36,16 @@ def evaluate(run: Run, policy: PolicyId, method: str) -> None:
     """
     config = run.config
     stage, held = f"evaluate_{policy}", f"demos_{config.evaluate.split}"
-    shown = [*demo_splits(run.dataset), held]
-    subset, inputs = config_part(run, *LOOP, "evaluate"), parameters(run, policy)
-    inputs |= run.dataset.digests(*shown)
-    if not run.workdir.begins(stage, subset, inputs):
-        return
     if held not in run.dataset.splits():
         raise ConfigError(
             f"{run.dataset.path} has no split {held!r} of held-out episodes: import some under "
             "that name (docs/other_robots.md), or set config.evaluate.split to one that is there"
         )
+    shown = [*demo_splits(run.dataset), held]
+    subset, inputs = config_part(run, *LOOP, "evaluate"), parameters(run, policy)
+    inputs |= run.dataset.digests(*shown)
+    if not run.workdir.begins(stage, subset, inputs):
+        return
     began, about = time.time(), measured.about(run, policy)
     maker, known = follower(run, policy, load_params(run, policy), shown)
     metas = list(run.dataset.read_metadata(held))
