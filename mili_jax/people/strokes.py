@@ -7,8 +7,8 @@ near (Shi et al. 2023 do the same for waypoints), and the label of a step is the
 
 A person also hesitates: before the fingers close, after they have closed, at every turn. A policy
 that learned to stay there would stay for ever, since it does not remember how long it has been
-there. So a step in which the hand rests has the label of what comes next. It stays only as long as
-the fingers move.
+there. So a step in which the hand rests has the label of what comes next, and near a turn the label
+goes over to it. It stays only as long as the fingers move.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mili_jax.spec import FINGER
 LEAD = 0.05  # m: a hand further ahead of the tool than this counts as so far ahead
 NEAR = 0.015  # m between the way and its strokes at most
 STILL, STILL_STEPS = 0.012, 3  # m within which a hand rests that stays there for so many steps
+ROUND = 0.005, 0.025  # m from a corner at which the next stroke is all of a label, and nothing
 REACHED = 0.02  # m from where the fingers change at which they may begin
 GRIP = 0.2  # of the fingers' travel: another wish
 MOVED, TURNED, GRIPPED = 0.004, 0.03, 0.02  # m, rad and travel since the last step that is kept
@@ -51,13 +52,32 @@ def heading(pose: np.ndarray, command: np.ndarray) -> np.ndarray:
     for c, f in zip(grips, settled, strict=True):
         following[c : f + 1] = c
     label = way.copy()
-    label[:, :3] = way[following, :3]
+    label[:, :3] = way[following, :3] + _rounded(pose, way, ends, following, grips)
     # Turns are as they will be where the fingers change, or in the end.
     turned = np.array([*grips, len(way) - 1])
     label[:, 3:6] = way[turned[np.searchsorted(turned, np.arange(len(way)))], 3:6]
     label[:, FINGER] = wish
     label[:, _YAW] = (label[:, _YAW] + np.pi / 2) % np.pi - np.pi / 2
     return label.astype(np.float32)
+
+
+def _rounded(
+    pose: np.ndarray, way: np.ndarray, ends: np.ndarray, following: np.ndarray, grips: list[int]
+) -> np.ndarray:
+    """How far the label of each step lies beyond the corner that it heads for: [T,3] m.
+
+    A hand turns where it thinks it has arrived, and a policy may never think so. So near a corner
+    the label goes over to the end of the next stroke, all of it once the tool is there. Where the
+    fingers change there is no such corner, for that place has to be reached.
+    """
+    beyond = np.zeros((len(way), 3))
+    for k, end in enumerate(ends[:-1]):
+        if end not in grips:
+            mine = following == end
+            off = np.linalg.norm(pose[mine, :3] - way[end, :3], axis=1, keepdims=True)
+            share = np.clip((off - ROUND[0]) / (ROUND[1] - ROUND[0]), 0, 1)
+            beyond[mine] = (1 - share) * (way[_next(way, ends, k, grips), :3] - way[end, :3])
+    return beyond
 
 
 def sent(pose: np.ndarray, command: np.ndarray) -> np.ndarray:
