@@ -50,13 +50,11 @@ def answers(run: Run, count: int, order: str, wrong: float) -> list[Label]:
     metas = list(run.dataset.read_metadata(SPLIT))
     useful = np.array([meta.useful for meta in metas])
     rng = np.random.default_rng(run.config.seed)
-    mine = rng.permutation(len(metas))
     if order == "random":
-        asked = mine[:count]
+        asked = rng.permutation(len(metas))[:count]
         said = useful[asked] ^ (rng.random(count) < wrong)
-    else:
-        found, said, _ = answer(features(run, 1)[mine], useful[mine], count, wrong, rng)
-        asked = mine[found]
+    else:  # by the trials' own numbers, on which the audit slice depends
+        asked, said, _ = answer(features(run, 1), useful, count, wrong, rng)
     return [
         Label(metas[k].episode_id, Answer.YES if yes else Answer.NO, "stand-in")
         for k, yes in zip(asked, said, strict=True)

@@ -14,7 +14,7 @@ from mili_jax.types import ConfigError
         ("ema", 1.0),
         ("learning_rate", 0.0),
         ("shift", -1),
-        ("policy_to_embedding_scale", -0.1),
+        ("embedding_gradient", -0.1),
         ("steps", 0),
     ],
 )

@@ -35,9 +35,9 @@ def test_gradient_reaches_the_shared_encoder_from_both_losses_and_stops_where_to
         return jax.jit(jax.grad(loss))(params)
 
     policy_only = gradients(contrastive_weight=0.0)
-    blocked = gradients(contrastive_weight=0.0, policy_to_embedding_scale=0.0)
-    half = gradients(contrastive_weight=0.0, policy_to_embedding_scale=0.5)
-    both = gradients(policy_to_embedding_scale=0.0)
+    blocked = gradients(contrastive_weight=0.0, embedding_gradient=0.0)
+    half = gradients(contrastive_weight=0.0, embedding_gradient=0.5)
+    both = gradients(embedding_gradient=0.0)
     assert size(policy_only["embedder"]) > 0 and size(policy_only["encoder"]) > 0
     assert size(blocked["embedder"]) == 0 and size(blocked["encoder"]) > 0
     ratio = jax.tree.map(lambda a, b: float(jnp.abs(2 * a - b).max()), half, policy_only)

@@ -5,7 +5,8 @@
 
 Demonstrations, trials and held-out episodes are the splits `demos_train`, `round_1` and
 `demos_test` of the mapping. People answer which trials were useful (`mili label`), and the filter
-`learned` decides about the rest where it is sure. Sized for some dozens of episodes.
+`learned` decides about the rest where it is sure. Sized for some dozens of episodes. The gradient
+of the policy does not reach the embedding: of so little data it makes all embeddings equal.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ def fields() -> dict[str, object]:
         "policy.head": "spatial_softmax_mdn",
         "policy.frames": 6,
         "train.steps": 400,
-        "train.batch": 8,
+        "train.batch": 12,
+        "train.embedding_gradient": 0.0,
         "improve.filter": "learned",
         "improve.alpha": 0.5,
         "improve.batch": 8,

@@ -38,7 +38,7 @@ class Hyper:
     recall_weight: float = 1.0  # of finding again whatever lies in the demonstration's picture
     auxiliary_weight: float = 1.0  # of the embedding's own loss (reading the gripper's pose)
     demo_dropout: float = 0.05  # share of rows whose policy gets no demonstration
-    policy_to_embedding_scale: float = 1.0  # of the policy's gradient through z; 0 stops it
+    embedding_gradient: float = 1.0  # share of the policy's gradient that reaches z
     dihedral: bool = True  # random flips and quarter turns
     shift: int = 2  # pixels, at most, to each side
     colours: int = 4  # groups of rows, each with its own turn of the colour circle; 0: no turns
@@ -65,7 +65,7 @@ class Hyper:
             need(getattr(self, field) >= 0, field, "at least 0")
         for field in ("shift", "colours", "brightness", "contrast"):
             need(getattr(self, field) >= 0, field, "at least 0")
-        for field in ("demo_dropout", "policy_to_embedding_scale"):
+        for field in ("demo_dropout", "embedding_gradient"):
             need(0 <= getattr(self, field) <= 1, field, "between 0 and 1")
         need(0 <= self.ema < 1, "ema", "at least 0 and below 1")
         for field in ("compared", "imitated"):

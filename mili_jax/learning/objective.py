@@ -68,7 +68,7 @@ def loss_fn(
         parts = _gathered((embedding, batch.task[:compared], embedded.truncated), mesh)
         contrastive, details = _compare(hyper, *parts)
 
-        scale = hyper.policy_to_embedding_scale
+        scale = hyper.embedding_gradient
         z = scale * shown + (1 - scale) * jax.lax.stop_gradient(shown)
         drop, _ = jax.random.split(key)
         z = z * jax.random.bernoulli(drop, 1 - hyper.demo_dropout, (b, 1))

@@ -121,7 +121,7 @@ def train(
             LOG.warning(
                 "%s: all demonstrations have nearly the same embedding (mean cosine of two tasks "
                 "%.4f), so the policy cannot tell tasks apart and nothing can be paired; try "
-                "another embedding (config.policy), more tasks or more steps",
+                "config.train.embedding_gradient=0, a larger config.train.batch, or more tasks",
                 name,
                 shown["other_cosine"],
             )

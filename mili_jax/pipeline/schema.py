@@ -181,6 +181,14 @@ FIELDS: tuple[ConfigField, ...] = (
         "of finding again what lies in the demonstration's picture",
     ),
     ConfigField(
+        "train.embedding_gradient",
+        1.0,
+        _share,
+        "0..1",
+        "share of the policy's gradient that reaches the embedding; with 0 the contrastive loss "
+        "alone trains it",
+    ),
+    ConfigField(
         "train.demo_dropout",
         0.05,
         _share,

@@ -132,6 +132,7 @@ def hyper_of(config: ConfigDict, steps: int, learning_rate: float) -> Hyper:
         contrastive=c.contrastive,
         contrastive_weight=c.contrastive_weight,
         recall_weight=c.recall_weight,
+        embedding_gradient=c.embedding_gradient,
         demo_dropout=c.demo_dropout,
     )
 
