@@ -161,7 +161,7 @@ OTHERS = [
 def test_another_robot_is_refused_and_the_first_difference_named(changes, said, tmp_path):
     stored(tmp_path, TWO)
     other = dataclasses.replace(TWO, **changes)
-    with pytest.raises(DataError, match=rf"mili/1\.0\.0 holds .*{said}.*; open it as Dataset"):
+    with pytest.raises(DataError, match=rf"mili/1\.0\.0 holds .*{said}.*, as Dataset"):
         Dataset(tmp_path, other)
     assert Dataset(tmp_path, TWO).splits() == {"demos_train": 3}
 

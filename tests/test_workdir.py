@@ -105,12 +105,28 @@ def test_the_same_config_resumes_and_the_manifest_tells_what_ran(tmp_path):
     ],
 )
 def test_another_config_is_refused_and_the_field_named(tmp_path, other, field):
-    Workdir(tmp_path / "run", CONFIG).close()
+    with Workdir(tmp_path / "run", CONFIG) as workdir:
+        workdir.finish("demos", {"seed": 1}, episodes=8)
     before = (tmp_path / "run" / "manifest.json").read_bytes()
     with pytest.raises(ConfigError, match=field):
         Workdir(tmp_path / "run", other)
     assert (tmp_path / "run" / "manifest.json").read_bytes() == before
     Workdir(tmp_path / "run", CONFIG).close()
+
+
+@pytest.mark.parametrize("made", ["", "made/demos.jsonl", "checkpoints/pretrain/1", "rows/a.jsonl"])
+def test_a_command_that_was_refused_does_not_bind_the_folder(tmp_path, made):
+    """Only what was made of a configuration does."""
+    folder, other = tmp_path / "run", CONFIG | {"seed": 2}
+    Workdir(folder, CONFIG).close()
+    if made:
+        (folder / made).parent.mkdir(parents=True)
+        (folder / made).write_text("x")
+        with pytest.raises(ConfigError, match=r"config\.seed = 1, now it is 2"):
+            Workdir(folder, other)
+        return
+    Workdir(folder, other).close()
+    assert Workdir(folder).config["seed"] == 2
 
 
 def test_folders_that_are_no_workdirs(tmp_path):

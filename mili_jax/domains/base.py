@@ -209,6 +209,7 @@ def simulator_of(domain: Domain, what: str) -> Simulator:
     if domain.simulator is None:
         raise ConfigError(
             f"{what} needs a simulator, and the domain {domain.name!r} has none; bring episodes of "
-            "your own instead (docs/data.md)"
+            "your own instead (docs/data.md): on these `pretrain`, `pair`, `retrain` and "
+            "`evaluate` work"
         )
     return domain.simulator

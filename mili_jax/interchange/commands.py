@@ -44,6 +44,7 @@ def import_(
     opened = open_source(source, format, partial)
     counts = ", ".join(f"{name} {n}" for name, n in opened.splits.items())
     show(f"{opened.path}: {format}, episodes by split: {counts}")
+    show(f"Fields: {', '.join(sorted(opened.columns))}")
     for note in opened.notes:
         show(f"Note: {note}")
     plan: Path | None = None if map is None else Path(map)

@@ -381,7 +381,9 @@ def _task(source: Source, sample: Sample, raw: Draft, why: dict[str, str]) -> No
         if all(isinstance(value, str) for value in values):
             texts[name] = [str(value) for value in values]
     usual = [name for name in _TASKS if name in texts]
-    usual += [n for n in texts if "instruction" in n.lower() and n not in usual]
+    usual += [n for n in texts if _names_a_task(n) and n not in usual]
+    # A name that all episodes share says less than one that tells them apart.
+    usual.sort(key=lambda name: len(set(texts[name])) < 2)
     if not usual:
         raw["task"] = {"name": UNKNOWN}
         why["task"] = (
@@ -394,12 +396,20 @@ def _task(source: Source, sample: Sample, raw: Draft, why: dict[str, str]) -> No
     found = texts[field]
     different, empty = len(set(found)), sum(not text.strip() for text in found)
     why["task"] = f"{different} instruction{'s' * (different > 1)} {sample.said}."
+    if different == 1:
+        why["task"] += " One-shot imitation needs several tasks; other texts: "
+        why["task"] += f"{', '.join(n for n in texts if n != field) or 'none'}."
     raw["task"] = {"field": field, "empty": "refuse"}
     if empty:
         raw["task"]["empty"] = UNKNOWN
         why["task"] += (
             f" {empty} of {len(found)} episodes have none: skip them, or give a name for them."
         )
+
+
+def _names_a_task(field: str) -> bool:
+    last = field.lower().rpartition("/")[2]
+    return "instruction" in field.lower() or last in ("task", "task_name", "language", "lang")
 
 
 def _success(source: Source, sample: Sample, raw: Draft, why: dict[str, str]) -> None:

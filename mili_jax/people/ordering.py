@@ -52,7 +52,7 @@ class Ordering:
                     self.said = report(found, len(known))
                     yield found.probability
             elif not trained_on:
-                self.said = f"begins after {LEAST} answers; there are {len(known)}"
+                self.said = f"begins when {LEAST} trials have a clear answer; {len(known)} have"
             await asyncio.sleep(LOOK)
 
     async def _features(self) -> np.ndarray | None:

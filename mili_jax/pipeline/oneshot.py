@@ -69,7 +69,7 @@ class OneShotPolicy:
                 f"{where} does not describe a policy of this version: {what}"
             ) from error
         # Without a simulator the robot is that of its episodes, whatever it was.
-        cameras = [camera.name for camera in self.spec.cameras]
+        cameras = tuple(camera.name for camera in self.spec.cameras)
         known = self.domain.spec(self.spec.height, cameras) if self.domain.simulator else None
         if known is not None and known != self.spec:
             raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,14 +13,17 @@ from mili_jax.domains import base, rollout
 from mili_jax.domains.rollout import Trial
 from mili_jax.improve import arms
 from mili_jax.pipeline.demonstrations import demo_splits
+from mili_jax.pipeline.loop import COLLAPSED
 from mili_jax.pipeline.run import Run
 from mili_jax.pipeline.train import embed, load_params
-from mili_jax.storage.labels import resolve
+from mili_jax.report.row_checks import check_errors, check_results
+from mili_jax.storage.labels import Kind, resolve
 from mili_jax.types import PolicyId
 
 
 def write_report(run: Run) -> Path:
-    """Stage: `report/index.html` from what the other stages left; made again every time."""
+    """Stage: `report/index.html` from what the other stages left; made again every time. Its first
+    lines go to stderr as well."""
     from mili_jax.report import page  # brings Matplotlib, which no other stage needs
 
     config, workdir, last = run.config, run.workdir, arms.last_policy(run.config)
@@ -37,13 +41,16 @@ def write_report(run: Run) -> Path:
     z, metas = embed(run, params, shown)
     kinds = [run.domain.group(m.task) for m in metas]
     rows = workdir.read_rows()
-    return page.write_report(
+    results = [row for row in rows if "task" in row]
+    errors = [row for row in rows if "error_of" in row]
+    trained = {name: workdir.read_manifest(name) for name in names}
+    made = page.write_report(
         workdir.path / "report",
         title="One-shot imitation that improves from its own trials",
         config=config.to_dict(),
         manifest=workdir.provenance(),
-        rows=[row for row in rows if "task" in row],
-        errors=[row for row in rows if "error_of" in row],
+        rows=results,
+        errors=errors,
         pairing_rows=[row for row in rows if "alpha" in row],
         metrics=metrics,
         embedding={
@@ -52,17 +59,27 @@ def write_report(run: Run) -> Path:
             "task": [m.task for m in metas],
             "split": [name.split("_")[1] for name in shown for _ in range(there[name])],
         },
+        warnings=[
+            f"{name}: all demonstrations have nearly the same embedding, so the policy cannot tell "
+            "tasks apart. What else this page says of it rests on that."
+            for name, facts in trained.items()
+            if facts.get("last_other_cosine", 0) > COLLAPSED
+        ],
         neighbours=workdir.read_manifest(f"evaluate_{last}").get("neighbours"),
         collection=collection,
         videos=_films(run, last) if run.domain.simulator else (),
         groups=run.domain.groups,
     )
+    for gain in page.first_of(check_results(results), check_errors(errors)):
+        print(*gain.claims, sep="\n", file=sys.stderr)
+    return made
 
 
 def _collected(run: Run, number: int) -> dict[str, object]:
     """What the trials of a round did, for people: this reads the oracle."""
     metas = list(run.dataset.read_metadata(f"round_{number}"))
-    answers = resolve(run.dataset.read_labels(f"round_{number}"))
+    labels = run.dataset.read_labels(f"round_{number}")
+    answers = resolve(labels)
     achieved: Counter[str] = Counter()
     confusion = {group: Counter[str]() for group in run.domain.groups}
     for m in metas:
@@ -72,6 +89,8 @@ def _collected(run: Run, number: int) -> dict[str, object]:
     return {
         "round": number,
         "trials": len(metas),
+        "answered": sum(answer is not None for answer in answers.values()),
+        "by_people": len({x.episode_id for x in labels if x.kind is Kind.PERSON}),
         "useful": sum(answer is True for answer in answers.values()),
         "achieved": dict(achieved),
         "confusion": {group: dict(row) for group, row in confusion.items()},

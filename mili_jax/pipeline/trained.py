@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from mili_jax.improve import arms
+from mili_jax.pipeline.demonstrations import demo_splits
 from mili_jax.pipeline.earlier import refuse_earlier
 from mili_jax.pipeline.run import Run, open_stored, parameters
 from mili_jax.pipeline.train import baseline_hyper, load_params, mil_hyper
+from mili_jax.report.card import model_card
 from mili_jax.storage.files import Manifest
 from mili_jax.storage.packed import Packed
 from mili_jax.storage.trees import content_digest
@@ -20,7 +23,7 @@ from mili_jax.types import ConfigError, DataError, Params, PolicyId
 
 
 def of_run(workdir: Path, policy: str = "") -> Packed:
-    """A policy of a run, without a card.
+    """A policy of a run, with the card that it would be packed with.
 
     Args:
       policy: which of those that the run trained, "pretrain" or "mili_1" for instance; else the
@@ -46,6 +49,7 @@ def of_run(workdir: Path, policy: str = "") -> Packed:
     networks = ("embedding", "head", "embedding_size", "channels", "blocks")
     stage = run.workdir.read_manifest(str(chosen))
     evaluated = {"method": method, "round": chosen.round}
+    rows = [row for row in _measured(run, chosen) if evaluated.items() <= row.items()]
     facts = {
         "domain": config.domain.name,
         "spec": json.loads(run.spec.to_json()),
@@ -71,12 +75,20 @@ def of_run(workdir: Path, policy: str = "") -> Packed:
             "commit": stage["commit"],
             "versions": run.workdir.manifest()["versions"],
             "simulator": run.domain.simulator is not None,
+            "seen": _seen(run, rows),
             "config": json.loads(json.dumps(config.to_dict())),
         },
         "parameters": {"count": _count(params), "sha256": content_digest(params)},
     }
-    rows = [row for row in _measured(run, chosen) if evaluated.items() <= row.items()]
-    return Packed(facts, params, rows, "")
+    return Packed(facts, params, rows, model_card({"name": workdir.name, **facts}, rows))
+
+
+def _seen(run: Run, rows: Sequence[Manifest]) -> int:
+    """How many of the tasks that it was measured on were demonstrated to it."""
+    there = run.dataset.splits()
+    shown = [split for split in demo_splits(run.dataset) if split in there]
+    known = {m.task for split in shown for m in run.dataset.read_metadata(split)}
+    return len(known & {row["task"] for row in rows})
 
 
 def _chosen(run: Run, policy: str) -> PolicyId:
@@ -91,7 +103,10 @@ def _chosen(run: Run, policy: str) -> PolicyId:
         )
     ready = [str(p) for p in known if (run.workdir.path / "stages" / f"{p}.json").exists()]
     if str(chosen) not in ready:
-        there = f"it has {', '.join(ready)}: say --policy={ready[-1]}" if ready else "it has none"
+        there = "it has none"
+        if ready:
+            there = f"it has {', '.join(ready)}: say --policy={ready[-1]}, in Python "
+            there += f"policy={ready[-1]!r}"
         raise DataError(f"the run {run.workdir.path} has not trained {chosen} yet; {there}")
     return chosen
 

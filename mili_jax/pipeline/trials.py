@@ -26,8 +26,10 @@ def answered_trials(run: Run, number: int) -> tuple[list[EpisodeMeta], np.ndarra
     said = [answers.get(m.episode_id) for m in metas]
     if metas and not answers:
         raise DataError(
-            f"{run.dataset.path}: none of the {len(metas)} trials of {split!r} has an answer; let "
-            f"`mili filter --round={number}` or people answer"
+            f"{run.dataset.path}: none of the {len(metas)} trials of {split!r} has an answer; "
+            f"people give them with `mili label {run.workdir.path} --round={number}`, a filter "
+            f"does with `mili filter --round={number}` if config.improve.filter is one that "
+            "answers"
         )
     if None in said:
         LOG.info("%s: %d of %d trials have no sure answer", split, said.count(None), len(metas))

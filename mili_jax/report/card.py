@@ -31,7 +31,7 @@ def model_card(facts: Manifest, rows: Sequence[Manifest]) -> str:
         "```python",
         "import mili_jax",
         "",
-        f'policy = mili_jax.load_policy("{facts["name"]}")  # or the path of this folder',
+        f'policy = mili_jax.load_policy("{facts["name"]}")  # the path of this folder',
         "```",
         "",
         "## What it takes and gives",
@@ -43,6 +43,7 @@ def model_card(facts: Manifest, rows: Sequence[Manifest]) -> str:
                 ["action", f"{numbers}{', as a change' if spec['delta'] else ''}"],
                 ["demonstration", "pictures and poses of one episode of the same robot"],
                 ["parameters", f"{facts['parameters']['count']:,}"],
+                *([["needs", _needs(facts)]] if _needs(facts) else []),
             ],
         ),
         "",
@@ -52,7 +53,7 @@ def model_card(facts: Manifest, rows: Sequence[Manifest]) -> str:
         "",
         "## How well it does",
         "",
-        *_success(check_results(rows)),
+        *_success(check_results(rows), made.get("seen", 0)),
         "",
         "## Limits",
         "",
@@ -65,6 +66,14 @@ def model_card(facts: Manifest, rows: Sequence[Manifest]) -> str:
         f"The SHA-256 of the parameters is `{facts['parameters']['sha256'][:16]}...`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _needs(facts: Manifest) -> str:
+    """The parts that do not come with the package: whoever loads the policy needs them as well."""
+    networks = facts["networks"]
+    parts = {"domain": facts["domain"], **{k: networks[k] for k in ("embedding", "head")}}
+    own = [f"{kind} `{name}`" for kind, name in parts.items() if ":" in str(name)]
+    return ", ".join(own)
 
 
 def _commit(facts: Manifest) -> str:
@@ -94,7 +103,7 @@ def _training(made: Manifest) -> list[str]:
     return lines
 
 
-def _success(rows: Sequence[ResultRow]) -> list[str]:
+def _success(rows: Sequence[ResultRow], seen: int) -> list[str]:
     """Success by condition and group, and the mean; a sentence if nobody has measured it."""
     if not rows:
         return ["Nobody has measured it."]
@@ -113,13 +122,22 @@ def _success(rows: Sequence[ResultRow]) -> list[str]:
     tasks = sum(rate.tasks for rate in first)
     return [
         f"Share of episodes that end with the commanded task done. There are {tasks} tasks of the "
-        f"split `{split}`, which training has not seen, and {episodes} episodes of each kind.",
+        f"split `{split}`, {_unseen(seen, tasks)}, and {episodes} episodes of each kind.",
         "",
         *table(["", *groups, "mean"], body),
         "",
         "In brackets are 95% intervals: for a family Wilson's over episodes, for the mean a "
         "bootstrap over tasks.",
     ]
+
+
+def _unseen(seen: int, tasks: int) -> str:
+    """What training knows of the tasks that it was measured on."""
+    if not seen:
+        return "which training has not seen"
+    return (
+        "all of which training has seen" if seen == tasks else f"{seen} of which training has seen"
+    )
 
 
 def _limits(facts: Manifest, rows: Sequence[Manifest]) -> list[str]:

@@ -18,8 +18,8 @@ from mili_jax.report.folder import GENERATOR, check_folder, replacing_folder
 from mili_jax.report.gain import Gain, gains
 from mili_jax.report.markup import colour_class, esc
 from mili_jax.report.policies import primary_split, split_of
-from mili_jax.report.rows import Raw, ResultRow
-from mili_jax.report.sections.claims import claims
+from mili_jax.report.rows import ErrorRow, Raw, ResultRow
+from mili_jax.report.sections.claims import claims, notes
 from mili_jax.report.sections.costs import costs_section
 from mili_jax.report.sections.differences import differences_section
 from mili_jax.report.sections.errors import error_gains, errors_section
@@ -51,6 +51,7 @@ def write_report(
     costs: Sequence[Raw] = (),
     margin: float = 0.05,
     groups: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> Path:
     """Writes the folder `out` and returns the path of its `index.html`. Empty parts are left out.
 
@@ -76,6 +77,7 @@ def write_report(
       above.
     margin: of the equivalence test against oracle pairs, as a share of successes.
     groups: of the domain, in the order of reports; without it as the rows name them.
+    warnings: what a reader should know before the numbers.
 
     Everything is checked before anything is drawn, and written to a hidden folder beside `out`,
     which then takes its place. Raises ConfigError when `out` holds files that are not a report's;
@@ -97,12 +99,12 @@ def write_report(
         margin=margin,
         groups=groups,
     )
-    found = gains(content.rows) or error_gains(content.errors)
+    found = first_of(content.rows, content.errors)
     with replacing_folder(out) as staging:
         (staging / "figures").mkdir()
         page = _page(
             title,
-            claims(found),
+            claims(found) + notes(warnings),
             _subtitle(manifest, content.rows, found),
             [*_sections(staging, content), provenance_section(config, manifest, content.rows)],
         )
@@ -110,6 +112,11 @@ def write_report(
         if not any((staging / "figures").iterdir()):
             (staging / "figures").rmdir()
     return out / "index.html"
+
+
+def first_of(rows: Sequence[ResultRow], errors: Sequence[ErrorRow] = ()) -> list[Gain]:
+    """What a page says first."""
+    return gains(rows) or error_gains(errors)
 
 
 def _sections(staging: Path, content: Content) -> list[str]:

@@ -157,6 +157,7 @@ class _Fields:
 
     def collection(self) -> None:
         self.count("trials", "useful", required=True)
+        self.count("answered", "by_people")
         self.given("round", required=True)
         confusion = self.row.get("confusion") or {}
         if not isinstance(confusion, Mapping):

@@ -107,10 +107,13 @@ class CostRow(TypedDict):
 
 class CollectionRow(TypedDict):
     """What the trials of a round did: how many episodes achieved a task of each group, and of each
-    commanded group how many achieved which, or "none"."""
+    commanded group how many achieved which, or "none". answered: of how many somebody has said yes
+    or no; by_people: how many people have answered for."""
 
     round: int
     trials: int
     useful: int
+    answered: NotRequired[int]
+    by_people: NotRequired[int]
     achieved: NotRequired[Mapping[str, int]]
     confusion: NotRequired[Mapping[str, Mapping[str, int]]]

@@ -71,8 +71,9 @@ def read_description(directory: Path, asked: Spec | None) -> Description:
             )
     if asked and shapes and (found := difference(shapes, spec, asked)):
         raise DataError(
-            f"{directory} {found}; open it as Dataset(root), which takes what is there, or use "
-            "another directory"
+            f"{directory} {found}. In a command config.data.cameras and config.data.image_size "
+            "choose among the robot's own pictures, config.domain.name=logs takes whatever is "
+            "there, as Dataset(root) does in Python; or use another directory"
         )
     if not committed and spec is None and asked and _begun_before_marks(directory):
         shapes, old = Shapes.of(asked), True

@@ -97,7 +97,8 @@ class Workdir:
             remove_abandoned(self.path)
             if manifest.exists():
                 stored = {**self._read_manifest()["config"], **{k: self.config[k] for k in free}}
-                check_same(stored, self.config, self.path, grows)
+                if not self._is_untouched():
+                    check_same(stored, self.config, self.path, grows)
             elif not self._fits_stages(free, grows) and self._is_foreign():
                 raise ConfigError(
                     f"{self.path} is not empty and has no manifest.json; choose another workdir"
@@ -106,6 +107,12 @@ class Workdir:
         except BaseException:
             self.close()
             raise
+
+    def _is_untouched(self) -> bool:
+        """Whether nothing was made here yet: a command that was refused, since its config did not
+        fit the episodes for instance, may be given again with another."""
+        begun = [self.path / name for name in ("made", "checkpoints", "rows")]
+        return not self._stages.names() and not any(p.is_dir() and any(p.iterdir()) for p in begun)
 
     def _is_foreign(self) -> bool:
         """Whether the folder, which has no manifest, holds what no run has left there: neither one

@@ -293,3 +293,16 @@ def test_the_pitch_of_a_shoulder_is_a_joint_and_that_of_a_tool_is_not():
     assert names.quantity("pitch") == "angle" == names.quantity("tcp_roll")
     assert names.quantity("k_left_shoulder_pitch") == ""
     assert names.quantity("left_x") == "length"
+
+
+def test_a_text_that_tells_episodes_apart_is_the_task(tmp_path):
+    """And not one that is the same in all of them, as the name of robomimic's environment is."""
+    path = tmp_path / "log.hdf5"
+    write_robomimic(path, 6)
+    assert guess(open_source(path, "robomimic")).mapping().task.field == "env_args/env_name"
+    with h5py.File(path, "r+") as file:
+        for k, name in enumerate(sorted(file["data"])):
+            file["data"][name].attrs["task"] = ("open", "close", "lift")[k % 3]
+    made = guess(open_source(path, "robomimic"))
+    assert made.mapping().task.field == "attrs/task"
+    assert "3 instructions in all 6 episodes" in made.text

@@ -22,6 +22,11 @@ def claims(found: Sequence[Gain]) -> str:
     return "".join(parts)
 
 
+def notes(warnings: Sequence[str]) -> str:
+    """A paragraph per warning."""
+    return "".join(f'<p class="claim open warning">{esc(text)}</p>' for text in warnings)
+
+
 def _part(text: str) -> str:
     """A part of a sentence, with the spaces at its ends."""
     left = " " if text.startswith(" ") else ""

@@ -21,10 +21,12 @@ def trials_section(collection: Sequence[CollectionRow], groups: Sequence[str]) -
         trials, useful = row["trials"], row["useful"]
         achieved = row.get("achieved") or {}
         counts = "".join(f"<td>{achieved.get(g, 0):,}</td>" for g in shown)
-        share = percent(useful / trials) if trials else "\u2013"
+        answered = row.get("answered", trials)
+        share = percent(useful / answered) if answered else "\u2013"
+        who = f"<small>{row['by_people']:,} by people</small>" if row.get("by_people") else ""
         lines.append(
             f'<tr class="first"><th scope="row">round {esc(row["round"])}</th><td>{trials:,}</td>'
-            f"<td>{useful:,}</td><td>{esc(share)}</td>{counts}</tr>"
+            f"<td>{answered:,}{who}</td><td>{useful:,}</td><td>{esc(share)}</td>{counts}</tr>"
         )
         bars.append(_shares(row, shown, groups))
         if row.get("confusion"):
@@ -32,8 +34,8 @@ def trials_section(collection: Sequence[CollectionRow], groups: Sequence[str]) -
     head = "".join(f'<th scope="col">{swatch(groups, g)}{name(g)}</th>' for g in shown)
     table = html_table(
         "Trials collected per round and the groups that they achieved",
-        '<tr><th scope="col"></th><th scope="col">trials</th><th scope="col">useful</th>'
-        f'<th scope="col">share</th>{head}</tr>',
+        '<tr><th scope="col"></th><th scope="col">trials</th><th scope="col">answered</th>'
+        f'<th scope="col">useful</th><th scope="col">share of these</th>{head}</tr>',
         "".join(lines),
         kind="numbers short",
     )
