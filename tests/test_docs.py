@@ -120,14 +120,15 @@ def small(words):
     """A command at its smallest size."""
     name = words[1] if len(words) > 1 else ""
     if name in console.STAGES and any(word.startswith("--config=") for word in words):
-        words = ["--config=test" if word.startswith("--config=") else word for word in words]
-        words += [f"--config.{field}={value}" for field, value in SMALL.items()]
+        brought = "--workdir=runs/robot" in words  # docs/data.md: episodes of the robot of `run`
+        fields = {f: v for f, v in SMALL.items() if not (brought and f.startswith("data."))}
+        if not brought:  # there the named configuration must take what the page has written
+            words = ["--config=test" if word.startswith("--config=") else word for word in words]
+        words += [f"--config.{field}={value}" for field, value in fields.items()]
         if "--workdir=runs/run" not in words:  # that one is there already
             words += [f"--config.{field}=3" for field in ("train.steps", "improve.steps")]
             if name == "run":  # with trials it is run in `finished`
                 words.append("--config.improve.rounds=0")
-        if "--workdir=runs/robot" in words:  # docs/data.md writes pictures of the usual size
-            words.append("--config.data.image_size=64")
     if name == "demo":
         words = [word for word in words if not word.startswith("--count=")] + ["--count=1"]
     return words
