@@ -25,6 +25,7 @@ from scipy import stats
 
 from mili_jax.report.gain import gains
 from mili_jax.report.page import write_report
+from mili_jax.types import DataError
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_other_sections_show_what_they_were_given(full):
     for words in (
         "by task 66.0%",
         "by group 97.0%",
-        "round 1 3,200 941 29.4% 489 250 162 47",
+        "round 1 3,200 3,200 941 29.4% 489 250 162 47",
         "310 39%",
         "train.learning_rate 0.0003",
         "policy.image 64, 64",
@@ -153,6 +154,32 @@ def test_other_sections_show_what_they_were_given(full):
         assert words in page.words
     chosen = [attrs for tag, attrs in page.tags if tag == "tr" and attrs.get("class") == "chosen"]
     assert len(chosen) == 2
+
+
+def test_who_answered_and_what_went_wrong_is_said(tmp_path):
+    trials = {"round": 1, "trials": 48, "answered": 27, "by_people": 20, "useful": 12}
+    warnings = ["mili_1: all demonstrations have nearly the same embedding"]
+    page = Page(write_report(tmp_path / "r", **small(collection=[trials], warnings=warnings)))
+    assert "round 1 48 27 20 by people 12 44.4%" in page.words
+    assert page.source.index(warnings[0]) < page.source.index("<nav")
+
+
+def test_errors_of_actions_are_means_with_intervals_over_episodes(tmp_path):
+    """By hand: the mean of 0.1, 0.2, 0.3 has Student's half width 4.303 * 0.1 / sqrt(3)."""
+    about = {"error_of": "mili", "round": 1, "config": "logs", "domain": "logs", "seed": 0}
+    right = {"demo": "right", "about": "a", "episodes": ["x", "y", "z"], "errors": [0.1, 0.2, 0.3]}
+    wrong = {"demo": "wrong", "about": "a", "episodes": ["x", "y"], "errors": [0.2, 0.3]}
+    page = Page(
+        write_report(tmp_path / "r", **small(rows=[], errors=[about | right, about | wrong]))
+    )
+    assert "On 3 held-out episodes actions are off by 20.0 %" in page.words.replace(
+        "20.0%", "20.0 %"
+    )
+    assert "95% interval \u22124.84 to +44.84" in page.words
+    assert "+10.00" in page.words  # each of the two is off by 0.1 more
+    with pytest.raises(DataError, match="3 errors of 2 episodes"):
+        broken = about | right | {"episodes": ["x", "y"]}
+        write_report(tmp_path / "q", **small(rows=[], errors=[broken]))
 
 
 def test_what_is_long_in_the_provenance_is_folded_and_still_there(tmp_path):
