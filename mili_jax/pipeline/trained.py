@@ -9,12 +9,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
+from mili_jax.domains import base
 from mili_jax.improve import arms
 from mili_jax.pipeline.demonstrations import demo_splits
 from mili_jax.pipeline.earlier import refuse_earlier
 from mili_jax.pipeline.run import Run, open_stored, parameters
 from mili_jax.pipeline.train import baseline_hyper, load_params, mil_hyper
+from mili_jax.policy.policy import EMBEDDINGS, HEADS
 from mili_jax.report.card import model_card
 from mili_jax.storage.files import Manifest
 from mili_jax.storage.packed import Packed
@@ -76,6 +79,7 @@ def of_run(workdir: Path, policy: str = "") -> Packed:
             "versions": run.workdir.manifest()["versions"],
             "simulator": run.domain.simulator is not None,
             "seen": _seen(run, rows),
+            "needs": _needs(config),
             "config": json.loads(json.dumps(config.to_dict())),
         },
         "parameters": {"count": _count(params), "sha256": content_digest(params)},
@@ -89,6 +93,16 @@ def _seen(run: Run, rows: Sequence[Manifest]) -> int:
     shown = [split for split in demo_splits(run.dataset) if split in there]
     known = {m.task for split in shown for m in run.dataset.read_metadata(split)}
     return len(known & {row["task"] for row in rows})
+
+
+def _needs(config: ConfigDict) -> list[str]:
+    """The parts that do not come with this package: whoever loads the policy needs them as well."""
+    parts = (
+        ("domain", config.domain.name, base.BUILT_IN),
+        ("embedding", config.policy.embedding, EMBEDDINGS),
+        ("head", config.policy.head, HEADS),
+    )
+    return [f"{kind} `{name}`" for kind, name, own in parts if name not in own]
 
 
 def _chosen(run: Run, policy: str) -> PolicyId:

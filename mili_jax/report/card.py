@@ -31,7 +31,7 @@ def model_card(facts: Manifest, rows: Sequence[Manifest]) -> str:
         "```python",
         "import mili_jax",
         "",
-        f'policy = mili_jax.load_policy("{facts["name"]}")  # the path of this folder',
+        f'policy = mili_jax.load_policy("{facts["name"]}")  # if it is not shipped, this folder',
         "```",
         "",
         "## What it takes and gives",
@@ -43,7 +43,7 @@ def model_card(facts: Manifest, rows: Sequence[Manifest]) -> str:
                 ["action", f"{numbers}{', as a change' if spec['delta'] else ''}"],
                 ["demonstration", "pictures and poses of one episode of the same robot"],
                 ["parameters", f"{facts['parameters']['count']:,}"],
-                *([["needs", _needs(facts)]] if _needs(facts) else []),
+                *([["needs", ", ".join(made["needs"])]] if made.get("needs") else []),
             ],
         ),
         "",
@@ -66,14 +66,6 @@ def model_card(facts: Manifest, rows: Sequence[Manifest]) -> str:
         f"The SHA-256 of the parameters is `{facts['parameters']['sha256'][:16]}...`.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _needs(facts: Manifest) -> str:
-    """The parts that do not come with the package: whoever loads the policy needs them as well."""
-    networks = facts["networks"]
-    parts = {"domain": facts["domain"], **{k: networks[k] for k in ("embedding", "head")}}
-    own = [f"{kind} `{name}`" for kind, name in parts.items() if ":" in str(name)]
-    return ", ".join(own)
 
 
 def _commit(facts: Manifest) -> str:
