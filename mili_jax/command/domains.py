@@ -1,6 +1,7 @@
 """Lists the robots and worlds that config.domain.name can choose: those that come along, and those
 that installed packages register with the entry-point group `mili_jax.domains`. Of each: its
 cameras, which config.data.cameras can choose, the groups of its tasks, and how many tasks it has.
+With --tasks it lists the names of the tasks instead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ _SIZE = 64  # of a picture, in pixels: any will do to see which cameras take it
 
 
 def add_arguments(parser: Parser) -> None:
-    parser.usage = "mili domains"
+    parser.usage = "mili domains [--tasks=SPLIT]"
+    parser.add_argument(
+        "--tasks",
+        choices=("train", "validation", "test"),
+        metavar="SPLIT",
+        help="the names of all tasks of train, validation or test instead",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -26,6 +33,9 @@ def run(options: argparse.Namespace) -> None:
     from mili_jax import plugins
     from mili_jax.domains import base
 
+    if options.tasks:
+        _list_tasks(options.tasks)
+        return
     places = {**plugins.registered("domains"), **base.BUILT_IN}
     for name in [*base.BUILT_IN, *sorted(places.keys() - base.BUILT_IN)]:
         print(f"{name} ({places[name]})")
@@ -35,6 +45,17 @@ def run(options: argparse.Namespace) -> None:
             lines = [("broken", str(error))]
         for label, text in lines:
             print(f"    {label:<9} {text}")
+
+
+def _list_tasks(split: str) -> None:
+    """A line a task, with its domain."""
+    from mili_jax import plugins
+    from mili_jax.domains import base
+
+    for name in [*base.BUILT_IN, *sorted(plugins.registered("domains").keys() - base.BUILT_IN)]:
+        simulator = base.load(name).simulator
+        for task in simulator.tasks(split) if simulator else ():
+            print(f"{name} {task.name}")
 
 
 def _about(domain: Domain) -> list[tuple[str, str]]:

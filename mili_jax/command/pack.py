@@ -1,7 +1,7 @@
 """Writes a trained policy as a folder of its own, which can be copied or shipped, with its model
 card. `mili_jax.load_policy(DIR)` gives it back.
 
-  mili pack runs/run --policy=pretrain --out=policies/mine
+  mili pack runs/run --policy=pretrain --out=runs/packed
 
 The card is made from the run's own rows. A folder that was packed before is replaced, anything else
 is left alone.

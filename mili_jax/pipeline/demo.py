@@ -58,7 +58,10 @@ def takes(policy: OneShotPolicy, names: Sequence[str], count: int, seed: int) ->
         if name not in every:
             near = difflib.get_close_matches(name, every, 1, 0.6)
             meant = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"the domain {policy.domain.name!r} lists no task {name!r}{meant}")
+            raise ConfigError(
+                f"the domain {policy.domain.name!r} lists no task {name!r}{meant}; "
+                "`mili domains --tasks=test` lists them"
+            )
     return [Take(*every[names[i % len(names)]], i, seed) for i in range(count)]
 
 

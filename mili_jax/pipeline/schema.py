@@ -79,7 +79,9 @@ def _rows(value: int) -> bool:
 
 def _one_of(kind: str, own: Mapping[str, object]) -> tuple[Callable[[str], bool], str]:
     """What `plugins.find` can find."""
-    return (lambda v: plugins.known(kind, v, own)), f"one of {sorted(own)}, or of your own"
+    return (lambda v: plugins.known(kind, v, own)), (
+        f"one of {sorted(own)}, what an installed package registers, or module:attribute"
+    )
 
 
 def _texts(values: Sequence[str]) -> bool:
