@@ -1,0 +1,110 @@
+"""What a demonstration says to a head that follows its path: `PathEmbedding` writes it into z,
+`PathMixture` reads it.
+
+A z is a unit vector of five parts: a story, which alone tells tasks apart, two portraits (features
+of what lies at the two key places), the path, and lengths. All but the story are small, so cosines
+of z are nearly those of stories.
+"""
+
+from __future__ import annotations
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mili_jax.policy.features import unit_vector
+from mili_jax.policy.ranges import half_ranges, middles
+from mili_jax.policy.view import View
+from mili_jax.spec import Layout, Spec
+from mili_jax.types import ConfigError
+
+POINTS = 16  # of a path, evenly along it
+PORTRAIT, LENGTH = 0.3, 0.05  # of these parts beside the story, whose length is one
+SPOT = 0.1  # m; unit of how far what is looked at lies from the hand
+REACH = 1.0  # m; places farther from the origin of the world than twice this do not count
+
+
+@flax.struct.dataclass
+class Path:
+    """A demonstration as a head that follows its path knows it.
+
+    story: unit vectors. portraits: unit vectors of features, at the touch and at the end. points:
+    poses evenly along the path. key: those at the touch and at the end. spots: where what the
+    portraits show lies, from the hand at these (m). known: 1, or 0 where there is no
+    demonstration.
+    """
+
+    story: Float[Array, "n s"]
+    portraits: Float[Array, "n 2 c"]
+    points: Float[Array, "n k d"]
+    key: Float[Array, "n 2 d"]
+    spots: Float[Array, "n 2 3"]
+    known: Float[Array, " n"]
+
+    @staticmethod
+    def rest(channels: int, layout: Layout) -> int:
+        """How many numbers of a z are not the story."""
+        return 2 * channels + (POINTS + 2) * len(layout) + 6 + 1
+
+    def join(self, layout: Layout) -> Float[Array, "n z"]:
+        """The z that says all this."""
+        n, middle, half = len(self.story), middles(layout), half_ranges(layout)
+        poses = jnp.concatenate([self.points, self.key], 1)
+        lengths = jnp.concatenate(
+            [
+                ((poses - middle) / half).reshape(n, -1),
+                self.spots.reshape(n, -1) / SPOT,
+                self.known[:, None],
+            ],
+            -1,
+        )
+        portraits = PORTRAIT * self.portraits.reshape(n, -1)
+        return unit_vector(jnp.concatenate([self.story, portraits, LENGTH * lengths], -1))
+
+    @staticmethod
+    def of(z: Float[Array, "n z"], channels: int, layout: Layout) -> Path:
+        """What a z says. Raises ConfigError for one that has no room for it."""
+        n, d = len(z), len(layout)
+        story = z.shape[-1] - Path.rest(channels, layout)
+        if story < 1:
+            raise ConfigError(
+                f"config.policy.embedding_size = {z.shape[-1]}: a path of {POINTS} points and two "
+                f"portraits of {channels} numbers take {z.shape[-1] - story}; give it 32 more"
+            )
+        # A z was divided by its length, which its last number remembers.
+        known = (z[:, -1] != 0).astype(z.dtype)
+        scale = jnp.where(z[:, -1] != 0, LENGTH / jnp.where(z[:, -1] != 0, z[:, -1], 1), 0)
+        z = z * scale[:, None]
+        lengths = z[:, story + 2 * channels :] / LENGTH
+        poses = lengths[:, : (POINTS + 2) * d].reshape(n, POINTS + 2, d)
+        poses = poses * half_ranges(layout) + middles(layout)
+        return Path(
+            story=z[:, :story],
+            portraits=z[:, story : story + 2 * channels].reshape(n, 2, channels) / PORTRAIT,
+            points=poses[:, :POINTS],
+            key=poses[:, POINTS:],
+            spots=lengths[:, -7:-1].reshape(n, 2, 3) * SPOT,
+            known=known,
+        )
+
+
+def check_path(spec: Spec, field: str) -> None:
+    """Raises ConfigError unless a robot's hand can be followed by a calibrated camera."""
+    first, names = spec.cameras[0], ("x", "y", "z")
+    if first.matrix is None or first.mount != "world":
+        raise ConfigError(
+            f"{field} looks where the hand is in the picture of the first camera, and of "
+            f"{first.name!r} nobody says where it stands; calibrate it, or take 'images_only' and "
+            "'spatial_softmax_mdn'"
+        )
+    if spec.pose.names[:3] != names or spec.action.names[:3] != names or spec.delta:
+        raise ConfigError(
+            f"{field} follows a hand: pose and action must begin with x, y and z, absolute; this "
+            f"robot has {spec.pose.names} and {spec.action.names}"
+        )
+
+
+def view_of(spec: Spec) -> View:
+    """That of the first camera, of any calibrated robot."""
+    return View(jnp.asarray(np.asarray(spec.cameras[0].matrix, np.float32)), REACH)
