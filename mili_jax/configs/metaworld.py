@@ -1,7 +1,7 @@
 """One-shot imitation and a round of trials on Meta-World: the four unseen tasks of published work.
 
-    pip install 'mili-jax[metaworld]'
-    mili run --config=metaworld --workdir=runs/metaworld
+pip install 'mili-jax[metaworld]'
+mili run --config=metaworld --workdir=runs/metaworld
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ def fields() -> dict[str, object]:
     """What differs from the defaults."""
     return {
         "domain.name": "metaworld",
-        "data.tasks": 35,
+        "data.tasks": 34,
         "data.demonstrations": 20,
         "policy.embedding": "path_anchored",
         "policy.head": "path_mixture",

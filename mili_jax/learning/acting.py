@@ -22,8 +22,8 @@ from mili_jax.types import AnyArray, ConfigError, DataError, Params, PolicyFn
 # looked for again. Where it is brought to stays.
 MEMORY = (0.8, 0.95)
 
-# Of a robot without a tool above a table nobody knows when it is in the way of what it looks for. It
-# believes the mean of so many pictures, the first ones.
+# Of a robot without a tool above a table nobody knows when it is in the way of what it looks for.
+# It believes the mean of so many pictures, the first ones.
 FIRST = 4
 
 Context = TypeVar("Context")  # what an answer depends on beside the observation: a tree of arrays

@@ -63,9 +63,7 @@ class MetaWorldEnv(gymnasium.Env):
             raise SimulationError(f"no render_mode {render_mode!r}; take rgb_array or None")
         most = native.STEPS // NATIVE_STEPS
         self.horizon = given.whole(horizon, "horizon in control steps", 1, most, SimulationError)
-        self.image_size = given.whole(
-            image_size, "image_size in pixels", 16, 1024, SimulationError
-        )
+        self.image_size = given.whole(image_size, "image_size in pixels", 16, 1024, SimulationError)
         seen = spec(self.image_size, cameras)
         self._cameras = tuple(camera.name for camera in seen.cameras)
         self.split, self.render_mode = split, render_mode

@@ -31,7 +31,8 @@ class Expert:
                 place = numbers[:3] + command[:3] / OWN_GAIN[self.name]
             else:
                 place = self.script._desired_pos(self.script._parse_obs(numbers))
-        wanted = np.append(place, command[3])
+        # handle-pull's script says one number for all three now and then.
+        wanted = np.append(np.broadcast_to(place, 3), command[3])
         return np.clip(wanted, ACTION.low, ACTION.high).astype(np.float32)
 
     def done(self) -> bool:

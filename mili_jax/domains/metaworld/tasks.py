@@ -84,10 +84,11 @@ LEFT_OUT: tuple[str, ...] = (
     "bin-picking-v3",
     "door-close-v3",
     "door-open-v3",
-    "hammer-v3",
     "handle-pull-side-v3",
+    "pick-out-of-hole-v3",
     "push-back-v3",
     "soccer-v3",
+    "stick-pull-v3",
 )
 
 

@@ -8,6 +8,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from mili_jax.policy.densities import FLOOR, START, Mixture
@@ -22,8 +23,9 @@ from mili_jax.policy.view import View
 from mili_jax.spec import Spec
 
 PROPOSED = 0.05  # m; how far a place may lie from where its cell says
+SINCE = np.linspace(-1.0, 1.0, 9)  # of the path, after the touch
 UNIT = 0.1  # m; lengths are of order one in it
-NEAR = jnp.array([0.0, 0.015, 0.03, 0.05, 0.08, 0.12])  # m from the hand to a point of the path
+NEAR = np.array([0.0, 0.015, 0.03, 0.05, 0.08, 0.12])  # m from the hand to a point of the path
 
 
 @flax.struct.dataclass
@@ -188,7 +190,7 @@ class _Follower(nn.Module):
         self, pose: Float[Array, "n d"], path: Path, place: Float[Array, "n 2 2"]
     ) -> Mixture:
         points, touch = moved_path(path, place)
-        n, k, d = points.shape
+        n, k = points.shape[:2]
         index = jnp.arange(k)
         before = jnp.concatenate([points[:, :1], points[:, :-1]], 1)
         after = jnp.concatenate([points[:, 1:], points[:, -1:]], 1)
@@ -211,7 +213,7 @@ class _Follower(nn.Module):
             (after - points)[..., 3:],
             jnp.broadcast_to((index / k)[None, :, None], (n, k, 1)),
             since,
-            tiles(since[..., 0], jnp.linspace(-1, 1, 9), 0.15),
+            tiles(since[..., 0], SINCE, 0.15),
         ]
         x = nn.Dense(self.width, name="point")(jnp.concatenate(features, -1))
         about = jnp.concatenate([layout_features(self.spec.pose, pose), shift / UNIT], -1)
@@ -230,7 +232,9 @@ class _Follower(nn.Module):
         a = len(layout)
         raw = nn.Dense(1 + 2 * a, kernel_init=nn.initializers.normal(0.02), name="component")(x)
         logit, mean, width = raw[..., 0], raw[..., 1 : 1 + a], raw[..., 1 + a :]
-        at = (points[..., :3] + UNIT * mean[..., :3] - middles(layout)[:3]) / half_ranges(layout)[:3]
+        at = (points[..., :3] + UNIT * mean[..., :3] - middles(layout)[:3]) / half_ranges(layout)[
+            :3
+        ]
         return Mixture(
             logit=logit,
             mean=jnp.concatenate([at, mean[..., 3:]], -1),
