@@ -26,7 +26,7 @@ class Blind(MetaWorldEnv):
     """Without pictures, which take most of the time and which experts do not look at."""
 
     def _observe(self) -> dict[str, np.ndarray]:
-        return {"image": np.zeros((SIZE, SIZE, 3), np.uint8), "pose": self._pose()}
+        return {"image": np.zeros((SIZE, SIZE, 3), np.uint8), "pose": self._poses[-1]}
 
 
 def main() -> None:

@@ -19,8 +19,9 @@ from mili_jax.policy.view import View
 from mili_jax.spec import Layout, Spec
 from mili_jax.types import ConfigError
 
-POINTS = 16  # of a path, evenly along it
+POINTS = 24  # of a path, evenly along it
 PORTRAIT, LENGTH = 0.3, 0.05  # of these parts beside the story, whose length is one
+CLOCK = "clock"  # the field of a pose that says how long the episode has been going on (s)
 SPOT = 0.1  # m; unit of how far what is looked at lies from the hand
 REACH = 1.0  # m; places farther from the origin of the world than twice this do not count
 
@@ -98,11 +99,28 @@ def check_path(spec: Spec, field: str) -> None:
             f"{first.name!r} nobody says where it stands; calibrate it, or take 'images_only' and "
             "'spatial_softmax_mdn'"
         )
-    if spec.pose.names[:3] != names or spec.action.names[:3] != names or spec.delta:
+    told = tuple(f"to_{name}" for name in spec.action.names)
+    asked = {CLOCK, *told} <= set(spec.pose.names)
+    if spec.pose.names[:3] != names or spec.action.names[:3] != names or spec.delta or not asked:
         raise ConfigError(
-            f"{field} follows a hand: pose and action must begin with x, y and z, absolute; this "
-            f"robot has {spec.pose.names} and {spec.action.names}"
+            f"{field} follows a hand: pose and action must begin with x, y and z, absolute, and a "
+            f"pose must have {CLOCK!r} and what was last sent, {', '.join(told)}; this robot has "
+            f"{spec.pose.names} and {spec.action.names}"
         )
+
+
+def moved(path: Path, shift: Float[Array, "n 2 3"], layout: Layout) -> Float[Array, "n k d"]:
+    """The points of a path when its two places have moved by `shift` (m): up to the touch as the
+    first, from there to the end more and more as the second. Where the hand was sent moves along.
+    """
+    k = path.points.shape[1]
+    off = (path.points - path.key[:, :1])[..., :3]
+    touch = jnp.argmin(jnp.sum(jnp.square(off), -1), 1)
+    share = (jnp.arange(k) - touch[:, None]) / jnp.maximum(k - 1 - touch[:, None], 1)
+    share = jnp.clip(share, 0, 1)[..., None]
+    by = (1 - share) * shift[:, None, 0] + share * shift[:, None, 1]
+    sent = layout.names.index("to_x")
+    return path.points.at[..., :3].add(by).at[..., sent : sent + 3].add(by)
 
 
 def view_of(spec: Spec) -> View:

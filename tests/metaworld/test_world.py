@@ -111,7 +111,7 @@ def test_a_stored_demonstration_is_replayed_to_the_bit() -> None:
     episode = demonstrate(simulator, env, trial, noise=0.0)
     assert episode.meta.success and episode.meta.terminated
     poses = []
-    replay(env, episode.meta, episode.action, lambda e: poses.append(e._pose()))
+    replay(env, episode.meta, episode.action, lambda e: poses.append(e._poses[-1]))
     np.testing.assert_array_equal(poses[:-1], episode.pose[1:])
     assert env.outcome()["success"]
 

@@ -20,6 +20,7 @@ from mili_jax.domains.metaworld.spec import ACTION, POSE, spec
 from mili_jax.types import SimulationError, Task
 
 NATIVE_STEPS = 5  # of Meta-World's, of 12.5 ms, in a control step
+STEP = 0.0125 * NATIVE_STEPS  # s
 GAIN = 10.0  # command of a native step, of 1 cm at most, per metre that the hand is off
 HORIZON = 60  # control steps: 300 native ones of the 500 that Meta-World allows
 REST_STEPS = 6  # control steps without motion that end an episode
@@ -69,7 +70,8 @@ class MetaWorldEnv(gymnasium.Env):
         self.split, self.render_mode = split, render_mode
         self._fixed = None if task is None else _known(task)
         self.action_space = gymnasium.spaces.Box(ACTION.low, ACTION.high)
-        margin = np.array([0.3, 0.3, 0.3, 0.0], np.float32)  # measured, so it may overshoot
+        margin = np.zeros(len(POSE), np.float32)
+        margin[:3], margin[4] = 0.3, 4.0  # measured, so it may overshoot
         self.observation_space = gymnasium.spaces.Dict(
             {
                 "image": gymnasium.spaces.Box(0, 255, seen.picture, np.uint8),
@@ -132,7 +134,7 @@ class MetaWorldEnv(gymnasium.Env):
             sent = np.append(towards, command[3]).astype(np.float32)
             self.numbers, _, _, _, said = self._native.step(sent)
             done = done or bool(said["success"])
-        self._poses.append(self._pose())
+        self._poses.append(self._pose(self.steps + 1, command))
         if done and self.succeeded is None:
             self.succeeded = self.steps
         over = self.succeeded is not None and self.steps >= self.succeeded + SETTLE
@@ -197,11 +199,13 @@ class MetaWorldEnv(gymnasium.Env):
                 self.numbers, *_ = world.step(np.append(towards, -1.0).astype(np.float32))
             world.curr_path_length = 0
         self.succeeded = None
-        self._poses = [self._pose()]
+        self._poses = [self._pose(0, np.append(self.numbers[:3], -1.0))]
         self.scene = scene
 
-    def _pose(self) -> np.ndarray:
-        return self.numbers[:4].astype(np.float32)
+    def _pose(self, steps: int, sent: np.ndarray) -> np.ndarray:
+        """The measured pose after so many control steps, and what was sent in the last."""
+        told = np.clip(sent, ACTION.low, ACTION.high)
+        return np.concatenate([self.numbers[:4], [steps * STEP], told]).astype(np.float32)
 
     def _observe(self) -> dict[str, np.ndarray]:
         taken = [

@@ -12,6 +12,10 @@ from mili_jax.types import SimulationError
 # Two of them say a step and not a place; they turn the way that is left (m) into a command by this.
 OWN_GAIN = {"drawer-open-v3": 4.0, "reach-v3": 5.0}
 
+# m to each side of the hand. The controller goes no faster for what is farther away, and a label
+# that is near says which way to go: around a wall, not through it.
+AHEAD = 0.15
+
 
 class Expert:
     """The teacher of the episode that `env` was just reset to: of the task that its scene holds."""
@@ -32,7 +36,8 @@ class Expert:
             else:
                 place = self.script._desired_pos(self.script._parse_obs(numbers))
         # handle-pull's script says one number for all three now and then.
-        wanted = np.append(np.broadcast_to(place, 3), command[3])
+        way = np.broadcast_to(place, 3) - numbers[:3]
+        wanted = np.append(numbers[:3] + np.clip(way, -AHEAD, AHEAD), command[3])
         return np.clip(wanted, ACTION.low, ACTION.high).astype(np.float32)
 
     def done(self) -> bool:

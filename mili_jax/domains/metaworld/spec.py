@@ -11,16 +11,6 @@ import numpy as np
 from mili_jax.spec import Camera, Field, Layout, Spec
 from mili_jax.types import ConfigError
 
-# The hand's place in Meta-World's frame: x to the right of the robot, y ahead of it, z up from the
-# table's top, which is at 0. The opening of the fingers goes from 0 (closed) to 1 (open).
-POSE = Layout(
-    (
-        Field("x", "m", -0.55, 0.55),
-        Field("y", "m", 0.3, 1.05),
-        Field("z", "m", 0.0, 0.6),
-        Field("opening", "1", 0.0, 1.0),
-    )
-)
 # An action is where the hand is to be, and the effort of the fingers: -1 opens, 1 closes them.
 ACTION = Layout(
     (
@@ -28,6 +18,20 @@ ACTION = Layout(
         Field("y", "m", 0.35, 1.0),
         Field("z", "m", 0.0, 0.5),
         Field("effort", "1", -1.0, 1.0),
+    )
+)
+# The hand's place in Meta-World's frame: x to the right of the robot, y ahead of it, z up from the
+# table's top, which is at 0. The opening of the fingers goes from 0 (closed) to 1 (open). The clock
+# says how long the episode has been going on. Then comes what the robot was last told to do: the
+# path of a demonstration shows where a hand was, and this where it was sent, as into a button.
+POSE = Layout(
+    (
+        Field("x", "m", -0.55, 0.55),
+        Field("y", "m", 0.3, 1.05),
+        Field("z", "m", 0.0, 0.6),
+        Field("opening", "1", 0.0, 1.0),
+        Field("clock", "s", 0.0, 4.0),
+        *(Field(f"to_{f.name}", f.unit, f.low, f.high) for f in ACTION.fields),
     )
 )
 

@@ -16,11 +16,11 @@ from mili_jax.policy.view import View
 from mili_jax.spec import Spec
 from mili_jax.types import ConfigError
 
-# Where what a hand is about may lie, from the hand (m): below it, ahead of it, beside it.
+# Where what a hand is about may lie, from the hand (m): above or below it, ahead of it, beside it.
 AROUND = np.array(
     [
         [x, y, z]
-        for z in (0.0, -0.06, -0.12)
+        for z in (0.07, 0.0, -0.07)
         for x, y in ((0, 0), (0.06, 0), (-0.06, 0), (0, 0.06), (0, -0.06))
     ],
     np.float32,
