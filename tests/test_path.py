@@ -58,7 +58,7 @@ def test_a_z_says_the_path_and_is_a_unit_vector() -> None:
     path = Path.of(z, CHANNELS, POSE)
     np.testing.assert_allclose(path.key, pose[:, :2], atol=1e-4)
     np.testing.assert_allclose(path.points, pose[:, 2:], atol=1e-4)
-    np.testing.assert_allclose(jnp.linalg.norm(path.portraits, axis=-1), 1, atol=1e-4)
+    np.testing.assert_allclose(jnp.linalg.norm(path.portraits, axis=(-1, -2)), 1, atol=1e-4)
     assert path.known.tolist() == [1, 1]
     nothing = Path.of(0 * z, CHANNELS, POSE)
     assert nothing.known.tolist() == [0, 0] and np.isfinite(nothing.points).all()

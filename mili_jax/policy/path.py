@@ -1,9 +1,9 @@
 """What a demonstration says to a head that follows its path: `PathEmbedding` writes it into z,
 `PathMixture` reads it.
 
-A z is a unit vector of five parts: a story, which alone tells tasks apart, two portraits (features
-of what lies at the two key places), the path, and lengths. All but the story are small, so cosines
-of z are nearly those of stories.
+A z is a unit vector of three parts: a story, which alone tells tasks apart, two portraits (features
+of what lies around the hand at the two key places), and the path. All but the story are small, so
+cosines of z are nearly those of stories.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from mili_jax.types import ConfigError
 POINTS = 24  # of a path, evenly along it
 PORTRAIT, LENGTH = 0.3, 0.05  # of these parts beside the story, whose length is one
 CLOCK = "clock"  # the field of a pose that says how long the episode has been going on (s)
-SPOT = 0.1  # m; unit of how far what is looked at lies from the hand
+# The spots of a portrait, from the hand (m): above and below it, beside, before and behind it.
+AROUND = np.array(
+    [[x, y, z] for z in (0.03, -0.05) for x in (-0.06, 0, 0.06) for y in (-0.06, 0, 0.06)],
+    np.float32,
+)
 REACH = 1.0  # m; places farther from the origin of the world than twice this do not count
 
 
@@ -30,23 +34,21 @@ REACH = 1.0  # m; places farther from the origin of the world than twice this do
 class Path:
     """A demonstration as a head that follows its path knows it.
 
-    story: unit vectors. portraits: unit vectors of features, at the touch and at the end. points:
-    poses evenly along the path. key: those at the touch and at the end. spots: where what the
-    portraits show lies, from the hand at these (m). known: 1, or 0 where there is no
-    demonstration.
+    story: unit vectors. portraits: features at the spots `AROUND` the hand, at the touch and at the
+    end, each of these with length one in all. points: poses evenly along the path. key: those at
+    the touch and at the end. known: 1, or 0 where there is no demonstration.
     """
 
     story: Float[Array, "n s"]
-    portraits: Float[Array, "n 2 c"]
+    portraits: Float[Array, "n 2 j c"]
     points: Float[Array, "n k d"]
     key: Float[Array, "n 2 d"]
-    spots: Float[Array, "n 2 3"]
     known: Float[Array, " n"]
 
     @staticmethod
     def rest(channels: int, layout: Layout) -> int:
         """How many numbers of a z are not the story."""
-        return 2 * channels + (POINTS + 2) * len(layout) + 6 + 1
+        return 2 * len(AROUND) * channels + (POINTS + 2) * len(layout) + 1
 
     def join(self, layout: Layout) -> Float[Array, "n z"]:
         """The z that says all this."""
@@ -55,7 +57,6 @@ class Path:
         lengths = jnp.concatenate(
             [
                 ((poses - middle) / half).reshape(n, -1),
-                self.spots.reshape(n, -1) / SPOT,
                 self.known[:, None],
             ],
             -1,
@@ -77,15 +78,16 @@ class Path:
         known = (z[:, -1] != 0).astype(z.dtype)
         scale = jnp.where(z[:, -1] != 0, LENGTH / jnp.where(z[:, -1] != 0, z[:, -1], 1), 0)
         z = z * scale[:, None]
-        lengths = z[:, story + 2 * channels :] / LENGTH
+        spots = len(AROUND)
+        lengths = z[:, story + 2 * spots * channels :] / LENGTH
         poses = lengths[:, : (POINTS + 2) * d].reshape(n, POINTS + 2, d)
         poses = poses * half_ranges(layout) + middles(layout)
         return Path(
             story=z[:, :story],
-            portraits=z[:, story : story + 2 * channels].reshape(n, 2, channels) / PORTRAIT,
+            portraits=z[:, story : story + 2 * spots * channels].reshape(n, 2, spots, channels)
+            / PORTRAIT,
             points=poses[:, :POINTS],
             key=poses[:, POINTS:],
-            spots=lengths[:, -7:-1].reshape(n, 2, 3) * SPOT,
             known=known,
         )
 

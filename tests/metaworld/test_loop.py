@@ -17,7 +17,7 @@ SMALL = {
     "data.tasks": 2,
     "data.demonstrations": 2,
     "policy.channels": 8,
-    "policy.embedding_size": 280,
+    "policy.embedding_size": 560,
     "policy.blocks": 1,
     "train.steps": 4,
     "train.batch": 4,

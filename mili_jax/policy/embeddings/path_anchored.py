@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -11,33 +10,22 @@ from jaxtyping import Array, Float
 from mili_jax.policy.embeddings.temporal import Temporal
 from mili_jax.policy.features import layout_features, rms_norm, unit_vector
 from mili_jax.policy.kernels import bilinear_weights
-from mili_jax.policy.path import POINTS, Path, check_path, view_of
+from mili_jax.policy.path import AROUND, POINTS, Path, check_path, view_of
 from mili_jax.policy.view import View
 from mili_jax.spec import Spec
 from mili_jax.types import ConfigError
 
-# Where what a hand is about may lie, from the hand (m): above or below it, ahead of it, beside it.
-AROUND = np.array(
-    [
-        [x, y, z]
-        for z in (0.07, 0.0, -0.07)
-        for x, y in ((0, 0), (0.06, 0), (-0.06, 0), (0, 0.06), (0, -0.06))
-    ],
-    np.float32,
-)
-
 
 class PathAnchored(nn.Module):
     """Embeds a demonstration by the path of its hand, and by two portraits: features of the first
-    picture where the hand touches and where it ends. Of the spots around the hand there it chooses
-    what stands out.
+    picture around the hand where it touches and where it ends.
 
     It serves any robot whose pose begins with the hand's x, y and z (m), seen by a calibrated
     camera. See `policy.path` for what z says.
     """
 
     spec: Spec
-    size: int = 192
+    size: int = 1440
     width: int = 64
 
     @staticmethod
@@ -62,15 +50,11 @@ class PathAnchored(nn.Module):
         spots = key[:, :, None, :3] + AROUND
         weights = bilinear_weights(eye.project(spots), h, w, offsets=False)[..., 0, :]
         weights = weights.reshape(n, -1, h * w)
+        # Beside what a picture shows on the average, most of which is the table.
+        flat = flat - flat[:, :1].mean(2, keepdims=True)
         seen, later = (weights @ flat[:, k] for k in (0, m - 1))
         both = jnp.concatenate([seen, seen - later], -1).reshape(n, 2, len(AROUND), 2 * c)
-        hidden = nn.Dense(self.width, name="choose_look")(both)
-        hidden = hidden + self.param(
-            "choose_spot", nn.initializers.normal(0.1), (2, len(AROUND), self.width)
-        )
-        chosen = jax.nn.softmax(nn.Dense(1, name="choose")(nn.relu(hidden))[..., 0], -1)
-        seen = seen.reshape(n, 2, len(AROUND), c)
-        portraits = unit_vector(jnp.einsum("npk,npkc->npc", chosen, seen))
+        portraits = unit_vector(seen.reshape(n, 2, -1)).reshape(n, 2, len(AROUND), c)
 
         # Where tasks differ: what the hand does, and what lies there before and after.
         features = layout_features(layout, along)
@@ -86,7 +70,6 @@ class PathAnchored(nn.Module):
             portraits=portraits,
             points=_resampled(along),
             key=key,
-            spots=jnp.einsum("npk,kd->npd", chosen, AROUND),
             known=jnp.ones(n),
         )
         return path.join(layout), jnp.zeros(n)

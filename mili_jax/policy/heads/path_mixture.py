@@ -13,18 +13,20 @@ from jaxtyping import Array, Float
 
 from mili_jax.policy.densities import FLOOR, START, Mixture
 from mili_jax.policy.embedding import Embedding
-from mili_jax.policy.features import direction, rms_norm, tiles, unit_vector
+from mili_jax.policy.features import direction, rms_norm, tiles
 from mili_jax.policy.focus import FOCUS_FLOOR, Focus, in_hindsight
-from mili_jax.policy.kernels import in_chunks
-from mili_jax.policy.path import CLOCK, REACH, Path, check_path, moved, view_of
+from mili_jax.policy.path import AROUND, CLOCK, REACH, Path, check_path, moved, view_of
 from mili_jax.policy.protocols import Hindsight, Memory
 from mili_jax.policy.ranges import half_ranges, middles
 from mili_jax.policy.view import View
 from mili_jax.spec import Spec
 
-HEIGHTS = np.array([-0.16, -0.08, 0.0, 0.08, 0.16], np.float32)  # m above what was shown
+# The ways that a place may have moved since it was shown (m): along the table, up and down.
+SIDE, RISES = np.arange(-0.24, 0.241, 0.04), np.array([-0.1, 0.0, 0.1])
+WAYS = np.stack(np.meshgrid(RISES, SIDE, SIDE, indexing="ij")[::-1], -1).reshape(-1, 3)
+WAYS = WAYS.astype(np.float32)
+PLAIN = 0.1  # of the mean square of a cell's features, of what looks like nothing
 PRIOR = 16  # width of what says where things may be
-PROPOSED = 0.05  # m; how far a place may lie from where its cell says
 UNIT = 0.1  # m; lengths are of order one in it
 STEP = 0.0625  # s; about a control step
 LAGS = STEP * np.array([-4.0, -3.0, -2.0, -1.0, 0.0, 1.0], np.float32)  # s, after the clock
@@ -55,10 +57,10 @@ class PathDensity:
 class PathMixture(nn.Module):
     """Where do the two places of the demonstration lie now, and where on its path is the hand?
 
-    The portrait of each place is compared with every cell of the picture. A cell that looks like it
-    says how far the place has moved; two more components say that it has not moved
-    (the touch), or as far as the touch has (the end). The path is moved with them, and with it what
-    the demonstrated robot was sent. That is where the mixture over actions has its components.
+    The portrait of each place is laid over the picture at every place where it may have moved to.
+    Two more components say that it has not moved (the touch), or as far as the touch has (the end).
+    The path is moved with the two places, and with it what the demonstrated robot was sent. That is
+    where the mixture over actions has its components.
 
     Of the demonstration it sees the path and the portraits alone. What tells tasks apart (the
     story) says nothing of a task that is new.
@@ -107,11 +109,8 @@ class PathMixture(nn.Module):
 
 
 class _Finder(nn.Module):
-    """Compares every cell of normalised maps with the portraits of a path.
-
-    What a cell shows lies somewhere on its ray: as high as in the demonstration, or higher or
-    lower. So it makes one component for each of `HEIGHTS`.
-    """
+    """Lays the portraits of a path over the picture, moved by every way on a grid: the more a place
+    then looks as it was shown, the likelier it is to have moved so."""
 
     spec: Spec
     width: int
@@ -123,72 +122,97 @@ class _Finder(nn.Module):
         """Where the two places lie, and how much higher than shown by each component (m)."""
         n, h, w, c = maps.shape
         cells = maps.reshape(n, h * w, c)
-        eye, count = view_of(self.spec), len(HEIGHTS)
-        spot = path.key[..., :3] + path.spots
-        level = spot[..., None, 2:3] + HEIGHTS[:, None]
-        there = eye.at_height(eye.cells(h, w), level)  # [n,2,heights,g,2]
-        moved = there - spot[:, :, None, None, :2]
+        cells = cells - cells.mean(1, keepdims=True)
+        compare = self.param("compare", nn.initializers.orthogonal(), (c, c))
+        cells, shown = cells @ compare, path.portraits @ compare
+        # What is as plain as the table looks like nothing.
+        cells = cells * jax.lax.rsqrt(jnp.sum(jnp.square(cells), -1, keepdims=True) + PLAIN * c)
+        alike = jnp.einsum("npjc,ngc->npjg", shown, cells)
+        alike = alike / (jnp.linalg.norm(shown + 1e-6, axis=-1).sum(-1)[..., None, None])
 
-        compare = self.param("compare", nn.initializers.lecun_normal(), (c, self.width))
-        query = unit_vector(path.portraits @ compare)
-        sharp = jnp.exp(self.param("sharpness", nn.initializers.constant(math.log(10)), (2,)))
-        look = self.param("look", nn.initializers.lecun_normal(), (2 * c, self.width))
-        which = self.param("which", nn.initializers.normal(0.1), (2, self.width))
-        out = self.param("out", nn.initializers.normal(0.02), (self.width, 4))
-        bias = self.param("bias", nn.initializers.zeros, (4,))
-
-        def propose(cells: Array, portraits: Array, query: Array) -> Array:
-            alike = jnp.einsum("ngw,npw->npg", unit_vector(cells @ compare), query)
-            mine, theirs = cells @ look[:c], portraits @ look[c:]
-            x = nn.relu(mine[:, None] + theirs[:, :, None] + which[:, None])
-            return jnp.concatenate([alike[..., None] * sharp[:, None, None], x @ out + bias], -1)
-
-        raw = in_chunks(propose, h * w, cells, path.portraits, query)[:, :, None]
+        spots = path.key[:, :, None, :3] + AROUND
+        there = spots[:, :, :, None] + WAYS  # [n,2,spots,ways,3]
+        uv = jax.lax.stop_gradient(view_of(self.spec).project(there))
+        score = _sampled(alike, uv, h, w).sum(2)  # [n,2,ways]
+        sharp = jnp.exp(self.param("sharpness", nn.initializers.constant(math.log(15)), (2,)))
         # How likely it is to have moved so far, and to lie there at all.
-        numbers = jnp.broadcast_to((HEIGHTS / UNIT)[:, None, None], (*moved.shape[:-1], 1))
-        prior = jnp.concatenate([jnp.clip(moved / UNIT, -4, 4), numbers, there / REACH], -1)
+        place = path.key[:, :, None, :3] + WAYS
+        moved = jnp.broadcast_to(WAYS / UNIT, place.shape)
+        prior = jnp.concatenate([moved, jnp.square(moved), place / REACH], -1)
         kind = self.param("kind", nn.initializers.normal(0.1), (2, PRIOR))
-        prior = nn.relu(nn.Dense(PRIOR, name="prior0")(prior) + kind[:, None, None])
-        logit = raw[..., 0] + raw[..., 1] + nn.Dense(1, name="prior")(prior)[..., 0]
-        at = path.key[:, :, None, None, :2] + moved + PROPOSED * jnp.tanh(raw[..., 2:4])
-        width = jnp.broadcast_to(raw[..., 4], logit.shape)
-        up = jnp.broadcast_to(HEIGHTS[:, None], (n, 2, count, h * w)).reshape(n, 2, -1)
+        prior = nn.relu(nn.Dense(PRIOR, name="prior0")(prior) + kind[:, None])
+        logit = sharp[:, None] * score + nn.Dense(1, name="prior")(prior)[..., 0]
+        at = path.key[:, :, None, :2] + _finer(logit)
+        width = self.param("width", nn.initializers.zeros, (2,))
+        width = jnp.broadcast_to(width[:, None], logit.shape)
+        up = jnp.broadcast_to(WAYS[:, 2], logit.shape)
 
-        def flat(x: Array) -> Array:
-            return x.reshape(n, 2, count * h * w, *x.shape[4:])
-
-        of_cells = flat(logit), flat(at), flat(width)
+        of_ways = logit, at, width
         # The touch may be where it was shown.
-        stay = self.param("stay", nn.initializers.zeros, (2, 2))
-        nowhere = jnp.zeros((n, 1, 1))
-        first = _with(of_cells, 0, path.key[:, :1, :2], stay[0])
+        stay = self.param("stay", nn.initializers.constant(-0.4), (2, 2))
+        first = _with(of_ways, 0, path.key[:, :1, :2], stay[0])
         touch = jax.lax.stop_gradient(first.mode())
         if hindsight is not None:
             truth = hindsight[0][:, :1]
             touch = in_hindsight(first, touch, truth, jnp.ones_like(hindsight[1][:, :1]))
-        up_first = jnp.concatenate([up[:, :1], nowhere], -1)
+        up_first = jnp.concatenate([up[:, :1], jnp.zeros((n, 1, 1))], -1)
         lifted = _height(first, up_first, touch)[..., None]
         # The end may have moved as the touch has. Whether it has shows in the portraits: a goal
         # looks unlike what lies around it.
         end = path.key[:, 1:, :2] + touch - path.key[:, :1, :2]
         follows = nn.relu(nn.Dense(self.width, name="follows0")(path.portraits.reshape(n, -1)))
         follows = nn.Dense(1, name="follows")(follows)
-        second = _with(of_cells, 1, end, stay[1], follows)
+        second = _with(of_ways, 1, end, stay[1], follows)
         up_second = jnp.concatenate([up[:, 1:], jax.lax.stop_gradient(lifted)], -1)
         both: Focus = jax.tree.map(lambda a, b: jnp.concatenate([a, b], 1), first, second)
         return both, jnp.concatenate([up_first, up_second], 1)
 
 
+def _sampled(
+    alike: Float[Array, "n p j g"], uv: Float[Array, "n p j k 2"], h: int, w: int
+) -> Float[Array, "n p j k"]:
+    """Bilinear samples of every map of cells at its own places; beyond the border its value."""
+    column = jnp.clip((uv[..., 0] + 1) / 2 * w - 0.5, 0, w - 1.001)
+    row = jnp.clip((1 - uv[..., 1]) / 2 * h - 0.5, 0, h - 1.001)
+    left, top = jnp.floor(column), jnp.floor(row)
+    right, down = column - left, row - top
+    corner = (top * w + left).astype(jnp.int32)
+    found: Array = jnp.zeros(())
+    for step, share in (
+        (0, (1 - right) * (1 - down)),
+        (1, right * (1 - down)),
+        (w, (1 - right) * down),
+        (w + 1, right * down),
+    ):
+        found = found + share * jnp.take_along_axis(alike, corner + step, -1)
+    return found
+
+
+def _finer(logit: Float[Array, "n 2 k"]) -> Float[Array, "n 2 k 2"]:
+    """Where the ways of a grid lead (m), each drawn to its likelier neighbours."""
+    shape = (*logit.shape[:2], len(RISES), len(SIDE), len(SIDE))
+    weight = jnp.exp(jax.lax.stop_gradient(logit - logit.max(-1, keepdims=True))).reshape(shape)
+    weight = weight + 1e-9
+
+    def around(x: Array) -> Array:
+        window = (1, 1, 1, 3, 3)
+        return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, (1,) * 5, "SAME")
+
+    total = around(weight)
+    drawn = [around(weight * WAYS[:, i].reshape(shape[2:])) / total for i in range(2)]
+    return jnp.stack(drawn, -1).reshape(*logit.shape, 2)
+
+
 def _with(
-    of_cells: tuple[Array, Array, Array],
+    of_ways: tuple[Array, Array, Array],
     which: int,
     place: Float[Array, "n 1 2"],
     stay: Float[Array, " 2"],
     more: Float[Array, "n 1"] | float = 0.0,
 ) -> Focus:
-    """Components of cells for one of the two places, and one more at a given place."""
-    logit, at, width = (x[:, which : which + 1] for x in of_cells)
-    # At first it is about as likely as all cells that look like nothing together.
+    """Components of all ways for one of the two places, and one more at a given place."""
+    logit, at, width = (x[:, which : which + 1] for x in of_ways)
+    # At first it is less likely than all ways that look like nothing together.
     extra = jnp.broadcast_to(math.log(logit.shape[-1]) + 5 * stay[0] + more, (len(logit), 1))
     logit = jnp.concatenate([logit, extra[..., None]], -1)
     at = jnp.concatenate([at, place[:, :, None]], 2)
