@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import pytest
@@ -10,7 +11,9 @@ from mili_jax.configs import get_config
 from mili_jax.pipeline import algorithm
 from mili_jax.pipeline.run import open_run
 
-pytest.importorskip("metaworld", reason="the extra `metaworld` is not installed")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("metaworld") is None, reason="the extra `metaworld` is not installed"
+)
 
 SMALL = {
     "data.image_size": 32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import numpy as np
@@ -16,7 +17,9 @@ from mili_jax.domains.metaworld.spec import ACTION, CAMERAS
 from mili_jax.domains.rollout import Request, Teacher, Trial, demonstrate, replay
 from mili_jax.types import ConfigError, SimulationError
 
-pytest.importorskip("metaworld", reason="the extra `metaworld` is not installed")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("metaworld") is None, reason="the extra `metaworld` is not installed"
+)
 
 SCENE = Scene("push-v3", 3).to_json()
 HAND = np.array([0.0, 0.6, 0.2])  # about where it begins
@@ -64,25 +67,43 @@ def test_gymnasium_accepts_the_environment() -> None:
         made.reset()
 
 
-def test_the_picture_is_the_right_way_up(env) -> None:
-    """In both the hand's +x is to the right; up is up in `corner`, and ahead is up in `top`."""
+def goal(picture: np.ndarray) -> np.ndarray:
+    """Where the green goal is: row and column of the middle of its pixels."""
+    r, g, b = picture.astype(int).transpose(2, 0, 1)
+    found = np.argwhere((g > 120) & (r < 90) & (b < 90))
+    assert len(found) >= 2
+    return found.mean(0)
+
+
+def test_the_corner_sees_up_as_up_and_right_and_ahead_as_right(env) -> None:
     low, high = (go(env, HAND + np.array([0, 0, z]))["image"][0] for z in (-0.05, 0.1))
     assert fingers(high)[0] < fingers(low)[0] - 4
-    for k in (0, 1):
-        left, right = (go(env, HAND + np.array([x, 0, 0]))["image"][k] for x in (-0.12, 0.12))
-        assert fingers(left)[1] != pytest.approx(fingers(right)[1], abs=3)
-    near, far = (go(env, HAND + np.array([0, y, 0]))["image"][1] for y in (-0.05, 0.15))
-    assert fingers(far)[0] < fingers(near)[0] - 4
+    left, right = (go(env, HAND + np.array([x, 0, 0]))["image"][0] for x in (-0.12, 0.12))
+    assert fingers(right)[1] > fingers(left)[1] + 4
+    near, far = (go(env, HAND + np.array([0, y, 0]))["image"][0] for y in (-0.05, 0.15))
+    assert fingers(far)[1] > fingers(near)[1] + 4
 
 
-@pytest.mark.parametrize("k, camera", enumerate(("corner", "top")))
+@pytest.mark.parametrize("k, camera", [(0, "corner"), (1, "top")])
 def test_the_calibration_says_where_things_are_seen(env, k, camera) -> None:
-    """A finger's middle, which MuJoCo knows, is where its pixels are."""
+    """The goal, of which MuJoCo knows where it lies, is where its pixels are; so from above the
+    right is to the right and ahead is up."""
+    seen = []
+    for seed in range(5):
+        picture = begin(env, Scene("push-v3", seed).to_json())["image"][k]
+        place = env._native._target_pos
+        assert np.abs(seen_at(camera, place, 64) - goal(picture)).max() < 2.5  # pixels
+        seen.append([*place[:2], *goal(picture)])
+    if camera == "top":
+        x, y, row, column = np.array(seen).T
+        assert np.corrcoef(x, column)[0, 1] > 0.95 and np.corrcoef(y, row)[0, 1] < -0.95
+
+
+def test_the_hand_is_where_the_corner_says(env) -> None:
     for move in ([0, 0, 0], [0.1, 0.1, 0.05], [-0.15, 0.05, -0.05]):
-        picture = go(env, HAND + np.array(move))["image"][k]
+        picture = go(env, HAND + np.array(move))["image"][0]
         pads = [env._native.data.body(name).xpos for name in ("leftpad", "rightpad")]
-        off = [np.abs(seen_at(camera, at, 64) - fingers(picture)).max() for at in pads]
-        assert min(off) < 3  # pixels
+        assert min(np.abs(seen_at("corner", at, 64) - fingers(picture)).max() for at in pads) < 3
 
 
 def test_an_episode_is_a_function_of_scene_seed_and_actions(env) -> None:

@@ -191,13 +191,15 @@ class MetaWorldEnv(gymnasium.Env):
             self._native, self._name = native.make(scene.env), scene.env
         world = self._native
         world.seed(scene.seed)
-        self.numbers, _ = world.reset()
+        world.reset()
+        # A reset moves bodies in the model alone: where they are, and are seen, says the next step.
+        self.numbers, *_ = world.step(np.array([0.0, 0.0, 0.0, -1.0], np.float32))
         if any(scene.hand):
             place = self.numbers[:3] + scene.hand
             for _ in range(SHIFT_STEPS):
                 towards = np.clip(GAIN * (place - self.numbers[:3]), -1, 1)
                 self.numbers, *_ = world.step(np.append(towards, -1.0).astype(np.float32))
-            world.curr_path_length = 0
+        world.curr_path_length = 0
         self.succeeded = None
         self._poses = [self._pose(0, np.append(self.numbers[:3], -1.0))]
         self.scene = scene

@@ -15,14 +15,14 @@ import numpy as np
 from mili_jax.domains.metaworld.spec import VIEWPOINTS, Viewpoint
 from mili_jax.types import ConfigError
 
+# MuJoCo looks at it when it is imported. Without it pictures want a screen.
+os.environ.setdefault("MUJOCO_GL", "egl" if ctypes.util.find_library("EGL") else "osmesa")
 HELP = "pip install 'mili-jax[metaworld]'"
 KEPT = 20  # names of which a process keeps what is drawn; more than environments in lockstep
 STEPS = 500  # of an environment's own, after which it refuses more
 
 
 def _load(module: str) -> Any:
-    # MuJoCo looks at it when it is imported. Without it pictures want a screen.
-    os.environ.setdefault("MUJOCO_GL", "egl" if ctypes.util.find_library("EGL") else "osmesa")
     try:
         return importlib.import_module(module)
     except ImportError as error:
