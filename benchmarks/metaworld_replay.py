@@ -2,8 +2,8 @@
 
     python -m benchmarks.metaworld_replay runs/metaworld
 
-Of a finished run it takes the evaluation's scenes and demonstrations, sends the robot what the
-expert was told to do, step by step, and prints the successes of each task. A policy that is worth
+Of a finished run it takes the evaluation's scenes and demonstrations, sends the robot the
+expert's commands, step by step, and prints the successes of each task. A policy that is worth
 its pictures does better.
 """
 

@@ -17,8 +17,8 @@ from mili_jax.types import ConfigError
 
 XYZ = tuple(Field(name, "m", -0.5, 0.5) for name in "xyz")
 GRIP = Field("grip", "1", -1.0, 1.0)
-TOLD = tuple(dataclasses.replace(f, name=f"to_{f.name}") for f in (*XYZ, GRIP))
-POSE = Layout((*XYZ, Field("opening", "1", 0.0, 1.0), Field("clock", "s", 0.0, 4.0), *TOLD))
+SENT = tuple(dataclasses.replace(f, name=f"to_{f.name}") for f in (*XYZ, GRIP))
+POSE = Layout((*XYZ, Field("opening", "1", 0.0, 1.0), Field("clock", "s", 0.0, 4.0), *SENT))
 ABOVE = Camera.straight_down("above", view=0.5, height=2.0)
 SPEC = Spec(POSE, Layout((*XYZ, GRIP)), 32, 32, (ABOVE,))
 CHANNELS = 8

@@ -101,12 +101,12 @@ def check_path(spec: Spec, field: str) -> None:
             f"{first.name!r} nobody says where it stands; calibrate it, or take 'images_only' and "
             "'spatial_softmax_mdn'"
         )
-    told = tuple(f"to_{name}" for name in spec.action.names)
-    asked = {CLOCK, *told} <= set(spec.pose.names)
+    last = tuple(f"to_{name}" for name in spec.action.names)
+    asked = {CLOCK, *last} <= set(spec.pose.names)
     if spec.pose.names[:3] != names or spec.action.names[:3] != names or spec.delta or not asked:
         raise ConfigError(
             f"{field} follows a hand: pose and action must begin with x, y and z, absolute, and a "
-            f"pose must have {CLOCK!r} and what was last sent, {', '.join(told)}; this robot has "
+            f"pose must have {CLOCK!r} and what was last sent, {', '.join(last)}; this robot has "
             f"{spec.pose.names} and {spec.action.names}"
         )
 

@@ -206,8 +206,8 @@ class MetaWorldEnv(gymnasium.Env):
 
     def _pose(self, steps: int, sent: np.ndarray) -> np.ndarray:
         """The measured pose after so many control steps, and what was sent in the last."""
-        told = np.clip(sent, ACTION.low, ACTION.high)
-        return np.concatenate([self.numbers[:4], [steps * STEP], told]).astype(np.float32)
+        last = np.clip(sent, ACTION.low, ACTION.high)
+        return np.concatenate([self.numbers[:4], [steps * STEP], last]).astype(np.float32)
 
     def _observe(self) -> dict[str, np.ndarray]:
         taken = [

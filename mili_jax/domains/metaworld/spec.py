@@ -22,7 +22,7 @@ ACTION = Layout(
 )
 # The hand's place in Meta-World's frame: x to the right of the robot, y ahead of it, z up from the
 # table's top, which is at 0. The opening of the fingers goes from 0 (closed) to 1 (open). The clock
-# says how long the episode has been going on. Then comes what the robot was last told to do: the
+# says how long the episode has been going on. Then comes the command that was last sent: the
 # path of a demonstration shows where a hand was, and this where it was sent, as into a button.
 POSE = Layout(
     (

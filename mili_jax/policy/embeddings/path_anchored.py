@@ -63,10 +63,10 @@ class PathAnchored(nn.Module):
         looks = nn.Dense(self.width, name="look")(both.mean(2).reshape(n, -1))
         x = jnp.concatenate([features, way, step], -1)
         x = nn.relu(nn.Dense(self.width, name="track")(x) + looks[:, None])
-        told = unit_vector(Temporal(story)(x))
+        shown = unit_vector(Temporal(story)(x))
 
         path = Path(
-            story=told,
+            story=shown,
             portraits=portraits,
             points=_resampled(along),
             key=key,

@@ -249,7 +249,7 @@ class _Follower(nn.Module):
         points = moved(path, shift, self.spec.pose)
         n, k = points.shape[:2]
         clock, sent = names.index(CLOCK), names.index(f"to_{layout.names[0]}")
-        told = slice(sent, sent + len(layout))
+        command = slice(sent, sent + len(layout))
 
         def at(time: Float[Array, "n j"]) -> Float[Array, "n j d"]:
             """The points at some times (s) of the demonstration."""
@@ -275,7 +275,7 @@ class _Follower(nn.Module):
             jnp.linalg.norm(heading + 1e-6, axis=-1, keepdims=True) / UNIT,
             rest,
             here[..., 3:clock],
-            following[..., sent + 3 : told.stop],
+            following[..., sent + 3 : command.stop],
             jnp.clip(ended, -3, 3)[..., None],
             jnp.broadcast_to(jnp.eye(len(LAGS)), (n, len(LAGS), len(LAGS))),
         ]
@@ -284,7 +284,7 @@ class _Follower(nn.Module):
         x = nn.relu(nn.Dense(self.width, name="each")(x))
         small = nn.initializers.normal(0.02)
         raw = nn.Dense(1 + len(layout), kernel_init=small, name="component")(x)
-        mean = (following[..., told] - middles(layout)) / half_ranges(layout)
+        mean = (following[..., command] - middles(layout)) / half_ranges(layout)
         return Mixture(
             logit=raw[..., 0] * path.known[:, None],
             mean=mean,
