@@ -29,7 +29,12 @@ ELSEWHERE = {
     "mili pretrain --config=run --workdir=/shared/run": "test_distributed.py",
 }
 # Pages whose snippets and commands have tests of their own.
-OWN_TESTS = {"extending.md": "recipes", "other_robots.md": "interchange", "people.md": "people"}
+OWN_TESTS = {
+    "extending.md": "recipes",
+    "metaworld.md": "metaworld",
+    "other_robots.md": "interchange",
+    "people.md": "people",
+}
 SHOWN = [page for page in PAGES if page.name not in OWN_TESTS]
 
 

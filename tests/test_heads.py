@@ -21,7 +21,7 @@ from mili_jax.policy.tool_mixture import ToolMixture
 SPEC = table()
 
 
-@pytest.mark.parametrize("head", sorted(HEADS))
+@pytest.mark.parametrize("head", sorted(set(HEADS) - {"path_mixture"}))  # tests/test_path.py
 def test_every_head_acts_on_picture_pose_and_demonstration(head: str) -> None:
     policy = Policy(SPEC, head=head, embedding_size=6, channels=8)
     params = init_params(policy, jax.random.key(0))

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from mili_jax.pipeline.schema import default_config
 from mili_jax.types import ConfigError
 
-NAMES = ("run", "many", "limited", "compare", "paper", "logs", "test", "compare_test")
+NAMES = ("run", "many", "limited", "compare", "paper", "metaworld", "logs", "test", "compare_test")
 
 
 def get_config(name: str) -> ConfigDict:

@@ -22,6 +22,8 @@ BUILT_IN = {
     "kitchen_uncalibrated": "mili_jax.domains.kitchen.domain:UNCALIBRATED",
     "kitchen_side_light": "mili_jax.domains.kitchen.domain:SIDE_LIGHT",
     "logs": "mili_jax.domains.logs:LOGS",
+    "metaworld": "mili_jax.domains.metaworld.domain:METAWORLD",
+    "metaworld_uncalibrated": "mili_jax.domains.metaworld.domain:UNCALIBRATED",
 }
 SPLITS = ("train", "validation", "test")
 

@@ -26,12 +26,14 @@ from mili_jax.given import whole
 from mili_jax.policy.embedding import SIZES, Embedding
 from mili_jax.policy.embeddings.images_only import ImagesOnly
 from mili_jax.policy.embeddings.images_only_predicted import ImagesOnlyPredicted
+from mili_jax.policy.embeddings.path_anchored import PathAnchored
 from mili_jax.policy.embeddings.pose_anchored import PoseAnchored
 from mili_jax.policy.encoder import Encoder
 from mili_jax.policy.features import YAW_PERIOD
 from mili_jax.policy.focus import Focus
 from mili_jax.policy.fusion import Fuse
 from mili_jax.policy.heads.anchored_mixture import AnchoredMixture
+from mili_jax.policy.heads.path_mixture import PathMixture
 from mili_jax.policy.heads.spatial_softmax import Discretised, MSEHead, SpatialSoftmaxMDN
 from mili_jax.policy.protocols import Density, FocusHead, Hindsight, Memory, Portrayer
 from mili_jax.policy.view import View, views_of
@@ -40,11 +42,13 @@ from mili_jax.types import ConfigError, Params
 
 EMBEDDINGS: dict[str, Callable[..., nn.Module]] = {
     "pose_anchored": PoseAnchored,
+    "path_anchored": PathAnchored,
     "images_only_predicted": ImagesOnlyPredicted,
     "images_only": ImagesOnly,
 }
 HEADS: dict[str, Callable[..., nn.Module]] = {
     "anchored_mixture": AnchoredMixture,
+    "path_mixture": PathMixture,
     "spatial_softmax_mdn": SpatialSoftmaxMDN,
     "mse": MSEHead,
     "discretised": Discretised,
@@ -62,7 +66,9 @@ def check(spec: Spec, embedding: str, head: str) -> None:
         field, found = f"config.policy.{kind} = {name!r}", plugins.find(f"{kind}s", name, own)
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise ConfigError(f"{field} leads to {found!r}, which is no class of flax modules")
-        if issubclass(found, (FocusHead, Portrayer)):
+        if hasattr(found, "check_spec"):
+            found.check_spec(spec, field)
+        elif issubclass(found, (FocusHead, Portrayer)):
             _check_places(spec, field, other)
 
 
