@@ -41,7 +41,7 @@ def test_the_whole_loop(tmp_path) -> None:
     config = get_config("metaworld")
     config.update_from_flattened_dict(SMALL)
     page = algorithm.run_all(open_run(config, tmp_path / "run"))
-    assert page.exists() and "window-open-v3" in page.read_text()
+    assert page.exists()
     lines = (tmp_path / "run" / "results.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if "successes" in row]
     assert {row["task"] for row in rows} == {"window-open-v3", "button-press-v3"}
