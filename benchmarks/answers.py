@@ -2,7 +2,7 @@
 
     for stage in demos pretrain collect; do
       mili $stage runs/base --config=run --config.improve.trials=4000 \
-        --config.improve.filter=learned --config.improve.arms=mili --round=1
+        --config.improve.filter=learned --config.improve.arms=mili
     done
     python -m benchmarks.answers runs/base --out=runs/all --answers=4000
     python -m benchmarks.answers runs/base --out=runs/400 --answers=400
