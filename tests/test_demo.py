@@ -113,3 +113,26 @@ def test_a_mistake_is_one_line_and_leaves_nothing(argv, message, tmp_path, monke
     said = capsys.readouterr()
     assert re.fullmatch(message, said.err.strip()) and not said.out, said.err
     assert list(tmp_path.iterdir()) == []
+
+
+class Marked:
+    """An environment whose task is about what lies in the middle, and one that says nothing."""
+
+    def render(self):
+        return clip(100, 1, 100, 140)[0]
+
+    def marks(self):
+        return (("cup", 0.5, 0.5),)
+
+
+class Silent:
+    render = Marked.render
+
+
+def test_what_the_task_is_about_has_a_ring_at_first():
+    first, later = demo._seen(Marked(), 0), demo._seen(Marked(), demo.RINGED)
+    ring = (first == demo.ORANGE).all(-1)
+    apart = np.hypot(*(np.argwhere(ring) - (50, 70)).T) / 100
+    assert len(apart) > 60 and np.abs(apart - demo.RING).max() < demo.THICK
+    assert (first[~ring] == 100).all() and (later == 100).all()
+    assert (demo._seen(Silent(), 0) == 100).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import sys
 import time
 from collections import Counter
 
@@ -101,6 +102,10 @@ def label(run: Run, number: int) -> None:
         run.dataset.write_labels(split, chosen(asked))
     answers = resolve(run.dataset.read_labels(split)).values()
     useful = sum(answer is True for answer in answers)
+    print(
+        f"{split}: {len(answers)} answers, {len(known)} of them from before; {useful} useful",
+        file=sys.stderr,
+    )
     facts: Manifest = {
         "trials": len(answers),
         "useful": useful,

@@ -19,6 +19,9 @@ from mili_jax.types import ConfigError, Episode, EpisodeMeta, Task
 # Of the seeds of demonstrations and of attempts: beyond those that stages use. They are far apart,
 # since numpy draws the same for the seeds n and (n, 0).
 _FIRST, _SECOND = 200 * SEED_STRIDE, 2000 * SEED_STRIDE
+RINGED = 10  # pictures of a film in which what the task is about has a ring
+RING, THICK = 0.09, 0.008  # of the picture's height: its radius, half its line
+ORANGE = (230, 120, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,13 +118,17 @@ def _film(
     attempt: Episode,
     noise: float,
 ) -> Film:
-    """Both again, in front of a camera for people."""
+    """Both again, in front of a camera for people. At first what the task is about has a ring."""
     lesson: list[np.ndarray] = []
     facts = shown.meta
     trial = Trial(facts.episode_id, facts.task, facts.scene, facts.seed)
-    rollout.demonstrate(simulator, env, trial, noise, lambda e: lesson.append(e.render()))
+    rollout.demonstrate(
+        simulator, env, trial, noise, lambda e: lesson.append(_seen(e, len(lesson)))
+    )
     frames: list[np.ndarray] = []
-    rollout.replay(env, attempt.meta, attempt.action, lambda e: frames.append(e.render()))
+    rollout.replay(
+        env, attempt.meta, attempt.action, lambda e: frames.append(_seen(e, len(frames)))
+    )
     return Film(
         title=attempt.meta.task,
         group=take.task.group,
@@ -130,3 +137,19 @@ def _film(
         attempt=np.stack(frames),
         caption=verdict(attempt.meta),
     )
+
+
+def _seen(env: SimulatorEnv, step: int) -> np.ndarray:
+    """The picture for people; in the first ones with rings, where the domain can say around what
+    (`SimulatorEnv`)."""
+    picture = env.render()
+    where: Callable[[], Sequence[tuple[str, float, float]]] = getattr(env, "marks", tuple)
+    if step >= RINGED:
+        return picture
+    picture = picture.copy()
+    height, width = picture.shape[:2]
+    rows, columns = np.mgrid[:height, :width]
+    for _, left, top in where():
+        apart = np.hypot(columns - left * width, rows - top * height) / height
+        picture[np.abs(apart - RING) < THICK] = ORANGE
+    return picture

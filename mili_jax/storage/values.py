@@ -62,7 +62,10 @@ def check_same(
         if stored < asked:
             return
         raise ConfigError(f"{said}; it may only grow: take another workdir for less")
-    raise ConfigError(f"{said}; choose another workdir or go back to that value")
+    raise ConfigError(
+        f"{said}; choose another workdir or go back to that value, as a "
+        "command without --config does"
+    )
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
