@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         Task,
     )
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 __all__ = [
     "Camera",
     "ConfigError",
