@@ -259,7 +259,7 @@ def refused(folder, kind=DataError):
     with pytest.raises(kind) as error:
         load_policy(folder)
     said = str(error.value)
-    assert "\n" not in said and len(said.replace(str(folder), "")) < 260, said
+    assert "\n" not in said and len(said.replace(str(folder), "")) < 300, said
     return said
 
 

@@ -206,7 +206,7 @@ def test_without_answers_or_policy_it_says_what_to_do(tmp_path):
     dataset, x, _ = made_trials(tmp_path, 60)
     names = [m.episode_id for m in dataset.read_metadata("round_1")]
     learned = FILTERS["learned"]
-    with pytest.raises(DataError, match=r"answered for 0 trials.*mili label --round=1"):
+    with pytest.raises(DataError, match=r"answered for 0 of 60 trials.*mili label --round=1"):
         learned(unanswered(dataset, x, names))
     dataset.write_labels("round_1", [Label(n, True, "ana") for n in names[:50]])
     with pytest.raises(DataError, match="nearly all 50 answers"):

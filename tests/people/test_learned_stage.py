@@ -34,7 +34,7 @@ def test_the_stage_waits_for_people_and_is_made_again_when_they_say_more(copy, m
     with run.workdir:
         run.config.unlock()
         run.config.improve.filter = "learned"
-        with pytest.raises(DataError, match=r"answered for 0 trials.*mili label --round=1"):
+        with pytest.raises(DataError, match=r"answered for 0 of 20 trials.*mili label --round=1"):
             collect.label(run, 1)
         monkeypatch.setattr(classifier, "LEAST", 10)
         people = [Label(name, k % 2 == 0, "ana") for k, name in enumerate(names[:12])]
