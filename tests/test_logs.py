@@ -210,7 +210,7 @@ def to_a_square(name, which, rng):
     return Episode(image, path.astype(np.float32), action, facts)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tasks_that_pictures_alone_tell_apart_do_not_become_one(tmp_path):
     """The gradient of the policy makes them one within 40 steps: mean cosine 1.0000 at this weight
     of the contrastive loss. It does not reach them by this configuration."""
