@@ -54,11 +54,11 @@ def evaluate(run: Run, policy: PolicyId, method: str) -> None:
         condition: _lessons(metas, there, condition, config.evaluate.seed)
         for condition in measured.conditions(run, policy, method)
     }
-    errors, of_mean = _errors(run, maker(), held, lessons)
     rows = []
-    for condition, found in errors.items():
+    for condition, found in _errors(run, maker(), held, lessons).items():
         rows += _rows({**about, "error_of": method}, condition, metas, found)
     if policy == PolicyId("pretrain"):
+        of_mean = _errors_of_mean(run, held)
         rows += _rows({**about, "steps": 0, "error_of": MEAN}, "none", metas, of_mean)
     run.workdir.write_rows(stage, rows)
     finish_stage(run, stage, subset, began, inputs=inputs, episodes=len(metas), **known)
@@ -69,33 +69,31 @@ def _lessons(
 ) -> list[str | None]:
     """What each episode is shown: another episode's id, "" for nothing, None where there is none
     of that kind. The same for every policy."""
+    of_task: dict[str, list[str]] = {}
+    for meta in there:
+        of_task.setdefault(meta.task, []).append(meta.episode_id)
     found: list[str | None] = []
     for k, mine in enumerate(asked):
         rng = np.random.default_rng((seed, k, condition == "wrong"))
-        same = condition == "right"
-        of_kind = [
-            m.episode_id
-            for m in there
-            if m.episode_id != mine.episode_id and (m.task == mine.task) == same
-        ]
+        others = [task for task in of_task if task != mine.task]
         if condition == "none":
             found.append("")
+        elif condition == "wrong":
+            found.append(str(rng.choice(of_task[rng.choice(others)])) if others else None)
         else:
-            found.append(str(rng.choice(of_kind)) if of_kind else None)
+            same = [name for name in of_task[mine.task] if name != mine.episode_id]
+            found.append(str(rng.choice(same)) if same else None)
     return found
 
 
 def _errors(
     run: Run, actor: Actor, held: str, lessons: Mapping[str, Sequence[str | None]]
-) -> tuple[dict[str, list[float | None]], list[float]]:
-    """Of each episode after its demonstration, by condition, as `_apart`, None where there is no
-    such demonstration; and of the mean of the training actions. Few pictures are held at a time."""
-    layout, stored = run.spec.action, run.dataset.read(held)
-    mean = _mean_action(run)
+) -> dict[str, list[float | None]]:
+    """Of each episode after its demonstration, by condition, as `_apart`; None where there is no
+    such demonstration. Few pictures are held at a time."""
+    layout, stored, first = run.spec.action, run.dataset.read(held), 0
     errors: dict[str, list[float | None]] = {condition: [] for condition in lessons}
-    of_mean: list[float] = []
     while group := list(itertools.islice(stored, LOCKSTEP)):
-        first = len(of_mean)
         for condition, found in lessons.items():
             mine = found[first : first + len(group)]
             own = _acted(actor, group, ["" if lesson is None else lesson for lesson in mine])
@@ -103,8 +101,14 @@ def _errors(
                 None if lesson is None else _apart(layout, acted, episode.action)
                 for lesson, acted, episode in zip(mine, own, group, strict=True)
             ]
-        of_mean += [_apart(layout, mean, episode.action) for episode in group]
-    return errors, of_mean
+        first += len(group)
+    return errors
+
+
+def _errors_of_mean(run: Run, held: str) -> list[float]:
+    """Of each episode, of whoever always does the mean of the training actions."""
+    mean = _mean_action(run)
+    return [_apart(run.spec.action, mean, episode.action) for episode in run.dataset.read(held)]
 
 
 def _acted(actor: Actor, group: Sequence[Episode], lessons: Sequence[str]) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mili_jax.domains import base, rollout
 from mili_jax.domains.rollout import Trial
 from mili_jax.improve import arms
-from mili_jax.pipeline.demonstrations import demo_splits
+from mili_jax.pipeline.demonstrations import DEMOS, demo_splits
 from mili_jax.pipeline.loop import COLLAPSED
 from mili_jax.pipeline.run import Run
 from mili_jax.pipeline.train import embed, load_params
@@ -57,7 +57,11 @@ def write_report(run: Run) -> Path:
             "z": z,
             "family": kinds,
             "task": [m.task for m in metas],
-            "split": [name.split("_")[1] for name in shown for _ in range(there[name])],
+            "split": [
+                "train" if name in DEMOS else name.removeprefix("demos_")
+                for name in shown
+                for _ in range(there[name])
+            ],
         },
         warnings=[
             f"{name}: all demonstrations have nearly the same embedding, so the policy cannot tell "

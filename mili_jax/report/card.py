@@ -31,7 +31,7 @@ def model_card(facts: Manifest, rows: Sequence[Manifest]) -> str:
         "```python",
         "import mili_jax",
         "",
-        f'policy = mili_jax.load_policy("{facts["name"]}")  # if it is not shipped, this folder',
+        f'policy = mili_jax.load_policy("{facts["name"]}")  # or the path of a packed folder',
         "```",
         "",
         "## What it takes and gives",
